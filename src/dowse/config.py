@@ -1,0 +1,129 @@
+"""Settings: one frozen dataclass for each step, read from TOML.
+
+The command line comes before `.dowse.toml` of the searched root, which comes before `config.toml` in the user's
+configuration folder, which comes before the defaults below. A table is named after its step: `[index]`, `[search]`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from dowse.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSettings:
+    """Which files are indexed, and where the index lies.
+
+    Attributes:
+        include_text: also Markdown, configuration and files of unknown language.
+        include_hidden: also files and folders whose name begins with a dot.
+        max_file_bytes: larger files are left out; above a megabyte it is nearly always data or generated.
+        exclude: patterns in .gitignore's form, relative to the root, before all other rules.
+        directory: folder that holds one index for each root; the user's cache folder where None. Taken from the command
+            line and the user's settings, never from a searched folder's.
+    """
+
+    include_text: bool = False
+    include_hidden: bool = False
+    max_file_bytes: int = 1_000_000
+    exclude: tuple[str, ...] = ()
+    directory: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """What a search returns: `top_k` hits at most."""
+
+    top_k: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of one run."""
+
+    index: IndexSettings = IndexSettings()
+    search: SearchSettings = SearchSettings()
+
+
+Overrides = Mapping[str, Mapping[str, Any]]
+"""Settings by table and name; None values are not said."""
+
+_TABLES: dict[str, type[IndexSettings] | type[SearchSettings]] = {"index": IndexSettings, "search": SearchSettings}
+
+
+def load_settings(root: Path, overrides: Overrides | None = None) -> Settings:
+    """Resolve the settings for one root.
+
+    Args:
+        root: the searched folder, whose `.dowse.toml` is read if it is there.
+        overrides: what the command line says.
+
+    Raises:
+        ConfigError: a file is not TOML, or a key or value is not known.
+    """
+    said: dict[str, dict[str, Any]] = {table: {} for table in _TABLES}
+    user, repository = Path(platformdirs.user_config_dir("dowse")) / "config.toml", root / ".dowse.toml"
+    for path in (user, repository):
+        for table, values in _read(path).items():
+            said[table].update(values)
+            if path == repository and "directory" in values:  # a clone may not choose where files are written
+                raise ConfigError(f"{path}: [index] directory is a setting of the user's; move it to {user}")
+    for table, overriding in (overrides or {}).items():
+        said[table].update({key: value for key, value in overriding.items() if value is not None})
+    return Settings(index=IndexSettings(**said["index"]), search=SearchSettings(**said["search"]))
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.is_file():  # a pipe would be waited for
+        return {}
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as TOML ({error}); mend it or move it away") from error
+    for table, values in content.items():
+        if table not in _TABLES or not isinstance(values, dict):
+            raise ConfigError(f"{path}: there is no table [{table}]{suggestion(table, _TABLES)}")
+        known = {field.name: field.type for field in fields(_TABLES[table])}
+        for key, value in values.items():
+            if key not in known:
+                raise ConfigError(f"{path}: [{table}] has no setting {key!r}{suggestion(key, known)}")
+            values[key] = _checked(value, str(known[key]), f"{path}: [{table}] {key}")
+    return content
+
+
+def _checked(value: Any, expected: str, where: str) -> Any:
+    if expected == "tuple[str, ...]" and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    kinds = {"bool": bool, "int": int, "str | None": str}
+    if type(value) is not kinds.get(expected):
+        wanted = {"tuple[str, ...]": "a list of strings", "str | None": "a string"}.get(expected, expected)
+        raise ConfigError(f"{where} is {value!r}, expected {wanted}; correct it there")
+    if type(value) is int and value < 1:
+        raise ConfigError(f"{where} is {value}, expected at least 1; correct it there")
+    return value
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return the end of an error message about an unknown word: the nearest known one, or all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are: {', '.join(known)}"
+
+
+def index_folder(root: Path, settings: IndexSettings) -> Path:
+    """Return the folder of one root's index: under `directory`, or else in the user's cache."""
+    resolved = str(root.resolve())
+    cache = Path(platformdirs.user_cache_dir("dowse")) / "indexes"
+    parent = Path(settings.directory).expanduser() if settings.directory else cache
+    name = root.resolve().name or "root"
+    digest = hashlib.sha256(resolved.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return parent / f"{name[:40]}-{digest}"

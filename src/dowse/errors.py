@@ -1,0 +1,38 @@
+"""Every error Dowse raises on purpose.
+
+    DowseError            caught by the front doors and shown as one sentence
+    ├── DataError         an input file or row is not what was expected
+    ├── ConfigError       a setting, a flag or a path given by the user is wrong
+    ├── ModelError        model files are missing, damaged or of another kind
+    ├── IndexFormatError  an index folder is damaged, foreign, or cannot be written
+    └── MissingExtraError an optional dependency is not installed
+
+Messages read: fault and value → what was expected → where → remedy, in one sentence.
+"""
+
+
+class DowseError(Exception):
+    """Base of the tree: its message is meant for a person to read as it is."""
+
+
+class DataError(DowseError):
+    """An input file or row is not what was expected."""
+
+
+class ConfigError(DowseError):
+    """A setting, a flag or a path given by the user is wrong."""
+
+
+class ModelError(DowseError):
+    """Model files are missing, damaged or of another kind than asked for."""
+
+
+class IndexFormatError(DowseError):
+    """An index folder is damaged, was made by something else, or cannot be written."""
+
+
+class MissingExtraError(DowseError):
+    """An optional dependency is not installed; the message holds the pip line."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs the optional part '{extra}'; install it with: pip install 'dowse[{extra}]'")

@@ -1,0 +1,162 @@
+"""Step 4 of 7, evaluate: benchmark files → questions with their targets, and scores → their means.
+
+Reads a folder with `repos.json` (name, language, url, revision, benchmark_root of each repository) and
+`annotations/<name>.json` (its questions). Every field is checked where it is read, because a misspelt target would
+otherwise only show as a lower score. Fetching the repositories and asking a searcher are left to the caller.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from statistics import fmean
+
+from dowse.errors import DataError
+from dowse.evaluate.metrics import Location
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedQuery:
+    """One question, the places that answer it (relevant and secondary alike) and its category."""
+
+    query: str
+    targets: tuple[Location, ...]
+    category: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedRepository:
+    """One repository at a revision, the folder of it that is indexed ("" for all) and its questions."""
+
+    name: str
+    language: str
+    url: str
+    revision: str
+    benchmark_root: str
+    queries: tuple[AnnotatedQuery, ...]
+
+    def folder(self, checkouts: Path) -> Path:
+        """Return the folder to index, below a folder that holds the checkouts by name."""
+        return checkouts / self.name / self.benchmark_root
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The score of one query."""
+
+    repository: str
+    category: str
+    value: float
+
+
+def load_annotated(folder: Path) -> list[AnnotatedRepository]:
+    """Read an annotated benchmark, repositories in the order of `repos.json`.
+
+    Raises:
+        DataError: A file is missing or a field is not what it should be; the message names file, entry and field.
+    """
+    place = folder / "repos.json"
+    repositories = []
+    for number, row in enumerate(_read_list(place)):
+        where = f"{place} entry {number}"
+        record = _record(row, where)
+        name = _text(record, "name", where)
+        root = record.get("benchmark_root")
+        repositories.append(
+            AnnotatedRepository(
+                name=name,
+                language=_text(record, "language", where),
+                url=_text(record, "url", where),
+                revision=_text(record, "revision", where),
+                benchmark_root="" if root is None else _relative(root, "benchmark_root", where),
+                queries=_load_queries(folder / "annotations" / f"{name}.json"),
+            )
+        )
+    if not repositories:
+        raise DataError(f"{place}: the list is empty, expected at least one repository; name the benchmark's folder")
+    return repositories
+
+
+def mean_over_repositories(scores: Iterable[Score]) -> float:
+    """Return the mean over a repository's queries, then over repositories: the benchmark's headline figure."""
+    return fmean(mean_by(scores, "repository").values())
+
+
+def mean_by(scores: Iterable[Score], field: str) -> dict[str, float]:
+    """Return the plain mean of the scores that share a `repository` or a `category`, in order of first appearance."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    for score in scores:
+        groups[getattr(score, field)].append(score.value)
+    return {name: fmean(values) for name, values in groups.items()}
+
+
+def _load_queries(place: Path) -> tuple[AnnotatedQuery, ...]:
+    queries = []
+    for number, row in enumerate(_read_list(place)):
+        where = f"{place} entry {number}"
+        record = _record(row, where)
+        targets = tuple(
+            _target(target, where) for key in ("relevant", "secondary") for target in _sequence(record, key, where)
+        )
+        if not targets:
+            raise DataError(f"{where}: there is no target, expected one path in 'relevant' at least; drop the query")
+        queries.append(
+            AnnotatedQuery(_text(record, "query", where), targets, category=_text(record, "category", where))
+        )
+    if not queries:
+        raise DataError(f"{place}: the list is empty, expected at least one query; drop its repository from repos.json")
+    return tuple(queries)
+
+
+def _target(value: object, where: str) -> Location:
+    if isinstance(value, str):
+        return Location(_relative(value, "target", where))
+    record = _record(value, where)
+    path = _relative(record.get("path"), "path", where)
+    start, end = record.get("start_line"), record.get("end_line")
+    if not (type(start) is int and type(end) is int and 1 <= start <= end):
+        raise DataError(
+            f"{where}: target {path} has lines {start!r} to {end!r}, expected whole numbers with 1 <= start <= end"
+        )
+    return Location(path, start, end)
+
+
+def _read_list(place: Path) -> Sequence[object]:
+    try:
+        value = json.loads(place.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{place} cannot be read ({error.strerror}); expected the benchmark's folder") from error
+    except ValueError as error:
+        raise DataError(f"{place} is not JSON ({error}); fetch the benchmark's files again") from error
+    if not isinstance(value, list):
+        raise DataError(f"{place} holds a {type(value).__name__}, expected a list; fetch the benchmark's files again")
+    return value
+
+
+def _record(value: object, where: str) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: {value!r} is a {type(value).__name__}, expected an object; correct the file")
+    return value
+
+
+def _text(record: Mapping[str, object], key: str, where: str) -> str:
+    value = record.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{where}: {key} is {value!r}, expected text that is not blank; correct the file")
+    return value
+
+
+def _sequence(record: Mapping[str, object], key: str, where: str) -> Sequence[object]:
+    value = record.get(key)
+    if not isinstance(value, list):
+        raise DataError(f"{where}: {key} is {value!r}, expected a list of targets; correct the file")
+    return value
+
+
+def _relative(value: object, key: str, where: str) -> str:
+    if not isinstance(value, str) or not value or value.startswith("/") or ".." in PurePosixPath(value).parts:
+        raise DataError(f"{where}: {key} is {value!r}, expected a path relative to the repository; correct the file")
+    return value

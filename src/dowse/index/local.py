@@ -1,0 +1,387 @@
+"""Step 5 of 7, index: one folder that remembers files, documents, embeddings and words.
+
+SQLite is the truth: what its commit acknowledges is kept through a kill at any moment, and one transaction covers a
+file's stat, documents and embeddings. The inverted index beside it is derived; it is written in an order that a kill
+cannot turn into a wrong answer:
+
+    1. words of new documents go into the inverted index      unknown to SQLite yet, so no reader shows them
+    2. SQLite commits the new files and forgets the old ones  the acknowledgement
+    3. words of the old documents leave the inverted index    unknown to SQLite by now, so no reader shows them
+
+The next writer clears away what a kill left between these steps, and makes the inverted index again from SQLite where
+it is lost. One writer at a time (a lock the system frees when its process dies), any number of readers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dowse.errors import IndexFormatError
+from dowse.index.dense import nearest, unpack
+from dowse.index.documents import Span
+from dowse.index.files import Stat, Tree
+from dowse.index.lexical import LexicalIndex
+from dowse.types import Document, Embeddings
+
+FORMAT_VERSION = 1
+"""Raised whenever what lies in the folder changes its meaning; another version is built anew."""
+
+PARTS = ("index.sqlite", "lexical", "writer.lock")
+"""What an index folder holds; a folder with anything else in it is not touched."""
+
+BUSY_WAIT_S = 30.0
+
+ENTRIES_KEPT = 100_000
+"""What was looked up of documents is remembered, since queries bring up the same ones: about 30 MB when full."""
+
+_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE files (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL UNIQUE,
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+    content_hash TEXT NOT NULL, language TEXT NOT NULL, skipped TEXT,
+    first_document INTEGER NOT NULL, n_documents INTEGER NOT NULL);
+CREATE TABLE documents (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, start_line INTEGER NOT NULL, end_line INTEGER NOT NULL,
+    symbol TEXT, kind TEXT NOT NULL, text TEXT NOT NULL);
+CREATE TABLE embeddings (file INTEGER PRIMARY KEY, packed BLOB NOT NULL);
+CREATE TABLE leftovers (file INTEGER PRIMARY KEY);
+"""
+
+
+class KnownFile(NamedTuple):
+    """What the index remembers of one file; `skipped` is why it has no documents, None if it was indexed."""
+
+    id: int
+    stat: Stat
+    content_hash: str
+    language: str
+    skipped: str | None
+    first_document: int
+    n_documents: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedFile:
+    """One file as it goes into the index.
+
+    Attributes:
+        skipped: why it has no documents, None if it is indexed.
+        spans: lines, symbol and kind of its n documents.
+        texts: what stands in those lines.
+        bodies: the texts' terms, as `lexical.expand` returns them.
+        packed: the documents' embeddings, int8 of shape (n, D), from `dense.pack`.
+    """
+
+    path: str
+    stat: Stat
+    content_hash: str
+    language: str
+    skipped: str | None = None
+    spans: Sequence[Span] = ()
+    texts: Sequence[str] = ()
+    bodies: Sequence[str] = ()
+    packed: NDArray[np.int8] = field(default_factory=lambda: np.empty((0, 0), np.int8))
+
+
+class Filter(NamedTuple):
+    """What may be found: ids of files, and kinds of documents (all where None)."""
+
+    file_ids: Sequence[int]
+    kinds: frozenset[str] | None = None
+
+
+class Entry(NamedTuple):
+    """What ranking looks at of one document; the text is fetched for hits only."""
+
+    path: str
+    start_line: int
+    end_line: int
+    language: str
+    symbol: str | None
+    kind: str
+
+
+class LocalStore:
+    """The index of one root, in one folder; readers see the last acknowledged state at `reload`."""
+
+    def __init__(self, folder: Path, repository: str) -> None:
+        """Open the index in `folder`, made empty if there is none.
+
+        Raises:
+            IndexFormatError: the folder holds something else, is damaged, or cannot be written.
+        """
+        self.folder, self.repository = folder, repository
+        database = folder / "index.sqlite"
+        with translated(self.folder):
+            if folder.is_dir() and any(not path.name.startswith(PARTS) for path in folder.iterdir()):
+                raise IndexFormatError(
+                    f"{folder} holds files that are not a Dowse index; choose another place with --index-dir"
+                )
+            folder.mkdir(parents=True, exist_ok=True)
+            self.database = _connect(database)
+            self.lexical = LexicalIndex(folder / "lexical")
+        self.reload()
+
+    # ---- reading ---------------------------------------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """See what was acknowledged since the last look, all of it of one moment."""
+        with translated(self.folder):
+            self.lexical.reload()
+            self._version = self.database.execute("PRAGMA data_version").fetchone()[0]
+            with transaction(self.database, "DEFERRED") as execute:
+                self.meta: dict[str, str] = dict(execute("SELECT key, value FROM meta"))
+                rows = execute("SELECT * FROM files ORDER BY first_document, id")
+                self.files = {row[1]: KnownFile(row[0], Stat(*row[2:6]), *row[6:]) for row in rows}
+                self._embeddings: Embeddings | None = None
+                self._entries: dict[int, Entry] = {}
+            indexed = [(path, known) for path, known in self.files.items() if known.n_documents]
+            self._paths = [path for path, _ in indexed]
+            self._known = [known for _, known in indexed]
+            self._firsts = np.array([known.first_document for known in self._known], np.int64)
+            self._counts = np.array([known.n_documents for known in self._known], np.int64)
+
+    def __len__(self) -> int:
+        return int(self._counts.sum())
+
+    def tree(self) -> Tree | None:
+        """Return the tree as it was last scanned, None if it never was to its end."""
+        if "tree" not in self.meta:
+            return None
+        with translated(self.folder):
+            return Tree.unpacked(self.meta["tree"], {path: known.stat for path, known in self.files.items()})
+
+    def embeddings(self) -> Embeddings:
+        """Return every document's embedding, float32 unit rows of shape (N, D), in order of id."""
+        if self._embeddings is None:
+            with translated(self.folder):
+                packed = dict(self.database.execute("SELECT file, packed FROM embeddings"))
+                first = next((known for known in self._known if known.id in packed), None)
+                d = len(packed[first.id]) // first.n_documents if first else 0
+                # a file that another process changed since `reload` has none: its documents are gone, and not found
+                rows = b"".join(packed.get(known.id, bytes(known.n_documents * d)) for known in self._known)
+                self._embeddings = unpack(np.frombuffer(rows, np.int8).reshape(len(self), d))
+        return self._embeddings
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the inverted index has the words of every document and of no other."""
+        return len(self.lexical) == len(self)
+
+    def refresh(self) -> bool:
+        """Reload if another process has written since the last look; tell whether it had."""
+        with translated(self.folder):
+            version = self.database.execute("PRAGMA data_version").fetchone()[0]
+        changed: bool = version != self._version
+        if changed:
+            self.reload()
+        return changed
+
+    def telling(self, query: Sequence[str]) -> NDArray[np.float32]:
+        """Return the inverse document frequency of each term, shape (len(query),)."""
+        with translated(self.folder):
+            return self.lexical.inverse_document_frequency(query)
+
+    def search_words(
+        self, query: Sequence[str], n: int, boosts: Sequence[float], only: Filter | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return ids and BM25 scores of the best `n` documents for terms (`lexical.query_terms`), best first."""
+        with translated(self.folder):
+            files, kinds = (None, None) if only is None else (only.file_ids, only.kinds)
+            ids, scores = self.lexical.search(query, n, boosts, files, None if kinds is None else sorted(kinds))
+        known = self._is_known(ids)
+        return ids[known], scores[known]
+
+    def search_vector(
+        self, query: NDArray[np.float32], n: int, only: Filter | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return ids and cosines of the `n` documents nearest to a unit vector of shape (D,), best first."""
+        embeddings = self.embeddings()
+        allowed = None
+        if only is not None:
+            files = np.isin([known.id for known in self._known], np.asarray(only.file_ids, np.int64))
+            allowed = np.repeat(files, self._counts)
+            if only.kinds is not None:
+                allowed &= np.isin(self.ids(), self._ids_of_kinds(only.kinds))
+        rows, cosines = nearest(embeddings, query, n, allowed)
+        return self.ids()[rows], cosines
+
+    def similarities(self, query: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the cosines of some documents, by id, to a unit vector of shape (D,)."""
+        rows: NDArray[np.float32] = self.embeddings()[np.searchsorted(self.ids(), ids)] @ query
+        return rows
+
+    def entries(self, ids: NDArray[np.int64]) -> dict[int, Entry]:
+        """Return what ranking looks at, by document id; ids that are gone are left out."""
+        new = np.array([i for i in ids.tolist() if i not in self._entries], np.int64)
+        if len(new):
+            if len(self._entries) + len(new) > ENTRIES_KEPT:
+                self._entries.clear()
+                new = ids
+            self._entries.update((i, Entry(*place, *rest)) for i, place, rest in self._look_up(new, "symbol, kind"))
+        return {i: self._entries[i] for i in ids.tolist() if i in self._entries}
+
+    def fetch(self, ids: NDArray[np.int64]) -> dict[int, Document]:
+        """Return documents with their text, by id; ids that are gone are left out."""
+        found = self._look_up(ids, "symbol, kind, text")
+        return {i: Document(self.repository, *place, *rest) for i, place, rest in found}
+
+    def _look_up(self, ids: NDArray[np.int64], columns: str) -> Iterator[tuple[int, tuple[Any, ...], tuple[Any, ...]]]:
+        """Yield id, (path, first line, last line, language) and some columns of each document that is known."""
+        ids = ids[self._is_known(ids)]
+        files = np.searchsorted(self._firsts, ids, side="right") - 1
+        with translated(self.folder):
+            rows = self.database.execute(
+                f"SELECT id, start_line, end_line, {columns} FROM documents"
+                " WHERE id IN (SELECT value FROM json_each(?))",
+                (json.dumps(ids.tolist()),),
+            ).fetchall()
+        file_of = dict(zip(ids.tolist(), files.tolist(), strict=True))
+        for i, start_line, end_line, *rest in rows:
+            at = file_of[i]
+            yield i, (self._paths[at], start_line, end_line, self._known[at].language), tuple(rest)
+
+    def occurrences(self, text: str, only: Filter | None = None) -> list[tuple[int, int]]:
+        """Return (id, count) for each document that contains a string exactly, in order of id."""
+        with translated(self.folder):
+            rows = self.database.execute(
+                "SELECT id, (length(text) - length(replace(text, ?1, ''))) / length(?1) FROM documents"
+                " WHERE instr(text, ?1) > 0 ORDER BY id",
+                (text,),
+            ).fetchall()
+        entries = self.entries(np.array([row[0] for row in rows], np.int64))
+        files = None if only is None else set(only.file_ids)
+        kinds = None if only is None else only.kinds
+        return [
+            (i, count)
+            for i, count in rows
+            if i in entries
+            and (files is None or self.files[entries[i].path].id in files)
+            and (kinds is None or entries[i].kind in kinds)
+        ]
+
+    def ids_of_file(self, path: str) -> NDArray[np.int64]:
+        """Return the ids of a file's documents, in order of lines; empty for a file that is not indexed."""
+        known = self.files.get(path)
+        first, n = (known.first_document, known.n_documents) if known else (0, 0)
+        return np.arange(first, first + n)
+
+    def embedding(self, document_id: int) -> NDArray[np.float32]:
+        """Return one document's embedding, shape (D,)."""
+        row: NDArray[np.float32] = self.embeddings()[int(np.searchsorted(self.ids(), document_id))]
+        return row
+
+    def documents(self) -> Iterator[Document]:
+        """Iterate over every document with its text, by path and line."""
+        for path in sorted(self._paths):
+            yield from self.fetch(self.ids_of_file(path)).values()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.lexical.close()
+        self.database.close()
+
+    def ids(self) -> NDArray[np.int64]:
+        """Return the ids of all documents in order, shape (N,)."""
+        ends = np.cumsum(self._counts)
+        ids: NDArray[np.int64] = np.arange(len(self)) + np.repeat(self._firsts - (ends - self._counts), self._counts)
+        return ids
+
+    def _is_known(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which ids belong to acknowledged files: the inverted index may be ahead, or lag behind a removal."""
+        if not len(self._firsts):
+            return np.zeros(len(ids), np.bool_)
+        at = np.searchsorted(self._firsts, ids, side="right") - 1
+        return (at >= 0) & (ids < self._firsts[at] + self._counts[at])
+
+    def _ids_of_kinds(self, kinds: frozenset[str]) -> NDArray[np.int64]:
+        with translated(self.folder):
+            rows = self.database.execute(
+                "SELECT id FROM documents WHERE kind IN (SELECT value FROM json_each(?))", (json.dumps(sorted(kinds)),)
+            )
+            return np.fromiter((row[0] for row in rows), np.int64)
+
+
+@contextmanager
+def translated(folder: Path) -> Iterator[None]:
+    """Say in one sentence what went wrong with an index folder, whichever library noticed."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, OSError, ValueError) as error:
+        raise IndexFormatError(f"index {folder}: {_reason(error)}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # tantivy's answer to some damage; no subclass of Exception
+            raise
+        raise IndexFormatError(f"index {folder}: {_reason(ValueError(str(error)))}") from error
+
+
+def _reason(error: Exception) -> str:
+    message = str(error)
+    if any(sign in message for sign in ("disk is full", "No space left", "File too large")):
+        return "the disk is full; free some space or choose another place with --index-dir"
+    if "disk I/O error" in message:
+        return "the disk refused to read or write; is it full or failing? what was indexed before is kept"
+    signs = ("readonly", "Read-only", "Permission denied", "PermissionDenied", "unable to open")
+    if isinstance(error, OSError) or any(sign in message for sign in signs):
+        return f"it cannot be written ({message}); choose another place with --index-dir"
+    return f"it is damaged or not an index ({message}); build it anew with: dowse index --rebuild"
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the database, made with its tables if it is new; as it stands where nothing may be written."""
+    if path.is_file() and not os.access(path.parent, os.W_OK):
+        return _connect_read_only(path)
+    database = sqlite3.connect(path, timeout=BUSY_WAIT_S, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute("PRAGMA mmap_size = 268435456")
+        with transaction(database, "IMMEDIATE") as execute:
+            if not execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+                for statement in _TABLES.split(";"):
+                    execute(statement)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    """Open a database whose folder may not be written; one with a log left by a kill is copied into memory."""
+    log = path.with_name(path.name + "-wal")
+    if not log.is_file() or not log.stat().st_size:
+        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    with tempfile.TemporaryDirectory(prefix="dowse-") as copy:
+        for part in (path, log):
+            shutil.copyfile(part, Path(copy) / part.name)
+        with closing(sqlite3.connect(Path(copy) / path.name)) as whole:
+            database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            whole.backup(database)
+    database.execute("PRAGMA query_only = 1")
+    return database
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection, mode: str) -> Iterator[Callable[..., sqlite3.Cursor]]:
+    """Run a block in one transaction (`mode` DEFERRED or IMMEDIATE), undone if it raises; gives `execute`."""
+    database.execute(f"BEGIN {mode}")
+    try:
+        yield database.execute
+    except BaseException:
+        database.rollback()
+        raise
+    database.execute("COMMIT")

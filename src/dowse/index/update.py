@@ -1,0 +1,273 @@
+"""Step 5 of 7, index: bring the index of a root up to what lies on disk.
+
+A scan compares stats; only files whose stat differs are read, and only those whose content differs are cut and
+embedded again. Files are acknowledged in batches, so whatever stops an update, the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from dowse.config import IndexSettings
+from dowse.errors import ConfigError, IndexFormatError
+from dowse.index.dense import pack
+from dowse.index.documents import cut
+from dowse.index.files import Skip, Source, Stat, read, scan
+from dowse.index.lexical import expand
+from dowse.index.local import FORMAT_VERSION, IndexedFile, KnownFile, LocalStore
+from dowse.index.writer import LOCK_WAIT_S, BusyError, Writer, writing
+from dowse.languages import LANGUAGES, language_of
+from dowse.languages.identifiers import words
+from dowse.models.static import StaticEncoder
+
+FIRST_BATCH_BYTES = 500_000
+BATCH_BYTES = 8_000_000
+"""Source acknowledged at a time, doubling from the first: a small repository answers soon, and a kill in a large one
+makes the next update do a few seconds' work again, because an acknowledgement costs as much as a hundred documents."""
+
+HEAD_CHARS = 20_000
+"""Of a header file so much is looked at to tell C++ from C."""
+
+BUILD_WAIT_S = 600.0
+"""How long to wait for another process that is building an index which cannot answer anything yet."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of files done and of files to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How far an index is from what lies on disk.
+
+    Attributes:
+        fresh: whether everything on disk at the last look is in the index.
+        checked: when that look was, in seconds since 1970.
+        note: why it is not fresh, None if it is.
+    """
+
+    fresh: bool
+    checked: float
+    note: str | None = None
+
+
+def bring_up_to_date(
+    store: LocalStore,
+    root: Path,
+    settings: IndexSettings,
+    encoder: StaticEncoder,
+    progress: Progress | None = None,
+) -> Freshness:
+    """Update an index if that can be done now; otherwise say why its answers may be behind.
+
+    Raises:
+        ConfigError: the root is not a readable directory, or nothing in it can be indexed.
+        IndexFormatError: there is no usable index and none can be made.
+    """
+    checked = time.time()
+    note = None
+    try:
+        update(store, root, settings, encoder, progress)
+    except BusyError as error:
+        if len(store):
+            note = str(error)
+        else:
+            update(store, root, settings, encoder, progress, BUILD_WAIT_S)
+    except IndexFormatError as error:
+        if not len(store) or not _comparable(store, _made_with(root, settings, encoder)):
+            raise
+        note = str(error)
+    if not len(store):
+        raise ConfigError(f"nothing to search in {root}: {_explained(store)}")
+    return Freshness(note is None, checked, note)
+
+
+def look(store: LocalStore, root: Path, settings: IndexSettings, encoder: StaticEncoder) -> Freshness:
+    """Say how far an index is behind, changing nothing.
+
+    Raises:
+        ConfigError: the root is not a readable directory.
+    """
+    checked = time.time()
+    if not store.meta.items() >= _made_with(root, settings, encoder).items():
+        return Freshness(
+            False, checked, "nothing is indexed yet" if not len(store) else "made by other settings or models"
+        )
+    tree = scan(root, settings, store.tree())
+    gone = sum(path not in tree.files for path in store.files)
+    new = sum(path not in store.files or store.files[path].stat != stat for path, stat in tree.files.items())
+    if store.tree() is None:
+        return Freshness(False, checked, "the last update was stopped; the next one goes on from there")
+    note = f"{new} files are new or changed and {gone} are gone since" if new or gone else None
+    return Freshness(note is None, checked, note)
+
+
+def _explained(store: LocalStore) -> str:
+    reasons = skipped_by_reason(store)
+    if not reasons:
+        return "it holds no files; give a folder with source code"
+    listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    return f"every file was left out ({listed}); files that are not code are taken in with --text"
+
+
+def skipped_by_reason(store: LocalStore) -> dict[str, int]:
+    """Count what an index leaves out, by reason, most frequent first."""
+    tree = store.tree()
+    reasons = Counter(known.skipped for known in store.files.values() if known.skipped)
+    if tree is not None:
+        reasons.update(tree.skipped.values())
+        if tree.ignored:
+            reasons["ignored"] = tree.ignored
+    return dict(reasons.most_common())
+
+
+def update(
+    store: LocalStore,
+    root: Path,
+    settings: IndexSettings,
+    encoder: StaticEncoder,
+    progress: Progress | None = None,
+    wait_s: float = LOCK_WAIT_S,
+) -> None:
+    """Index what is new or changed under `root` and forget what is gone.
+
+    Raises:
+        ConfigError: the root is not a readable directory.
+        BusyError: another process is at it and was not done after `wait_s` seconds.
+        IndexFormatError: the index cannot be written.
+    """
+    made_with = _made_with(root, settings, encoder)
+    seen = store.files
+    same_rules = store.meta.items() >= made_with.items()
+    before = store.tree() if same_rules else None
+    tree = scan(root, settings, before)
+    if before == tree and store.is_whole:
+        return
+    with writing(store, wait_s) as writer:
+        if store.files is not seen:  # another process wrote while this one looked or waited
+            tree = scan(root, settings, store.tree() if store.meta.items() >= made_with.items() else None)
+        if not _comparable(store, made_with):
+            writer.reset(made_with)
+            store.reload()
+        removed = [path for path in store.files if path not in tree.files]
+        changed = [path for path, stat in tree.files.items() if _differs(store.files.get(path), stat, same_rules)]
+        _apply_all(writer, store, root, {path: tree.files[path] for path in changed}, settings, encoder, progress)
+        writer.finish(made_with | {"tree": tree.packed()}, removed)
+
+
+def _made_with(root: Path, settings: IndexSettings, encoder: StaticEncoder) -> dict[str, str]:
+    """What an index depends on: a difference in `settings` changes which files belong in it, any other, everything."""
+    rules = {key: value for key, value in asdict(settings).items() if key != "directory"}
+    return {
+        "format": str(FORMAT_VERSION),
+        "fingerprint": encoder.fingerprint,
+        "root": ascii(str(root)),  # its name may hold bytes that are not UTF-8
+        "settings": json.dumps(rules, sort_keys=True),
+    }
+
+
+def _differs(known: KnownFile | None, stat: Stat, same_rules: bool) -> bool:
+    """Tell whether a file must be read: it is new, its stat is another, or other rules may judge it otherwise."""
+    if known is None or known.stat != stat:
+        return True
+    language = LANGUAGES.get(known.language)
+    return not same_rules and (known.skipped is not None or language is None or not language.is_code)
+
+
+def _comparable(store: LocalStore, made_with: dict[str, str]) -> bool:
+    """Tell whether what is indexed may stand beside new documents: made in the same way, from whichever files."""
+    return all(store.meta.get(key, value) == value for key, value in made_with.items() if key != "settings")
+
+
+def _batches(files: dict[str, Stat]) -> Iterator[dict[str, Stat]]:
+    batch: dict[str, Stat] = {}
+    size, limit = 0, FIRST_BATCH_BYTES
+    for path, stat in files.items():
+        batch[path] = stat
+        size += stat.size
+        if size >= limit:
+            yield batch
+            batch, size, limit = {}, 0, min(2 * limit, BATCH_BYTES)
+    if batch:
+        yield batch
+
+
+def _apply_all(
+    writer: Writer,
+    store: LocalStore,
+    root: Path,
+    files: dict[str, Stat],
+    settings: IndexSettings,
+    encoder: StaticEncoder,
+    progress: Progress | None,
+) -> None:
+    """Read and acknowledge files in batches, one being written while the next is cut."""
+    done = 0
+    with ThreadPoolExecutor(1) as acknowledging:
+        pending: Future[None] | None = None
+        for batch in _batches(files):
+            changed, touched = _read(store, root, batch, settings, encoder)
+            if pending is not None:
+                pending.result()
+            pending = acknowledging.submit(_acknowledge, writer, changed, touched)
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(files))
+        if pending is not None:
+            pending.result()
+
+
+def _acknowledge(writer: Writer, changed: list[IndexedFile], touched: dict[str, Stat]) -> None:
+    writer.apply(changed)
+    writer.touch(touched)
+
+
+def _read(
+    store: LocalStore, root: Path, files: dict[str, Stat], settings: IndexSettings, encoder: StaticEncoder
+) -> tuple[list[IndexedFile], dict[str, Stat]]:
+    """Return what is to be indexed anew, and the new stats of files with their old content."""
+    changed: list[IndexedFile] = []
+    touched: dict[str, Stat] = {}
+    sources: dict[str, Source] = {}
+    for path, scanned in files.items():
+        source = read(root, path, settings)
+        known = store.files.get(path)
+        if isinstance(source, Skip):
+            stat = source.stat or scanned._replace(ctime_ns=0)  # no scan finds that, so the next update reads it again
+            changed.append(IndexedFile(path, stat, "", "", skipped=source.reason))
+        elif known and known.content_hash == source.content_hash:
+            touched[path] = source.stat
+        else:
+            sources[path] = source
+    return changed + _indexed(sources, encoder), touched
+
+
+def _indexed(sources: dict[str, Source], encoder: StaticEncoder) -> list[IndexedFile]:
+    """Cut files into documents and embed these, all at once because the encoder is faster so."""
+    cut_files: list[IndexedFile] = []
+    documents: list[list[str]] = []
+    names: list[list[str]] = []
+    for path, source in sources.items():
+        text = source.text.replace("\r\n", "\n")  # so that a hit's lines print as lines everywhere
+        language = language_of(path, text[:HEAD_CHARS])
+        spans = cut(text, language)
+        lines = text.split("\n")
+        texts = ["\n".join(lines[span.start_line - 1 : span.end_line]) for span in spans]
+        found = [words(body) for body in texts]
+        about, stem = words(path), words(PurePosixPath(path).stem)
+        documents += [[*about, *body] for body in found]
+        names += [[*stem, *words(span.symbol or "")] for span in spans]
+        name = language.name if language else "text"
+        bodies = [expand(body) for body in found]
+        cut_files.append(IndexedFile(path, source.stat, source.content_hash, name, None, spans, texts, bodies))
+    packed = pack(encoder.encode_words(documents, names))
+    ends = np.cumsum([len(file.spans) for file in cut_files])
+    rows = np.split(packed, ends[:-1]) if cut_files else []
+    return [replace(file, packed=own) for file, own in zip(cut_files, rows, strict=True)]

@@ -1,0 +1,172 @@
+"""Step 2 of 7, label: which functions a query is compared with: its own, random others of its repository, hard ones.
+
+A candidate is a function (one `code_hash`), however many queries were mined for it; where it has several, its row is
+the docstring's. Never a candidate of a query: its own function, a copy of it, or a function that has the same query.
+What is drawn depends on the seed and the query alone, so a run that was killed draws the same again.
+
+Hard candidates are drawn from the first `hard_window` ranks after the positive (section 2.1 of R2PS, Dong et al.
+arXiv:2305.04508, whose released window is exactly as wide as the number drawn, and so leaves nothing to draw).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dowse.types import Encoder
+
+POSITIVE, RANDOM, HARD = range(3)
+"""Roles as they are counted; their names are `dowse.label.rows.ROLES`."""
+
+_PREFERRED = ("docstrings", "llm", "commits")
+"""Whose query stands for a function that has several: what its author said, what was written for it, what changed."""
+
+_QUERIES_AT_ONCE = 256
+
+
+class Ranker(Protocol):
+    """Anything that ranks documents for queries, such as a retriever of an earlier round."""
+
+    @property
+    def name(self) -> str:
+        """What the manifest calls it."""
+        ...
+
+    def rank(self, queries: Sequence[str], documents: Sequence[str], top_k: int) -> Iterable[Sequence[int]]:
+        """Yield for each query the positions of its best documents, at most `top_k`, best first."""
+        ...
+
+
+class DenseRanker:
+    """Ranks by the cosine of an encoder's embeddings."""
+
+    def __init__(self, encoder: Encoder, name: str) -> None:
+        self._encoder = encoder
+        self.name = name
+
+    def rank(self, queries: Sequence[str], documents: Sequence[str], top_k: int) -> Iterator[Sequence[int]]:
+        """Yield for each query the positions of its best documents, best first; equal scores by position."""
+        embeddings = self._encoder.encode_documents(documents)
+        for start in range(0, len(queries), _QUERIES_AT_ONCE):
+            asked = self._encoder.encode_queries(queries[start : start + _QUERIES_AT_ONCE])
+            for scores in asked @ embeddings.T:
+                best = np.argpartition(-scores, top_k - 1)[:top_k] if top_k < scores.size else np.arange(scores.size)
+                yield best[np.lexsort((best, -scores[best]))].tolist()
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The columns of one repository's pairs that drawing needs, row by row."""
+
+    pair_ids: Sequence[str]
+    queries: Sequence[str]
+    code_hashes: Sequence[str]
+    sources: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DrawOptions:
+    """How many candidates a query gets; fewer where its repository has fewer."""
+
+    negatives: int = 7
+    hard: int = 0
+    hard_window: int = 100
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Rows of queries and of their candidates, (N,) each; a query's rows stand together, its positive first."""
+
+    query: NDArray[np.int32]
+    candidate: NDArray[np.int32]
+    role: NDArray[np.int8]
+    stand_in: NDArray[np.int32]
+    """For every row of pairs, (Q,), the row whose query stands for its function, as it does for a candidate."""
+    short: int
+    """Queries with fewer candidates than asked for."""
+
+
+def draw(
+    pairs: Pairs, options: DrawOptions, ranker: Ranker | None = None, documents: Sequence[str] | None = None
+) -> Drawn:
+    """Draw the candidates of every query of one repository.
+
+    Args:
+        pairs: All pairs of the repository, or of the part of it that is labelled at once.
+        options: How many of which kind.
+        ranker: Finds the hard candidates; None where none are asked for.
+        documents: The text of every row as the ranker reads it.
+    """
+    functions = _Functions(pairs)
+    banned = [functions.banned(row) for row in range(len(pairs.queries))]
+    rankings: Iterator[Sequence[int]] = iter(())
+    if options.hard and ranker is not None and documents is not None:
+        top_k = options.hard_window + max(map(len, banned))
+        texts = [documents[row] for row in functions.rows]
+        rankings = iter(ranker.rank(pairs.queries, texts, top_k))
+    rows: list[tuple[int, int, int]] = []
+    short = 0
+    for row, own in enumerate(banned):
+        chance = random.Random(f"{options.seed} {pairs.pair_ids[row]}")
+        ranked = [position for position in next(rankings, ()) if position not in own][: options.hard_window]
+        hard = chance.sample(ranked, min(options.hard, len(ranked)))
+        others = functions.sample(chance, options.negatives, own | set(hard))
+        short += len(hard) + len(others) < options.hard + options.negatives
+        rows.append((row, row, POSITIVE))
+        rows += [(row, functions.rows[position], RANDOM) for position in others]
+        rows += [(row, functions.rows[position], HARD) for position in hard]
+    drawn = np.array(rows, dtype=np.int32).reshape(-1, 3)
+    stand_in = np.array([functions.rows[position] for position in functions.own], dtype=np.int32)
+    return Drawn(drawn[:, 0], drawn[:, 1], drawn[:, 2].astype(np.int8), stand_in, short)
+
+
+def merged(parts: Iterable[tuple[int, Drawn]]) -> Drawn:
+    """Return what was drawn for several repositories as one, each beginning at its own first row."""
+    found = list(parts)
+    return Drawn(
+        query=np.concatenate([part.query + first for first, part in found], dtype=np.int32),
+        candidate=np.concatenate([part.candidate + first for first, part in found], dtype=np.int32),
+        role=np.concatenate([part.role for _, part in found], dtype=np.int8),
+        stand_in=np.concatenate([part.stand_in + first for first, part in found], dtype=np.int32),
+        short=sum(part.short for _, part in found),
+    )
+
+
+def same_question(query: str) -> str:
+    """Return what two queries share if they ask the same: case and white space aside."""
+    return " ".join(query.casefold().split())
+
+
+class _Functions:
+    """The distinct functions of some pairs; a position counts functions, a row counts pairs."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        order = {source: place for place, source in enumerate(_PREFERRED)}
+        best: dict[str, int] = {}
+        for row, code in enumerate(pairs.code_hashes):
+            held = best.setdefault(code, row)
+            if order.get(pairs.sources[row], len(order)) < order.get(pairs.sources[held], len(order)):
+                best[code] = row
+        self.rows = list(best.values())
+        position = {code: place for place, code in enumerate(best)}
+        self.own = [position[code] for code in pairs.code_hashes]
+        self._asked = [same_question(query) for query in pairs.queries]
+        self._holders: dict[str, set[int]] = {}
+        for own, asked in zip(self.own, self._asked, strict=True):
+            self._holders.setdefault(asked, set()).add(own)
+
+    def banned(self, row: int) -> set[int]:
+        """Return the positions that are never candidates of a row's query; its own is always among them."""
+        return self._holders[self._asked[row]]
+
+    def sample(self, chance: random.Random, wanted: int, banned: set[int]) -> list[int]:
+        """Draw positions without replacement, each that is not banned with equal chance."""
+        drawn = chance.sample(range(len(self.rows)), min(wanted + len(banned), len(self.rows)))
+        return list(islice((position for position in drawn if position not in banned), wanted))

@@ -1,0 +1,203 @@
+"""Step 2 of 7, label: the rows it writes, and how the next step reads them.
+
+`labels-*.parquet` hold one row for each query and candidate, the rows of a query one after the other, its positive
+first. Rows count from 0 within a file, here and in every message. A text that several rows share is stored once per
+file, as an entry of Parquet's dictionary; readers see plain strings.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dowse.errors import DataError, MissingExtraError
+
+try:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+except ImportError as error:
+    raise MissingExtraError("dowse label", "data") from error
+
+LABELLED = pa.schema(
+    [
+        ("query_id", pa.string()),  # pair_id of the query's own pair
+        ("query", pa.string()),
+        ("pair_id", pa.string()),  # of the candidate
+        ("candidate_query", pa.string()),  # what was mined for the candidate: mostly its own docstring
+        ("text", pa.string()),  # the candidate's code as it stands in its file
+        ("text_without_comments", pa.string()),
+        ("path", pa.string()),
+        ("symbol", pa.string()),
+        ("language", pa.string()),
+        ("repository", pa.string()),
+        ("split", pa.string()),
+        ("source", pa.string()),  # of the query: docstrings, commits or llm
+        ("role", pa.string()),  # positive, random or hard
+        ("is_positive", pa.bool_()),
+        ("similarity_label", pa.float32()),  # what to train on, 0 to 1
+        ("measured_label", pa.float32()),  # before a judge raised it
+        ("labelling", pa.string()),  # what the query was compared with: docstring or code
+        ("is_suspect", pa.bool_()),
+        ("reason", pa.string()),  # why it is suspect: threshold, above positive, ast, joined by ", "
+        ("ast_distance", pa.float32()),  # to the positive, where it is small enough to matter, otherwise null
+        ("judged", pa.string()),  # the judge that was asked, or ""
+    ]
+)
+CHANGES = pa.schema(
+    [
+        LABELLED.field(name)
+        for name in (
+            "query_id",
+            "query",
+            "pair_id",
+            "candidate_query",
+            "repository",
+            "path",
+            "symbol",
+            "measured_label",
+        )
+    ]
+    + [LABELLED.field("similarity_label"), LABELLED.field("reason"), LABELLED.field("judged")]
+)
+ROLES = ("positive", "random", "hard")
+NULLABLE = frozenset({"ast_distance", "symbol"})
+
+_DICTIONARY_BYTES = 1 << 30
+"""Parquet writers give up sharing repeated texts beyond this; their own default of a megabyte is 300 functions."""
+
+_SHARED = ("query", "text", "text_without_comments")
+
+
+def read_labelled(folder: Path, columns: Sequence[str] | None = None, batch_rows: int = 4096) -> Iterator[Any]:
+    """Yield a labelled folder as pyarrow record batches, file after file, every row checked.
+
+    Memory is that of one file's distinct texts. A query's rows stand together, its positive first, but may lie across
+    two batches.
+
+    Raises:
+        DataError: The folder is unfinished or something else, a column is missing, or a row breaks a rule of
+            `docs/label.md`.
+    """
+    for path in labelled_files(folder):
+        with _open(path) as file:
+            check_columns(path, file.schema_arrow, LABELLED, "dowse label")
+            wanted = list(columns) if columns is not None else LABELLED.names
+            checked = list(dict.fromkeys([*wanted, "similarity_label", "measured_label", "role", "is_positive"]))
+            first = 0
+            for batch in file.iter_batches(batch_rows, columns=checked):
+                _check_rows(path, batch, first)
+                first += batch.num_rows
+                yield batch.select(wanted)
+
+
+def labelled_files(folder: Path) -> list[Path]:
+    """Return the files of a finished labelled folder, in order."""
+    files = sorted(folder.glob("labels-*.parquet"))
+    if not files or not (folder / "manifest.json").is_file():
+        fault = "has labels but no manifest.json: unfinished" if files else "holds no labels-*.parquet"
+        raise DataError(f"{folder} {fault}, expected a folder that dowse label has finished; run dowse label again")
+    return files
+
+
+def check_columns(path: Path, found: Any, expected: Any, maker: str) -> None:
+    """Refuse a file without the expected columns or with other types.
+
+    Raises:
+        DataError: A column is missing or of another type.
+    """
+    faults = [f"no column {field.name}" for field in expected if field.name not in found.names]
+    faults += [
+        f"{field.name} is {found.field(field.name).type}, expected {field.type}"
+        for field in expected
+        if field.name in found.names and not _same_kind(found.field(field.name).type, field.type)
+    ]
+    if faults:
+        raise DataError(f"{path}: {'; '.join(faults)}; expected a file made by {maker}; make it again")
+
+
+def check_filled(path: Path, batch: Any, first: int, maker: str, nullable: frozenset[str] = frozenset()) -> None:
+    """Refuse a batch with a missing value; `first` is the row in the file of its first row.
+
+    Raises:
+        DataError: A value is null.
+    """
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if column.null_count and name not in nullable:
+            row = first + pc.index(column.is_null(), True).as_py()
+            raise DataError(f"{path} row {row}: {name} is null, expected a value; rebuild it with: {maker}")
+
+
+def write_table(path: Path, table: Any, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a Parquet file that appears at `path` whole or not at all, texts shared by rows stored once."""
+    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    try:
+        # Without the Arrow schema a dictionary reads back as the strings it stands for.
+        with pq.ParquetWriter(
+            scratch,
+            table.schema,
+            compression="zstd",
+            store_schema=False,
+            dictionary_pagesize_limit=_DICTIONARY_BYTES,
+        ) as writer:
+            writer.write_table(table, row_group_size=max(table.num_rows, 1))
+            writer.add_key_value_metadata(dict(metadata or {}))
+        Path(scratch).chmod(0o644)
+        Path(scratch).replace(path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def sharing(values: Any, positions: Any) -> Any:
+    """Return a column whose rows are `values` (strings) at `positions`, each value held once."""
+    encoded = values.combine_chunks().dictionary_encode() if isinstance(values, pa.ChunkedArray) else values
+    encoded = encoded if pa.types.is_dictionary(encoded.type) else encoded.dictionary_encode()
+    return encoded.take(pa.array(positions))
+
+
+def _open(path: Path) -> Any:
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(
+            f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]}), expected a file made by dowse label; "
+            "make it again"
+        ) from None
+
+
+def _same_kind(found: Any, expected: Any) -> bool:
+    if pa.types.is_dictionary(found):
+        found = found.value_type
+    texts = (pa.string(), pa.large_string())
+    return bool(found == expected or (found in texts and expected in texts))
+
+
+def _check_rows(path: Path, batch: Any, first: int) -> None:
+    check_filled(path, batch, first, "dowse label", NULLABLE)
+    similarity, measured = batch["similarity_label"], batch["measured_label"]
+    for name, column in (("similarity_label", similarity), ("measured_label", measured)):
+        inside = pc.and_(pc.greater_equal(column, 0.0), pc.less_equal(column, 1.0))
+        _refuse(path, first, inside, name, column, "0 to 1")
+    _refuse(
+        path, first, pc.greater_equal(similarity, measured), "similarity_label", similarity, "measured_label or more"
+    )
+    role = batch["role"]
+    _refuse(path, first, pc.is_in(role, pa.array(ROLES)), "role", role, " or ".join(ROLES))
+    agrees = pc.equal(batch["is_positive"], pc.equal(role, "positive"))
+    _refuse(path, first, agrees, "is_positive", batch["is_positive"], "true for the role positive only")
+
+
+def _refuse(path: Path, first: int, fine: Any, name: str, column: Any, expected: str) -> None:
+    """Raise at the first row that is not fine."""
+    position = pc.index(fine, False).as_py()
+    if position >= 0:
+        value = column[position].as_py()
+        value = f"{value:.6g}" if isinstance(value, float) else value
+        raise DataError(
+            f"{path} row {first + position}: {name} is {value}, expected {expected}; rebuild it with: dowse label"
+        )

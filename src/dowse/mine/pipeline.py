@@ -1,0 +1,264 @@
+"""Step 1 of 7, mine: repositories → a folder of pairs, from beginning to end.
+
+Three stages: what the user names is resolved (`inputs`), every repository is mined into shards by as many processes as
+there are cores (`shard`), and all shards go through the passes that need to see everything (`passes`). The folder then
+holds the Parquet files, `counts.json`, the data card and, written last, `manifest.json`. The shards stay in `.mined/`
+below it: a killed run goes on from them, and the next run mines only what is new.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dowse.errors import ConfigError
+from dowse.mine.card import data_card
+from dowse.mine.consistency import Consistency
+from dowse.mine.filter import Limits
+from dowse.mine.inputs import open_places, read_places
+from dowse.mine.leaks import benchmark_hashes
+from dowse.mine.licences import is_permissive
+from dowse.mine.passes import Kept, decide, write_final
+from dowse.mine.repositories import Repository
+from dowse.mine.shard import Counts, Task, functions_in, shard_counts
+from dowse.mine.sources import Source
+from dowse.mine.split import SplitOptions, split_of
+from dowse.mine.workers import cores, mine_all
+from dowse.records import write_json, write_manifest
+
+if TYPE_CHECKING:
+    from dowse.models.endpoint import Estimate
+
+SHARDS = ".mined"
+
+Progress = Callable[[str, float, float], None]
+"""Told (stage, done, total)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MineOptions:
+    """What to keep and how to work.
+
+    A query repeated more than three times ("Return a copy.") is a stock phrase that names no function in particular.
+    `jobs` is the number of processes, all cores where 0.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    split: SplitOptions = field(default_factory=SplitOptions)
+    permissive_only: bool = False
+    exclude: frozenset[str] = frozenset()
+    benchmarks: tuple[Path, ...] = ()
+    consistency: Consistency | None = None
+    max_copies_of_a_query: int = 3
+    jobs: int = 0
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is known of a run as it goes on."""
+
+    output: Path
+    options: MineOptions
+    sources: tuple[Source, ...]
+    progress: Progress
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+def mine(
+    arguments: Sequence[str | Path],
+    output: Path,
+    sources: Sequence[Source],
+    options: MineOptions = MineOptions(),
+    progress: Progress = lambda stage, done, total: None,
+) -> dict[str, Any]:
+    """Mine everything named into `output` and return what `counts.json` says.
+
+    Raises:
+        ConfigError: An argument or option is wrong, or nothing could be mined.
+        DataError: A repository, list or benchmark cannot be read.
+    """
+    started = time.monotonic()
+    run = _Run(output, options, tuple(sources), progress)
+    (output / SHARDS).mkdir(parents=True, exist_ok=True)
+    with _alone(output / SHARDS):
+        progress("reading benchmarks", 0, 1)
+        leaks = benchmark_hashes(list(options.benchmarks))
+        progress("opening repositories", 0, 1)
+        tasks = _tasks(run, arguments)
+        _mine_all(run, tasks)
+        counts = _finish(run, tasks, leaks)
+        (output / "README.md").write_text(data_card(counts), encoding="utf-8")
+        write_manifest(
+            output,
+            config=_config(run, [task.repository for task in tasks], len(leaks)),
+            inputs=[path for path in map(Path, arguments) if path.is_file()],
+            seed=options.split.seed,
+            seconds=time.monotonic() - started,
+        )
+    return counts
+
+
+def estimate(
+    arguments: Sequence[str | Path],
+    output: Path,
+    source: Source,
+    options: MineOptions,
+    progress: Progress = lambda stage, done, total: None,
+) -> Estimate:
+    """Count what asking a model about everything named would take, finished shards left out; sends nothing.
+
+    Raises:
+        ConfigError: The source asks no model, or an argument is wrong.
+        DataError: A repository or list cannot be read.
+    """
+    from dowse.mine.llm import LlmQueries
+    from dowse.models.endpoint import Estimate
+
+    if not isinstance(source, LlmQueries):
+        raise ConfigError(f"the source {source.name} asks no model, expected llm; there is nothing to estimate")
+    run = _Run(output, options, (source,), progress)
+    (output / SHARDS).mkdir(parents=True, exist_ok=True)
+    tasks = [task for task in _tasks(run, arguments) if task.unfinished()]
+    totals = [0, 0, 0, 0]
+    for number, task in enumerate(tasks):
+        progress("estimating", number, len(tasks))
+        one = source.estimate(task.repository, functions_in(task.repository))
+        said = (one.requests, one.cached, one.prompt_tokens, one.answer_tokens)
+        totals = [total + more for total, more in zip(totals, said, strict=True)]
+    return Estimate(*totals)
+
+
+def _tasks(run: _Run, arguments: Sequence[str | Path]) -> list[Task]:
+    """Return what there is to mine."""
+    folder = run.output / SHARDS
+    repositories = open_places(read_places(arguments), folder / "clones", run.options.exclude, run.skipped)
+    return [Task(one, run.sources, run.options.limits, folder) for one in _licensed(run, repositories)]
+
+
+def _licensed(run: _Run, repositories: list[Repository]) -> list[Repository]:
+    """Leave out what may not be used, if asked to."""
+    kept = [one for one in repositories if not run.options.permissive_only or is_permissive(one.licence)]
+    if len(kept) < len(repositories):
+        run.skipped["licence is not permissive or not known"] += len(repositories) - len(kept)
+    if not kept:
+        said = ", ".join(f"{count} {reason}" for reason, count in run.skipped.items()) or "none named"
+        raise ConfigError(f"there is no repository to mine ({said}), expected at least one; name others")
+    return kept
+
+
+def _finish(run: _Run, tasks: Sequence[Task], leaks: frozenset[str]) -> dict[str, Any]:
+    """Take all shards through the last passes and put the result in its place."""
+    output, options = run.output, run.options
+    shards = [task.shard(source) for task in tasks for source in task.sources]
+    counted = [counts for path in shards if (counts := shard_counts(path)) is not None]
+    dropped: dict[str, Counter[str]] = {source.name: Counter() for source in run.sources}
+    for path, counts in zip(shards, counted, strict=True):
+        dropped[path.name.removesuffix(".parquet").rpartition(".")[2]] += counts.rules
+    run.progress("removing duplicates", 0, 1)
+    masks = decide(shards, leaks, options.max_copies_of_a_query, dropped)
+    final = output / SHARDS / "final"
+    shutil.rmtree(final, ignore_errors=True)
+    final.mkdir()
+    kept = write_final(
+        shards,
+        masks,
+        partial(split_of, options=options.split),
+        final,
+        options.consistency,
+        partial(run.progress, "writing"),
+    )
+    for source, rules in kept.dropped.items():
+        dropped[source] += rules
+    if not kept.total:
+        said = ", ".join(f"{count:,} {rule}" for rule, count in sum(dropped.values(), Counter()).most_common(4))
+        raise ConfigError(f"no pair was kept ({said or 'no function found'}), expected some; mine other repositories")
+    (output / "manifest.json").unlink(missing_ok=True)
+    for old in output.glob("*.parquet"):
+        old.unlink()
+    for new in sorted(final.iterdir()):
+        new.replace(output / new.name)
+    record = _record(run, tasks, counted, kept, dropped)
+    write_json(output / "counts.json", record)
+    return record
+
+
+def _record(
+    run: _Run, tasks: Sequence[Task], counted: Sequence[Counts], kept: Kept, dropped: dict[str, Counter[str]]
+) -> dict[str, Any]:
+    """Return all counts; files and functions are those of one source, since all read the same."""
+    each = counted[:: len(run.sources)]
+    files = sum((counts.files for counts in each), Counter())
+    return {
+        "pairs": kept.total,
+        "repositories_skipped": dict(run.skipped),
+        "files": dict(files.most_common()),
+        "source_bytes": sum(counts.n_bytes for counts in each),
+        "functions": sum(counts.n_functions for counts in each),
+        **{f"by_{name}": dict(kept.by[name].most_common()) for name in ("language", "licence", "source", "split")},
+        "dropped": {source: dict(rules.most_common()) for source, rules in dropped.items()},
+        "repositories": [
+            {
+                "name": task.repository.name,
+                "commit": task.repository.commit,
+                "version": task.repository.version,
+                "licence": task.repository.licence,
+                "split": split_of(task.repository.name, run.options.split),
+                "functions": counts.n_functions,
+                "pairs": kept.by["repository"][task.repository.name],
+            }
+            for task, counts in zip(tasks, each, strict=True)
+        ],
+    }
+
+
+def _config(run: _Run, repositories: Sequence[Repository], n_leaks: int) -> dict[str, object]:
+    options = run.options
+    return {
+        **{name: value for name, value in asdict(options).items() if name not in ("exclude", "split")},
+        "split": {name: _plain(value) for name, value in asdict(options.split).items()},
+        "exclude": sorted(options.exclude),
+        "benchmark_functions": n_leaks,
+        "sources": {source.name: source.settings for source in run.sources},
+        "repositories": [f"{one.name} {one.commit or one.version}".strip() for one in repositories],
+    }
+
+
+def _plain(value: object) -> object:
+    return sorted(value) if isinstance(value, frozenset) else value
+
+
+def _mine_all(run: _Run, tasks: Sequence[Task]) -> None:
+    """Mine what is not finished yet, each repository in one process."""
+    for left_over in (run.output / SHARDS).glob(".*.parquet.*"):
+        left_over.unlink()
+    open_tasks = [
+        Task(task.repository, sources, task.limits, task.folder) for task in tasks if (sources := task.unfinished())
+    ]
+    total, finished = len(tasks), len(tasks) - len(open_tasks)
+    run.progress("mining", finished, total)
+    mine_all(open_tasks, run.options.jobs or cores(), lambda done: run.progress("mining", finished + done, total))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the system takes back from a killed process."""
+    with (folder / "lock").open("w") as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ConfigError(
+                    f"{folder.parent}: another run is writing there, expected a folder of one's own; wait for it or "
+                    "name another with -o"
+                ) from None
+        yield

@@ -1,0 +1,116 @@
+"""Step 1 of 7, mine: tasks → finished shards, by as many processes as there are cores.
+
+Each process mines one repository at a time and tells how far it is. Nothing is left behind: processes end with the one
+that started them, also when that is killed, and what they had not finished is made again by the next run.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from dowse.errors import DataError
+from dowse.mine.shard import Task, mine_repository
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+
+_LOOK_S = 0.2
+"""Seconds between two looks at what the processes tell."""
+
+_ORPHAN_S = 0.5
+"""Seconds between two looks at whether the starting process still lives."""
+
+Said = tuple[int, float]
+_told: SimpleQueue[Said]
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def mine_all(tasks: Sequence[Task], jobs: int, tell: Callable[[float], None]) -> None:
+    """Do all tasks with so many processes; `tell` hears how many are done, in fractions.
+
+    Raises:
+        DataError: A task failed, or a process was killed; what others finished stays.
+    """
+    if min(jobs, len(tasks)) <= 1:
+        for number, task in enumerate(tasks):
+            mine_repository(task, lambda part, before=number: tell(before + part))  # type: ignore[misc]
+        return
+    context = multiprocessing.get_context("spawn")
+    told: SimpleQueue[Said] = context.SimpleQueue()
+    parts = [0.0] * len(tasks)
+    executor = ProcessPoolExecutor(min(jobs, len(tasks)), context, _begin, (told, os.getpid()))
+    try:
+        with _held_back(signal.SIGINT):
+            open_futures: set[Future[None]] = {executor.submit(_work, number, task) for number, task in enumerate(tasks)}
+        while open_futures:
+            ended, open_futures = wait(open_futures, _LOOK_S, FIRST_COMPLETED)
+            for future in ended:
+                future.result()
+            while not told.empty():
+                number, part = told.get()
+                parts[number] = part
+            tell(sum(parts))
+    except BrokenProcessPool:
+        raise DataError(
+            "a mining process was killed, probably for want of memory; expected it to finish; run the command again "
+            "with fewer --jobs: finished repositories are kept"
+        ) from None
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+
+
+@contextmanager
+def _held_back(wanted: signal.Signals) -> Iterator[None]:
+    """Deliver a signal only at the end; processes started meanwhile hold it back for good.
+
+    Ctrl-C is the parent's business, and reaches a process that is still starting before it could say so itself.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {wanted})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(told: SimpleQueue[Said], parent: int) -> None:
+    """Prepare a process: the parent's end is its end."""
+    global _told
+    _told = told
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_ORPHAN_S)
+    os._exit(1)
+
+
+def _work(number: int, task: Task) -> None:
+    last = 0.0
+
+    def tell(part: float) -> None:
+        nonlocal last
+        if part == 1.0 or part - last > 0.01:
+            last = part
+            _told.put((number, part))
+
+    mine_repository(task, tell)

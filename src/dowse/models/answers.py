@@ -1,0 +1,68 @@
+"""What endpoints answered, kept by what they were asked: the cache of `dowse.models.endpoint`.
+
+One SQLite file of keys and values, shared by any number of processes; a row is committed before `put` returns, so that
+killing the process loses nothing. The address of the endpoint is not part of a key: the same model on another port,
+or behind another proxy, is asked for nothing again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from dowse.errors import ModelError
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
+
+_PATIENCE_S = 30.0
+"""How long to wait for another process that writes to the same cache."""
+
+
+class AnswerCache:
+    """Keys and values in a file, or in memory without one; safe to share between threads."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open or create the file.
+
+        Raises:
+            ModelError: The file is something else, or cannot be written.
+        """
+        self._lock = threading.Lock()
+        try:
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path or ":memory:", timeout=_PATIENCE_S, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            self._database.execute(_SCHEMA)
+            self._database.commit()
+        except (sqlite3.Error, OSError) as error:
+            raise ModelError(
+                f"{path}: cannot be used as a cache ({error}), expected a file that Dowse made or a new path; "
+                "name another one"
+            ) from None
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of a key, or None."""
+        with self._lock:
+            row = self._database.execute("SELECT value FROM answers WHERE key = ?", (key,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def put(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
+        """Store values for good."""
+        with self._lock, self._database:
+            self._database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._database.close()
+
+
+def cache_key(*parts: object) -> bytes:
+    """Return the SHA-256 of what was asked."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")).digest()

@@ -1,0 +1,208 @@
+"""The static model: one vector per token, a text is a weighted sum of its tokens' vectors. Used by index and search.
+
+Reads a folder of four files: `config.json` (format, shapes, SHA-256 of the others), `embeddings.npy` (int8, V × D),
+`scales.npy` (float32, V: what a row is multiplied by) and `tokenizer.json`; writes nothing. Needs numpy and tokenizers
+only. There is no attention and no word order: that is the price of thousands of documents a second on one core.
+
+A text is cut into words first, by `dowse.languages.identifiers.words`, as the lexical index does; the tokenizer sees
+one word at a time. That makes its answers cacheable, since code repeats its words.
+
+How tokens become the embedding of a document was measured on development packages (`results/`):
+
+    part(words) = unit(sum over distinct tokens t of sqrt(count of t) * vector of t)
+    embedding   = unit(part(path and text) + NAME_WEIGHT * part(file name and symbol))
+
+The square root keeps a variable used in every line from drowning the rest, as saturation does in BM25; the names are a
+part of their own because they say in five words what a hundred lines of text dilute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import chain
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from dowse.errors import ModelError
+from dowse.languages.identifiers import parts, words
+from dowse.types import Embeddings
+
+FORMAT_VERSION = 1
+NAME_WEIGHT = 0.8
+"""How much the names count beside the text: 0.6 was best on the development packages and 1.0 on the annotated
+repositories, by margins within their errors."""
+
+FILES = ("embeddings.npy", "scales.npy", "tokenizer.json")
+
+_CACHED_WORDS = 1 << 18
+"""Words whose tokens are remembered: about 50 MB, more than most repositories have; forgotten all at once when full."""
+
+_TEXTS_AT_ONCE = 256
+"""The new words of so many texts go to the tokenizer in one call, which costs as much as 20 words."""
+
+_DEFAULT = Path(__file__).parent / "default" / "static"
+
+
+class StaticEncoder:
+    """Embeds queries and documents alike; satisfies `dowse.types.Encoder`.
+
+    A text without a known word has no direction: its row is zero, the only rows that are not of unit norm, so that its
+    cosine with everything is 0.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, embeddings: NDArray[np.int8], scales: NDArray[np.float32], fingerprint: str
+    ) -> None:
+        """Take a table of V int8 rows (V, D) with their scales (V,); `load` reads and checks them."""
+        self._tokenizer = tokenizer
+        self._embeddings = embeddings.view(np.ndarray)  # a memory map as such is slow to index
+        self._scales = scales
+        self._fingerprint = fingerprint
+        self._tokens: dict[str, list[int]] = {}
+        self._part_tokens: dict[str, list[int]] = {}
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a model folder, its table mapped into memory rather than read.
+
+        Raises:
+            ModelError: A file is missing, damaged, of another format, or does not fit the others.
+        """
+        config = _read_config(folder / "config.json")
+        _check_hashes(folder, config["files"])
+        try:
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            embeddings = np.load(folder / "embeddings.npy", mmap_mode="r")
+            scales = np.load(folder / "scales.npy")
+        except Exception as error:  # tokenizers raises bare Exception
+            raise _damaged(folder, f"cannot be read ({error})", "the three files of a static model") from None
+        shape = (config["vocabulary"], config["dimensions"])
+        found = (embeddings.shape, str(embeddings.dtype), scales.shape, str(scales.dtype), tokenizer.get_vocab_size())
+        if found != (shape, "int8", shape[:1], "float32", shape[0]):
+            expected = f"int8 {shape} and float32 {shape[:1]}, as in config.json"
+            raise _damaged(folder, f"the arrays are {found}", expected)
+        return cls(tokenizer, embeddings, scales, _fingerprint(config))
+
+    @property
+    def dimensions(self) -> int:
+        """D, the length of one embedding."""
+        return int(self._embeddings.shape[1])
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the format and of the files' hashes: equal fingerprints mean comparable embeddings."""
+        return self._fingerprint
+
+    def encode_queries(self, queries: Sequence[str]) -> Embeddings:
+        """Embed N queries as float32 rows of shape (N, D), unit or zero."""
+        return self.encode_words([words(query) for query in queries])
+
+    def encode_documents(self, texts: Sequence[str]) -> Embeddings:
+        """Embed N document texts as float32 rows of shape (N, D), unit or zero."""
+        return self.encode_words([words(text) for text in texts])
+
+    def encode_words(
+        self, documents: Sequence[Sequence[str]], names: Sequence[Sequence[str]] | None = None
+    ) -> Embeddings:
+        """Embed N documents given as their words (see `words`), float32 rows of shape (N, D), unit or zero.
+
+        Args:
+            documents: The words of each document's path and text.
+            names: The words of each document's file name and qualified symbol; none where None.
+        """
+        embeddings = self._parts(documents)
+        if names is not None:
+            if len(names) != len(documents):
+                raise ValueError(
+                    f"{len(names)} names for {len(documents)} documents, expected as many; pass [] for none"
+                )
+            embeddings += np.float32(NAME_WEIGHT) * self._parts(names)
+            _make_unit(embeddings)
+        return embeddings
+
+    def _parts(self, texts: Sequence[Sequence[str]]) -> Embeddings:
+        """Return the unit weighted sum of each text's token vectors, shape (N, D)."""
+        sums = np.zeros((len(texts), self.dimensions), dtype=np.float32)
+        for number, (row, text) in enumerate(zip(sums, texts, strict=True)):
+            if number % _TEXTS_AT_ONCE == 0:
+                self._learn(chain.from_iterable(texts[number : number + _TEXTS_AT_ONCE]))
+            counts = Counter(chain.from_iterable(map(self._tokens.__getitem__, text)))
+            if counts:
+                tokens = np.fromiter(counts, dtype=np.int64, count=len(counts))
+                times = np.fromiter(counts.values(), dtype=np.float32, count=len(counts))
+                # Weights times rows is the weighted sum; the table as a whole stays int8.
+                np.matmul(self._scales[tokens] * np.sqrt(times), self._embeddings[tokens].astype(np.float32), out=row)
+        _make_unit(sums)
+        return sums
+
+    def _learn(self, found: Iterable[str]) -> None:
+        """Tokenise the words not yet known."""
+        distinct = set(found)
+        unknown = distinct.difference(self._tokens)
+        if len(self._tokens) + len(unknown) > _CACHED_WORDS:
+            self._tokens.clear()
+            self._part_tokens.clear()
+            unknown = distinct
+        # the tokenizer splits where `parts` does, and a repository's words share their parts: it sees each part once
+        taken_apart = {word: parts(word) for word in unknown}
+        new = list(
+            dict.fromkeys(part for found in taken_apart.values() for part in found if part not in self._part_tokens)
+        )
+        encoded = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
+        self._part_tokens.update((part, encoding.ids) for part, encoding in zip(new, encoded, strict=True))
+        for word, pieces in taken_apart.items():
+            self._tokens[word] = [token for piece in pieces for token in self._part_tokens[piece]]
+
+
+@cache
+def default_static() -> StaticEncoder:
+    """Load the model that ships with Dowse, once a process."""
+    return StaticEncoder.load(_DEFAULT)
+
+
+def _make_unit(embeddings: Embeddings) -> None:
+    """Scale rows to unit norm in place; zero rows stay zero."""
+    norms = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
+    norms[norms == 0] = 1.0
+    embeddings /= norms[:, None]
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        version = config["format_version"]
+        complete = set(FILES) <= set(config["files"]) and {"vocabulary", "dimensions"} <= set(config)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, f"cannot be read ({error!r})", "a static model's config.json") from None
+    if version != FORMAT_VERSION or not complete:
+        raise _damaged(path, f"format_version is {version}", f"a complete one of format_version {FORMAT_VERSION}")
+    return dict(config)
+
+
+def _check_hashes(folder: Path, recorded: dict[str, str]) -> None:
+    for name in FILES:
+        try:
+            with (folder / name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise _damaged(folder / name, f"cannot be read ({error.strerror})", "a file of the static model") from None
+        if found != recorded[name]:
+            raise _damaged(folder / name, f"SHA-256 is {found[:12]}…", f"{recorded[name][:12]}…, as in config.json")
+
+
+def _fingerprint(config: dict[str, Any]) -> str:
+    stated = [FORMAT_VERSION, *(config["files"][name] for name in FILES)]
+    return hashlib.sha256(json.dumps(stated).encode()).hexdigest()
+
+
+def _damaged(path: Path, fault: str, expected: str) -> ModelError:
+    remedy = "reinstall dowse, or rebuild the model with recipes/default-models.sh"
+    return ModelError(f"{path}: {fault}, expected {expected}; {remedy}")

@@ -1,0 +1,296 @@
+"""Step 6 of 7, search: the evidence for each candidate, one named feature at a time.
+
+Every function under `FEATURES` looks at one kind of evidence and returns one number for each candidate, between 0 and
+1 unless it says otherwise. `fuse` weighs them; nothing here says how much any of them counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dowse.index.lexical import terms
+from dowse.index.local import Entry
+from dowse.languages.identifiers import parts, words
+
+Evidence = NDArray[np.float32]
+"""One number for each candidate, shape (n,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query as ranking sees it.
+
+    Attributes:
+        text: as it was asked.
+        terms: its distinct stemmed terms, question words left out.
+        idf: how telling each term is in the searched corpus, shape (len(terms),).
+    """
+
+    text: str
+    terms: Sequence[str]
+    idf: NDArray[np.float32]
+
+    @property
+    def kind(self) -> str:
+        """ "symbol" for a bare or qualified identifier (`retry`, `Stack.push`, `io::Error`), otherwise "prose"."""
+        return "symbol" if re.fullmatch(r"\w+((\.|::|->|#|/)\w+)*[!?]?(\(\))?", self.text.strip()) else "prose"
+
+    @property
+    def identifiers(self) -> frozenset[str]:
+        """The words that can only be names: of several parts, or with capitals inside; all words of a symbol query."""
+        found = words(self.text)
+        if self.kind == "symbol":
+            return frozenset(word.lower() for word in found)
+        return frozenset(word.lower() for word in found if len(parts(word)) > 1 or re.search(r"\w[A-Z]|_", word))
+
+    @property
+    def plain_words(self) -> frozenset[str]:
+        """All words in lower case."""
+        return frozenset(word.lower() for word in words(self.text))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What is known of n candidates before they are ranked.
+
+    Attributes:
+        ids: document ids within their root, shape (n,) int64.
+        roots: number of the root each comes from, shape (n,) int64.
+        entries: path, symbol, kind, language and lines of each.
+        bm25: scores in the query's scale, 0 where the words did not bring the document up; shape (n,).
+        cosine: similarity of query and document embeddings; shape (n,), -1 to 1.
+        files: which of `paths` each lies in, shape (n,) int64.
+        paths: the distinct files; what only depends on the file is looked at once for each.
+    """
+
+    ids: NDArray[np.int64]
+    roots: NDArray[np.int64]
+    entries: Sequence[Entry]
+    bm25: NDArray[np.float32]
+    cosine: NDArray[np.float32]
+    files: NDArray[np.int64]
+    paths: Sequence[str]
+
+
+def pooled(pools: Sequence[Candidates]) -> Candidates:
+    """Put the candidates of several roots together, their files kept apart."""
+    if len(pools) == 1:
+        return pools[0]
+    shifts = np.cumsum([0, *(len(pool.paths) for pool in pools[:-1])])
+    return Candidates(
+        ids=np.concatenate([pool.ids for pool in pools]),
+        roots=np.concatenate([pool.roots for pool in pools]),
+        entries=[entry for pool in pools for entry in pool.entries],
+        bm25=np.concatenate([pool.bm25 for pool in pools]),
+        cosine=np.concatenate([pool.cosine for pool in pools]),
+        files=np.concatenate([pool.files + shift for pool, shift in zip(pools, shifts, strict=True)]),
+        paths=[path for pool in pools for path in pool.paths],
+    )
+
+
+# ---- what the words and embeddings say ----
+
+
+def lexical(query: Query, candidates: Candidates) -> Evidence:
+    """BM25 of the document, relative to the best candidate."""
+    relative: Evidence = candidates.bm25 / max(float(candidates.bm25.max(initial=0.0)), 1e-6)
+    return relative
+
+
+def lexical_file(query: Query, candidates: Candidates) -> Evidence:
+    """BM25 summed over the file's candidates, relative to the best file: many documents of a file on one topic."""
+    sums = np.bincount(candidates.files, weights=candidates.bm25)
+    relative = (sums / max(float(sums.max(initial=0.0)), 1e-6)).astype(np.float32)
+    of_file: Evidence = relative[candidates.files]
+    return of_file
+
+
+def dense(query: Query, candidates: Candidates) -> Evidence:
+    """Cosine of query and document (-1 to 1)."""
+    return candidates.cosine
+
+
+def dense_file(query: Query, candidates: Candidates) -> Evidence:
+    """Mean cosine of the file's three nearest candidates (-1 to 1)."""
+    order = np.lexsort((-candidates.cosine, candidates.files))
+    files = candidates.files[order]
+    starts = np.flatnonzero(np.r_[True, files[1:] != files[:-1]]) if len(files) else np.empty(0, np.int64)
+    rank = np.arange(len(files)) - np.repeat(starts, np.diff(np.r_[starts, len(files)]))
+    top = rank < 3
+    sums = np.bincount(files[top], weights=candidates.cosine[order][top])
+    counts = np.bincount(files[top])
+    means: Evidence = (sums / np.maximum(counts, 1)).astype(np.float32)[candidates.files]
+    return means
+
+
+# ---- what the names say ----
+
+
+def defines_identifier(query: Query, candidates: Candidates) -> Evidence:
+    """1 where the document defines a name that stands in the query as an identifier."""
+    wanted = query.identifiers
+    return _flags(bool(wanted & _defined(entry.symbol)) for entry in candidates.entries)
+
+
+def defines_word(query: Query, candidates: Candidates) -> Evidence:
+    """1 where the document defines a name that is a whole word of the query, whatever its form."""
+    wanted = query.plain_words
+    return _flags(bool(wanted & _defined(entry.symbol)) for entry in candidates.entries)
+
+
+def symbol_covers_query(query: Query, candidates: Candidates) -> Evidence:
+    """Share of the query's terms, by idf, found in the names the document defines."""
+    return _covered(query, [_symbol_terms(entry.symbol) for entry in candidates.entries])
+
+
+def query_covers_symbol(query: Query, candidates: Candidates) -> Evidence:
+    """Share of the terms of the document's first name that stand in the query."""
+    return _covering(query, [_symbol_terms((entry.symbol or "").partition(",")[0]) for entry in candidates.entries])
+
+
+def path_covers_query(query: Query, candidates: Candidates) -> Evidence:
+    """Share of the query's terms, by idf, found in the path."""
+    return _covered(query, [_path_terms(path) for path in candidates.paths])[candidates.files]
+
+
+def query_covers_stem(query: Query, candidates: Candidates) -> Evidence:
+    """Share of the terms of the file's name, without suffix, that stand in the query."""
+    return _covering(query, [_stem_terms(path) for path in candidates.paths])[candidates.files]
+
+
+# ---- what the place says ----
+
+
+def is_test(query: Query, candidates: Candidates) -> Evidence:
+    """1 for test code, unless the query asks for tests."""
+    return _at_place("test", query, candidates)
+
+
+def is_aside(query: Query, candidates: Candidates) -> Evidence:
+    """1 for examples, benchmarks, documentation, vendored and compatibility code, unless the query asks for it."""
+    return _at_place("aside", query, candidates)
+
+
+def is_entrance(query: Query, candidates: Candidates) -> Evidence:
+    """1 for files that mostly pass on what others define (`__init__.py`, `index.ts`, `mod.rs`)."""
+    return _at_place("entrance", query, candidates)
+
+
+def is_declaration(query: Query, candidates: Candidates) -> Evidence:
+    """1 for files that declare what is defined elsewhere (`.d.ts`, `.pyi`, C headers)."""
+    declares = _flags(path.endswith((".d.ts", ".pyi", ".h", ".hpp", ".hh")) for path in candidates.paths)
+    return declares[candidates.files]
+
+
+def is_function(query: Query, candidates: Candidates) -> Evidence:
+    """1 for functions and methods."""
+    return _flags(entry.kind in ("function", "method") for entry in candidates.entries)
+
+
+def is_class(query: Query, candidates: Candidates) -> Evidence:
+    """1 for classes and other types."""
+    return _flags(entry.kind == "class" for entry in candidates.entries)
+
+
+def is_text(query: Query, candidates: Candidates) -> Evidence:
+    """1 for windows of text that no grammar cuts."""
+    return _flags(entry.kind == "text" for entry in candidates.entries)
+
+
+def length(query: Query, candidates: Candidates) -> Evidence:
+    """Logarithm of the number of lines over that of 100."""
+    lines = np.array([entry.end_line - entry.start_line + 1 for entry in candidates.entries], np.float32)
+    logarithms: Evidence = (np.log1p(lines) / np.log(101)).astype(np.float32)
+    return logarithms
+
+
+FEATURES: dict[str, Callable[[Query, Candidates], Evidence]] = {
+    function.__name__: function
+    for function in (
+        *(lexical, lexical_file, dense, dense_file),
+        *(defines_identifier, defines_word, symbol_covers_query, query_covers_symbol),
+        *(path_covers_query, query_covers_stem),
+        *(is_test, is_aside, is_entrance, is_declaration, is_function, is_class, is_text, length),
+    )
+}
+
+
+def evidence(query: Query, candidates: Candidates) -> NDArray[np.float32]:
+    """Return all features of all candidates, shape (n, len(FEATURES))."""
+    return np.stack([feature(query, candidates) for feature in FEATURES.values()], axis=1).astype(np.float32)
+
+
+def _flags(values: Iterable[bool]) -> Evidence:
+    return np.fromiter(values, np.float32)
+
+
+def _covered(query: Query, found: list[frozenset[str]]) -> Evidence:
+    weights = dict(zip(query.terms, query.idf.tolist(), strict=True))
+    asked, total = frozenset(weights), sum(weights.values()) or 1.0
+    return np.array([sum(map(weights.__getitem__, asked & terms)) / total for terms in found], np.float32)
+
+
+def _covering(query: Query, found: list[frozenset[str]]) -> Evidence:
+    asked = frozenset(query.terms)
+    return np.array([len(terms & asked) / len(terms) if terms else 0.0 for terms in found], np.float32)
+
+
+def _at_place(place: str, query: Query, candidates: Candidates) -> Evidence:
+    if _ASKS[place] & query.plain_words:
+        return np.zeros(len(candidates.ids), np.float32)
+    return _flags(_place(path) == place for path in candidates.paths)[candidates.files]
+
+
+@lru_cache(50_000)
+def _defined(symbol: str | None) -> frozenset[str]:
+    """Return the names of a symbol in lower case: each by itself and with what qualifies it left off."""
+    return frozenset(name.rpartition(".")[2].lower() for name in (symbol or "").split(", ") if name)
+
+
+@lru_cache(50_000)
+def _symbol_terms(symbol: str | None) -> frozenset[str]:
+    return frozenset(terms(symbol)) if symbol else frozenset()
+
+
+@lru_cache(50_000)
+def _path_terms(path: str) -> frozenset[str]:
+    return frozenset(terms(path))
+
+
+@lru_cache(50_000)
+def _stem_terms(path: str) -> frozenset[str]:
+    stem = PurePosixPath(path).name.partition(".")[0]
+    return frozenset(terms(" ".join(parts(stem))))
+
+
+_TEST = re.compile(
+    r"(^|/)(tests?|__tests__|specs?|testing|testdata|fixtures)/|(^|/)(test_|conftest)"
+    r"|[._-](test|tests|spec)\.|[a-z](Test|Tests|Spec|IT)\."
+)
+_ASIDE = re.compile(
+    r"(^|/)(examples?|samples?|demos?|docs?(_src)?|bench(es|marks?)?|vendor(ed)?|third_party|extern(al)?|compat|legacy"
+    r"|scripts?|tools?|migrations?|playground)/",
+    re.IGNORECASE,
+)
+_ENTRANCE = re.compile(r"(^|/)(__init__\.py|index\.[cm]?[jt]sx?|mod\.rs|lib\.rs|package-info\.java)$")
+_ASKS = {
+    "test": frozenset({"test", "tests", "testing", "spec", "fixture", "fixtures", "mock"}),
+    "entrance": frozenset({"exports", "reexports"}),
+    "aside": frozenset({"example", "examples", "sample", "demo", "docs", "benchmark", "vendor", "compat", "legacy"}),
+}
+
+
+@lru_cache(50_000)
+def _place(path: str) -> str:
+    if _TEST.search(path):
+        return "test"
+    if _ASIDE.search(path):
+        return "aside"
+    return "entrance" if _ENTRANCE.search(path) else ""

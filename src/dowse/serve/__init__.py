@@ -1,0 +1,1 @@
+"""Step 7 of 7, serve: the front doors. None of them holds retrieval logic."""

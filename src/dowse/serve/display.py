@@ -1,0 +1,120 @@
+"""Step 7 of 7, serve: hits and status as a person or a pipe reads them.
+
+What is shown comes from other people's files: control characters, terminal escapes and characters that reorder or hide
+text are replaced by visible marks before anything is printed.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dowse.types import Hit
+
+LEXERS = {"csharp": "c#"}
+"""The highlighter's names for languages, where they are not ours."""
+
+LINES_SHOWN = 14
+"""Lines of a hit shown on a terminal: ten hits fill a few screens, and the location opens the rest."""
+
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """Replace characters that a terminal would obey or hide by their code in brackets.
+
+    >>> visible("a\x1b[31mb")
+    'a<1b>[31mb'
+    """
+    return _UNSAFE.sub(lambda found: f"<{ord(found[0]):02x}>", text)
+
+
+def as_dict(hit: Hit) -> dict[str, Any]:
+    """Return a hit as the JSON of every front door has it."""
+    document = hit.document
+    return {
+        "repository": document.repository,
+        "path": document.path,
+        "start_line": document.start_line,
+        "end_line": document.end_line,
+        "language": document.language,
+        "symbol": document.symbol,
+        "kind": document.kind,
+        "score": round(hit.score, 4),
+        "text": document.text,
+    }
+
+
+def print_hits(hits: Sequence[Hit], roots: Mapping[str, Path]) -> None:
+    """Print hits of some roots by name: coloured, shortened and clickable on a terminal, plain and whole in a pipe."""
+    show = _print_coloured if sys.stdout.isatty() else _print_plain
+    for hit in hits:
+        show(hit, len(roots) > 1, roots[hit.document.repository])
+
+
+def _print_plain(hit: Hit, several: bool, root: Path) -> None:
+    document = hit.document
+    where = f"{document.repository}/{document.location}" if several else document.location
+    print(visible("  ".join(filter(None, [where, document.kind, document.symbol, f"{hit.score:.3f}"]))))
+    for line in document.text.split("\n"):
+        print(visible("    " + line) if line.strip() else "")
+    print()
+
+
+def _print_coloured(hit: Hit, several: bool, root: Path) -> None:
+    from rich.console import Console
+    from rich.syntax import Syntax
+    from rich.text import Text
+
+    document = hit.document
+    console = Console(highlight=False)
+    where = f"{document.repository}/{document.path}" if several else document.path
+    head = Text(visible(f"{where}:{document.start_line}"), f"bold cyan link {(root / document.path).as_uri()}")
+    head.append(f"-{document.end_line}", "cyan")
+    head.append(visible(f"  {document.symbol or ''}"), "bold")
+    head.append(f"  {document.kind}  {hit.score:.3f}", "dim")
+    console.print(head)
+    lines = visible(document.text).split("\n")
+    console.print(
+        Syntax(
+            "\n".join(lines[:LINES_SHOWN]),
+            LEXERS.get(document.language, document.language),
+            theme="ansi_dark",
+            line_numbers=True,
+            start_line=document.start_line,
+            background_color="default",
+        )
+    )
+    if len(lines) > LINES_SHOWN:
+        console.print(f"     … {len(lines) - LINES_SHOWN} more lines", style="dim")
+    console.print()
+
+
+def freshness_line(status: Mapping[str, Any]) -> str:
+    """Say in one line what was searched and how fresh it is."""
+    left_out = ", ".join(f"{count} {reason}" for reason, count in list(status["skipped"].items())[:4])
+    said = f"searched {status['documents']:,} documents of {status['files']:,} files, "
+    said += "up to date" if status["fresh"] else f"perhaps behind: {'; '.join(status['notes'])}"
+    return said + (f"; left out: {left_out} (dowse status says more)" if left_out else "")
+
+
+def status_text(status: Mapping[str, Any]) -> str:
+    """Say at length what is indexed."""
+    lines = []
+    for root in status["roots"]:
+        lines += [
+            f"{root['repository']}  {root['path']}",
+            f"  documents  {root['documents']:,} of {root['files']:,} files",
+            f"  languages  {_counted(root['languages'])}",
+            f"  left out   {_counted(root['skipped'])}",
+            f"  fresh      {'yes' if root['fresh'] else 'no: ' + root['note']}",
+            f"  index      {root['index']}",
+        ]
+    return visible("\n".join(lines))
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "nothing"

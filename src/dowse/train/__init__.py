@@ -1,0 +1,1 @@
+"""Step 3 of 7, train: pairs → models."""

@@ -1,0 +1,24 @@
+"""Fixtures that several test folders share."""
+
+import pytest
+from sources import FILES, write_files
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder with the files of `sources`."""
+    return write_files(tmp_path / "project", FILES)
+
+
+@pytest.fixture
+def index_dir(tmp_path):
+    """A folder for indexes, not made yet."""
+    return tmp_path / "indexes"
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):
+    """No test reads or writes the caches and settings of the person who runs it."""
+    for variable, folder in (("HOME", "home"), ("XDG_CACHE_HOME", "cache"), ("XDG_CONFIG_HOME", "config")):
+        (tmp_path / "user" / folder).mkdir(parents=True)
+        monkeypatch.setenv(variable, str(tmp_path / "user" / folder))

@@ -1,0 +1,138 @@
+"""Who is compared with whom: same repository, never a duplicate, the same draw again, hard ones by a ranking."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from dowse.label.candidates import HARD, POSITIVE, RANDOM, DenseRanker, DrawOptions, Pairs, draw
+from dowse.models.static import default_static
+
+
+def pairs(count=30, **changes):
+    found = {
+        "pair_ids": [f"id{number}" for number in range(count)],
+        "queries": [f"question {number}" for number in range(count)],
+        "code_hashes": [f"code{number}" for number in range(count)],
+        "sources": ["docstrings"] * count,
+    }
+    for name, entries in changes.items():
+        for row, value in entries.items():
+            found[name][row] = value
+    return Pairs(**found)
+
+
+def candidates_of(drawn, query, role=None):
+    kept = (drawn.query == query) & ((drawn.role == role) if role is not None else True)
+    return drawn.candidate[kept].tolist()
+
+
+def test_a_query_gets_its_positive_first_and_seven_different_others():
+    drawn = draw(pairs(), DrawOptions())
+    assert drawn.query.tolist() == sorted(drawn.query.tolist())
+    for query in range(30):
+        found = candidates_of(drawn, query)
+        assert found[0] == query
+        assert len(set(found)) == len(found) == 8
+    assert drawn.role[::8].tolist() == [POSITIVE] * 30
+    assert Counter(drawn.role.tolist()) == {POSITIVE: 30, RANDOM: 210}
+    assert drawn.short == 0
+
+
+def test_the_draw_depends_on_the_seed_and_the_query_alone():
+    first, again = draw(pairs(), DrawOptions(seed=5)), draw(pairs(), DrawOptions(seed=5))
+    other = draw(pairs(), DrawOptions(seed=6))
+    assert first.candidate.tolist() == again.candidate.tolist() != other.candidate.tolist()
+    renamed = draw(pairs(queries={0: "another question"}), DrawOptions(seed=5))
+    assert renamed.candidate.tolist() == first.candidate.tolist()
+
+
+def test_every_allowed_candidate_is_drawn_with_equal_chance():
+    seen = Counter()
+    for seed in range(400):
+        seen.update(candidates_of(draw(pairs(11), DrawOptions(negatives=3, seed=seed)), 0, RANDOM))
+    assert set(seen) == set(range(1, 11))
+    # 1,200 draws over ten candidates: 120 each, deviation sqrt(400 * 0.3 * 0.7) = 9.2.
+    assert all(abs(count - 120) < 40 for count in seen.values())
+
+
+def test_copies_of_the_positive_and_functions_with_the_same_query_are_never_candidates():
+    found = pairs(
+        12,
+        code_hashes={1: "code0"},  # a copy of the function of row 0
+        queries={2: "Question  0", 3: "question 3"},  # asks the same as row 0, but for case and white space
+    )
+    for seed in range(50):
+        drawn = draw(found, DrawOptions(seed=seed))
+        assert not {0, 1, 2} & set(candidates_of(drawn, 0, RANDOM))
+        assert not {0, 1} & set(candidates_of(drawn, 1, RANDOM))
+        assert not {0, 1, 2} & set(candidates_of(drawn, 2, RANDOM))
+
+
+def test_a_function_with_several_queries_is_one_candidate_and_its_docstring_stands_for_it():
+    found = pairs(
+        9, code_hashes={4: "shared", 5: "shared", 6: "shared"}, sources={4: "commits", 5: "docstrings", 6: "llm"}
+    )
+    drawn = draw(found, DrawOptions(negatives=20))
+    for query in (0, 1, 2, 3, 7, 8):
+        others = candidates_of(drawn, query, RANDOM)
+        assert sorted(others) == sorted({0, 1, 2, 3, 5, 7, 8} - {query})
+    assert drawn.stand_in.tolist() == [0, 1, 2, 3, 5, 5, 5, 7, 8]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_small_repository_gives_what_it_has(count):
+    drawn = draw(pairs(count), DrawOptions())
+    assert drawn.short == count
+    for query in range(count):
+        assert sorted(candidates_of(drawn, query)) == list(range(count))
+
+
+def test_hard_candidates_come_from_the_first_ranks_after_the_positive():
+    class Ranked:
+        name = "by position"
+
+        def rank(self, queries, documents, top_k):
+            self.asked = top_k
+            for _ in queries:
+                yield list(range(len(documents)))[:top_k]
+
+    ranker = Ranked()
+    found = pairs(30, code_hashes={1: "code0"})
+    drawn = draw(found, DrawOptions(negatives=4, hard=3, hard_window=5), ranker, [""] * 30)
+    assert ranker.asked == 6
+    # Row 1 is a copy of row 0: positions count functions, and the five after the positive are rows 2 to 6.
+    assert set(candidates_of(drawn, 0, HARD)) <= {2, 3, 4, 5, 6}
+    assert set(candidates_of(drawn, 20, HARD)) <= {0, 2, 3, 4, 5}
+    for query in range(30):
+        assert len(candidates_of(drawn, query, HARD)) == 3
+        assert len(candidates_of(drawn, query, RANDOM)) == 4
+        assert len(set(candidates_of(drawn, query))) == 8
+    window = DrawOptions(negatives=0, hard=3, hard_window=5, seed=1)
+    seen = {one for seed in range(20) for one in candidates_of(draw(found, window, Ranked(), [""] * 30), 20, HARD)}
+    assert len(seen) == 3, "the same seed draws the same"
+
+
+def test_the_shipped_retriever_ranks_what_shares_words_first():
+    ranker = DenseRanker(default_static(), "static")
+    documents = [
+        "def close_socket(): socket.close()",
+        "def parse_date(text): return date",
+        "def sort_users(users): pass",
+    ]
+    [best, least] = ranker.rank(["parse a date", "close the socket"], documents, 3)
+    assert best[0] == 1 and least[0] == 0
+    assert sorted(best) == [0, 1, 2]
+    assert list(ranker.rank(["parse a date"], documents, 1)) == [[1]]
+
+
+def test_a_ranking_breaks_ties_by_position():
+    class Same:
+        dimensions, fingerprint = 1, ""
+
+        def encode_queries(self, queries):
+            return np.ones((len(queries), 1), dtype=np.float32)
+
+        encode_documents = encode_queries
+
+    assert list(DenseRanker(Same(), "same").rank(["q"], ["a", "b", "c"], 5)) == [[0, 1, 2]]

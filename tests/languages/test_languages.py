@@ -1,0 +1,173 @@
+import subprocess
+import sys
+from dataclasses import fields as fields_of
+from importlib import import_module
+
+import pytest
+from tree_sitter import Language as Grammar
+
+from dowse.errors import DataError
+from dowse.languages import LANGUAGES, kind_of, language_of, name_of, parse
+from dowse.languages.definitions import outline
+from dowse.languages.parsing import clean_name
+
+CODE = sorted(name for name, language in LANGUAGES.items() if language.is_code)
+
+
+def test_importing_languages_loads_no_grammar():
+    script = "import sys, dowse.languages; print([name for name in sys.modules if name.startswith('tree_sitter')])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_two_languages_claim_the_same_file():
+    for attribute in ("extensions", "filenames", "interpreters"):
+        claimed = [value for language in LANGUAGES.values() for value in getattr(language, attribute)]
+        assert len(claimed) == len(set(claimed)), sorted(value for value in claimed if claimed.count(value) > 1)
+    assert all(value == value.lower() for language in LANGUAGES.values() for value in language.extensions)
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_a_table_names_only_what_its_grammar_has(name):
+    language = LANGUAGES[name]
+    module, function = language.grammar
+    grammar = Grammar(getattr(import_module(module), function)())
+    kinds = {grammar.node_kind_for_id(number) for number in range(grammar.node_kind_count)}
+    fields = {grammar.field_name_for_id(number) for number in range(1, grammar.field_count + 1)}
+    named = set(language.names) | set(language.owners) | set(language.unnamed) | set(language.bindings)
+    named |= set(language.values)
+    named = named.union(
+        *(value for field in fields_of(language) if isinstance(value := getattr(language, field.name), frozenset))
+    )
+    steps = {*language.names.values(), *language.owners.values()}
+    steps |= {step for pair in language.bindings.values() for step in pair}
+    family = {"javascript", "typescript", "tsx"}
+    shared = {"as_expression", "satisfies_expression", "non_null_expression", "ambient_declaration", "module"}
+    shared |= {"internal_module", "field_definition", "public_field_definition"} if name in family else set()
+    assert {kind.split(":")[0] for kind in named} - kinds - (shared if name in family else set()) == set()
+    words = {step for step in steps if isinstance(step, str)}
+    assert {step for step in words if not step.startswith("<")} <= fields
+    assert {step[1:-1] for step in words if step.startswith("<")} <= kinds
+
+
+@pytest.mark.parametrize(
+    ("path", "first_line", "expected"),
+    [
+        ("a/b/main.py", "", "python"),
+        ("MAIN.PY", "", "python"),
+        ("app.d.ts", "", "typescript"),
+        ("App.tsx", "", "tsx"),
+        ("Dockerfile", "", "dockerfile"),
+        ("docker/Dockerfile.dev", "", "dockerfile"),
+        ("Rakefile", "", "ruby"),
+        ("CMakeLists.txt", "", "cmake"),
+        ("bin/run", "#!/usr/bin/env python3.11", "python"),
+        ("bin/run", "#!/usr/bin/env -S node --harmony", "javascript"),
+        ("bin/run", "#! /bin/sh -e", "bash"),
+        ("bin/run", "echo", None),
+        ("run.py", "#!/bin/sh", "python"),
+        ("a.h", "", "c"),
+        ("a.h", "#pragma once\nint class_of(int);\n", "c"),
+        ("a.h", "#pragma once\nnamespace a {\n", "cpp"),
+        ("a.h", "// -*- C++ -*-", "cpp"),
+        ("a.unknown", "", None),
+        ("", "", None),
+    ],
+)
+def test_a_file_is_known_by_name_extension_or_first_line(path, first_line, expected):
+    language = language_of(path, first_line)
+    assert (language.name if language else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("push", "push"),
+        ("Stack<T>::push", "Stack.push"),
+        ("a::b::Stack<std::vector<int>>::push", "Stack.push"),
+        ("exports.retry", "retry"),
+        ("Stack.prototype.push", "Stack.push"),
+        ("M:pop", "M.pop"),
+        ('"adds two"', "adds two"),
+        ("$handler", "$handler"),
+        ("empty?", "empty?"),
+        ("~Stack", "~Stack"),
+        ("<+>", "<+>"),
+        ("", None),
+        ('""', None),
+    ],
+)
+def test_a_name_is_reduced_to_its_last_two_words(text, expected):
+    assert clean_name(text) == expected
+
+
+def called(source: str, name: str) -> list[str | None]:
+    language = LANGUAGES[name]
+    data = source.encode()
+    names, nodes = [], [parse(data, language).root_node]
+    while nodes:
+        node = nodes.pop()
+        if node.type in language.calls:
+            names.append(name_of(node, data, language))
+        nodes += reversed(node.named_children)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "expected"),
+    [
+        ("python", "foo(bar.baz(1))", ["foo", "bar.baz"]),
+        ("javascript", "foo(bar.baz(1)); new Stack()", ["foo", "bar.baz", "Stack"]),
+        ("typescript", "foo<T>(this.baz(1))", ["foo", "baz"]),
+        ("tsx", "foo(1)", ["foo"]),
+        ("java", "class A { void f() { foo(); b.bar(); new Stack<T>(); } }", ["foo", "bar", "Stack"]),
+        ("go", "package a\nfunc f() { foo(); b.Bar() }", ["foo", "b.Bar"]),
+        ("rust", "fn f() { foo(); a::bar(); x.baz(); println!() }", ["foo", "a.bar", "baz", "println"]),
+        ("c", "void f() { foo(); p->bar(); }", ["foo", "bar"]),
+        ("cpp", "void f() { foo(); a::bar(); p->baz(); }", ["foo", "a.bar", "baz"]),
+        ("csharp", "class A { void F() { Foo(); a.Bar(); new Stack(); } }", ["Foo", "a.Bar", "Stack"]),
+        ("ruby", "foo(1)\na.bar(2)", ["foo", "bar"]),
+        ("php", "<?php foo(); $a->bar(); new Stack();", ["foo", "bar", "Stack"]),
+        ("kotlin", "fun f() { foo(); a.bar() }", ["foo", "a.bar"]),
+        ("swift", "func f() { foo(); a.bar() }", ["foo", "a.bar"]),
+        ("scala", "object A { foo(1); a.bar(2) }", ["foo", "a.bar"]),
+        ("elixir", "foo(1)\nA.bar(2)", ["foo", "A.bar"]),
+        ("haskell", "x = foo 1", ["foo"]),
+        ("lua", "foo(1) a.bar(2)", ["foo", "a.bar"]),
+        ("bash", "foo 1", ["foo"]),
+        ("zig", "fn f() void { foo(1); a.bar(2); }", ["foo", "a.bar"]),
+        ("sql", "SELECT foo(1)", ["foo"]),
+    ],
+)
+def test_a_call_names_what_it_calls(name, source, expected):
+    assert called(source, name) == expected
+
+
+def test_a_keyed_node_is_told_apart_by_its_first_word():
+    source = b"def foo, do: 1\n"
+    node = parse(source, LANGUAGES["elixir"]).root_node.named_children[0]
+    assert kind_of(node, source, LANGUAGES["elixir"]) == "call:def"
+
+
+def test_an_outline_holds_a_class_before_its_methods_and_points_back_to_it():
+    source = b"import os\nclass A:\n    def f(self): ...\n    def g(self): ...\ndef h(): ...\n"
+    found = outline(parse(source, LANGUAGES["python"]).root_node, source, LANGUAGES["python"])
+    assert [(d.symbol, d.kind, d.parent) for d in found.definitions] == [
+        ("A", "class", -1),
+        ("A.f", "method", 0),
+        ("A.g", "method", 0),
+        ("h", "function", -1),
+    ]
+    assert found.statements[0].first_row == 0
+
+
+def test_text_cannot_be_parsed():
+    with pytest.raises(DataError, match="markdown has no grammar"):
+        parse(b"# Hi", LANGUAGES["markdown"])
+
+
+def test_a_parse_that_takes_too_long_is_given_up_and_the_next_one_works(monkeypatch):
+    monkeypatch.setattr("dowse.languages.parsing.PARSE_LIMIT_S", 0.05)
+    with pytest.raises(DataError, match="scala source of 40,000 bytes took over"):
+        parse(b"[" * 20_000 + b"]" * 20_000, LANGUAGES["scala"])
+    assert parse(b"object A", LANGUAGES["scala"]).root_node.named_children[0].type == "object_definition"

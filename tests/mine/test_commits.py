@@ -1,0 +1,238 @@
+"""Queries from the history: which subjects count, and which functions a commit changed."""
+
+import pytest
+from repos import commit, git, make_repository
+
+from dowse.mine.commits import MAX_FILES, Commits
+from dowse.mine.repositories import open_repository
+from dowse.mine.subjects import Commit, query_of
+
+BODY = """
+def {name}(path, mode="r"):
+    with open(path, mode) as file:
+        rows = file.read().split({word!r})
+    return rows
+"""
+
+
+def code(*names: str, word: str = ",") -> str:
+    return "\n".join(BODY.format(name=name, word=word) for name in names)
+
+
+def mined(folder, **settings):
+    """Return (query, symbol, path, commit) of every pair, and the counts of what was left out."""
+    source = Commits(**settings)
+    pairs = list(source.pairs(open_repository(folder), []))
+    assert {pair.source for pair in pairs} <= {"commits"}
+    found = [(pair.query, pair.function.symbol, pair.function.path, pair.commit) for pair in pairs]
+    return found, source.dropped, pairs
+
+
+@pytest.fixture
+def repository(tmp_path):
+    return make_repository(tmp_path / "kit", {"a.py": code("load", "save", "drop")})
+
+
+def test_a_commit_describes_the_functions_that_it_changed_as_it_left_them(repository):
+    first = commit(
+        repository, {"a.py": code("load", "save") + code("drop", word=";")}, "Split dropped rows at semicolons"
+    )
+    commit(repository, {"a.py": code("load", "save") + code("drop", word="|")}, "Split dropped rows at pipes")
+    found, _, pairs = mined(repository)
+    assert [(query, symbol) for query, symbol, _, _ in found] == [
+        ("Split dropped rows at pipes", "drop"),
+        ("Split dropped rows at semicolons", "drop"),
+    ]
+    assert found[1][3] == first
+    assert "split(';')" in pairs[1].function.text
+    text = code("load", "save") + code("drop", word=";")
+    assert text.split("\n")[pairs[1].function.start_line - 1].startswith("def drop")
+
+
+def test_a_new_function_is_described_by_the_commit_that_adds_it(repository):
+    commit(repository, {"b.py": code("merge")}, "Merge the rows of two files")
+    assert [found[:3] for found in mined(repository)[0]] == []
+    commit(repository, {"c.py": code("zipped")}, "Join the rows of two files")
+    assert [found[:3] for found in mined(repository)[0]] == [("Join the rows of two files", "zipped", "c.py")]
+
+
+def test_comments_white_space_and_line_ends_are_no_change(repository):
+    text = code("load", "save", "drop")
+    commented = text.replace("    return rows", "    # the rows\n    return  rows")
+    commit(repository, {"a.py": commented}, "Explain what the loader returns")
+    commit(repository, {"a.py": commented.replace("\n", "\r\n")}, "Store the loader for another system")
+    found, dropped, _ = mined(repository)
+    assert found == []
+    assert dropped["commit without a change of a function"] == 2
+
+
+def test_moving_a_file_or_a_function_is_no_change(repository):
+    git(repository, "mv", "a.py", "moved.py")
+    commit(repository, {}, "Move the loader into its own module")
+    commit(repository, {"moved.py": code("load"), "rest.py": code("save", "drop")}, "Split the loader module in two")
+    found, dropped, _ = mined(repository)
+    assert found == []
+    assert dropped["commit without a change of a function"] == 2
+
+
+def test_a_file_renamed_and_edited_gives_only_what_was_edited(repository):
+    git(repository, "mv", "a.py", "moved.py")
+    commit(
+        repository, {"moved.py": code("load", "save") + code("drop", word=";")}, "Use semicolons in the moved loader"
+    )
+    assert [found[:3] for found in mined(repository)[0]] == [("Use semicolons in the moved loader", "drop", "moved.py")]
+
+
+def test_a_removed_line_counts_as_a_change(repository):
+    text = code("load", "save", "drop").replace("    return rows\n", "    print(rows)\n    return rows\n", 1)
+    commit(repository, {"a.py": text}, "Print every row that was read")
+    commit(repository, {"a.py": code("load", "save", "drop")}, "Stop printing every single row")
+    assert [found[1] for found in mined(repository)[0]] == ["load", "load"]
+
+
+def test_a_commit_that_changes_many_functions_describes_none(repository):
+    commit(repository, {"a.py": code("load", "save", "drop", word=";")}, "Split every row at semicolons")
+    assert len(mined(repository)[0]) == 3
+    found, dropped, _ = mined(repository, max_functions=2)
+    assert found == []
+    assert dropped["commit to many functions"] == 1
+
+
+def test_a_commit_over_many_files_is_not_even_read(repository):
+    commit(repository, {f"m{n}.py": code(f"part{n}") for n in range(MAX_FILES + 1)}, "Divide the loader into parts")
+    assert mined(repository)[1]["commit to many files"] == 1
+
+
+def test_tests_do_not_count_among_the_changed_functions(repository):
+    files = {
+        "a.py": code("load", "save") + code("drop", word=";"),
+        "tests/test_a.py": code(*(f"test_{n}" for n in "abcdef")),
+    }
+    commit(repository, files, "Split dropped rows at semicolons")
+    assert [found[1] for found in mined(repository, max_functions=1)[0]] == ["drop"]
+
+
+def test_a_function_keeps_its_newest_subjects_only(repository):
+    for number in range(5):
+        text = code("load", "save") + code("drop", word=str(number))
+        commit(repository, {"a.py": text}, f"Split dropped rows at letter {'vwxyz'[number]}")
+    found, dropped, _ = mined(repository, max_per_function=2)
+    assert [query[-1] for query, *_ in found] == ["z", "y"]
+    assert dropped["function with newer subjects"] == 3
+
+
+def test_merges_say_nothing_and_what_they_merge_does(repository):
+    git(repository, "checkout", "--quiet", "-b", "side")
+    commit(repository, {"side.py": code("upload")}, "Upload the rows to storage")
+    git(repository, "checkout", "--quiet", "main")
+    commit(repository, {"b.py": code("fetch")}, "Fetch the rows from storage")
+    git(repository, "merge", "--quiet", "--no-ff", "-m", "Bring the uploads of rows back", "side")
+    assert {found[:2] for found in mined(repository)[0]} == {
+        ("Upload the rows to storage", "upload"),
+        ("Fetch the rows from storage", "fetch"),
+    }
+
+
+def test_reverts_are_left_out_with_what_they_say(repository):
+    commit(repository, {"a.py": code("load", "save") + code("drop", word=";")}, "Split dropped rows at semicolons")
+    git(repository, "revert", "--no-edit", "HEAD")
+    found, dropped, _ = mined(repository)
+    assert [query for query, *_ in found] == ["Split dropped rows at semicolons"]
+    assert dropped["revert or merge"] == 1
+
+
+def test_the_first_commit_and_the_edge_of_a_shallow_clone_are_no_changes(repository, tmp_path):
+    for number in range(3):
+        commit(repository, {f"n{number}.py": code(f"task{number}")}, f"Run the task called {'xyz'[number]}")
+    git(tmp_path, "clone", "--quiet", "--depth", "2", f"file://{repository}", "shallow")
+    found = mined(tmp_path / "shallow")[0]
+    assert [symbol for _, symbol, *_ in found] == ["task2"]
+    assert len(mined(repository)[0]) == 3
+
+
+def test_versions_that_a_partial_clone_lacks_are_counted(repository, tmp_path):
+    commit(repository, {"a.py": code("load", "save") + code("drop", word=";")}, "Split dropped rows at semicolons")
+    commit(repository, {"a.py": code("load", "save") + code("drop", word="|")}, "Split dropped rows at pipes")
+    git(repository, "config", "uploadpack.allowFilter", "true")
+    git(tmp_path, "clone", "--quiet", "--filter=blob:none", f"file://{repository}", "partial")
+    found, dropped, _ = mined(tmp_path / "partial")
+    # The checkout fetched the newest version; what it is compared with is missing, so all of it seems new.
+    assert {symbol for _, symbol, *_ in found} <= {"load", "save", "drop"}
+    assert dropped["version of a file: absent blob"] == 2
+
+
+def test_submodules_and_paths_that_are_no_text_do_not_disturb(repository, tmp_path):
+    make_repository(tmp_path / "other", {"x.py": "x = 1\n"})
+    git(repository, "submodule", "--quiet", "add", f"file://{tmp_path / 'other'}", "other")
+    (repository / "caf\udce9.py").write_bytes(code("brew").encode())
+    commit(repository, {}, "Brew the rows of a file")
+    assert [found[:3] for found in mined(repository)[0]] == [("Brew the rows of a file", "brew", "caf\\xe9.py")]
+
+
+def test_only_what_the_pinned_commit_descends_from_is_read(repository):
+    wanted = commit(repository, {"b.py": code("early")}, "Read the rows at an early hour")
+    commit(repository, {"c.py": code("late")}, "Read the rows at a late hour")
+    source = Commits()
+    pairs = list(source.pairs(open_repository(repository, wanted), []))
+    assert [pair.function.symbol for pair in pairs] == ["early"]
+
+
+def test_a_folder_without_git_has_no_history(tmp_path):
+    (tmp_path / "plain").mkdir()
+    source = Commits()
+    assert list(source.pairs(open_repository(tmp_path / "plain"), [])) == []
+    assert source.dropped["no history"] == 1
+
+
+@pytest.mark.parametrize(
+    ("subject", "query"),
+    [
+        ("fix(net)!: retry uploads that time out", "Retry uploads that time out"),
+        ("[Console][Table] Wrap long cells at words (#1234)", "Wrap long cells at words"),
+        ("COLLECTIONS-853: Keep the layers in a list", "Keep the layers in a list"),
+        ("#44 Keep the layers in a list", "Keep the layers in a list"),
+        ("Close idle connections after a minute, fixes #12", "Close idle connections after a minute"),
+        ("Close idle connections (closes #8).", "Close idle connections"),
+        (":bug: Close idle `Connection`s 🎉", "Close idle Connections"),
+        ("printer: fix path handling in summarizer", "Printer: fix path handling in summarizer"),
+        ("Close idle connections [ci skip]", "Close idle connections"),
+    ],
+)
+def test_what_is_no_part_of_a_subject_goes(subject, query):
+    assert query_of(Commit("", "Ann", "ann@example.org", subject, "")) == (query, "")
+
+
+@pytest.mark.parametrize(
+    ("subject", "rule"),
+    [
+        ('Revert "Close idle connections"', "revert or merge"),
+        ("fixup! Close idle connections", "revert or merge"),
+        ("Merge pull request #3 from ann/idle", "revert or merge"),
+        ("Release 2.4.1", "release, style, build or the like"),
+        ("v2.4.1", "release, style, build or the like"),
+        ("Bump serde from 1.0.1 to 1.0.2", "release, style, build or the like"),
+        ("Prepare for next development iteration", "release, style, build or the like"),
+        ("docs: explain idle connections", "release, style, build or the like"),
+        ("Fix typo in connection pool", "release, style, build or the like"),
+        ("Javadoc for the connection pool", "release, style, build or the like"),
+        ("Add tests for idle connections", "speaks of tests"),
+        ("Fix #123", "subject is a reference only"),
+        ("Close connections", "short subject"),
+        ("close " * 31, "long subject"),
+        ("Cierra las conexiones que no son usadas para el servidor", "subject is not English prose"),
+        ("修复连接池中的错误 当连接空闲时", "subject is a reference only"),
+        ("Fix some minor issues in the code", "subject fits any change"),
+    ],
+)
+def test_subjects_that_make_no_query_are_counted_by_what_is_wrong(subject, rule):
+    assert query_of(Commit("", "Ann", "ann@example.org", subject.strip(), "")) == ("", rule)
+
+
+@pytest.mark.parametrize("author", ["dependabot[bot]", "renovate[bot]", "jekyllbot", "GitHub Actions Bot"])
+def test_machines_are_known_by_their_names(author):
+    assert query_of(Commit("", author, "x@example.org", "Close idle connections", ""))[1] == "commit of a machine"
+
+
+def test_a_revert_is_known_by_its_message_too():
+    body = "This reverts commit 0123456789abcdef."
+    assert query_of(Commit("", "Ann", "", "Keep idle connections open again", body))[1] == "revert or merge"

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from dowse.errors import ModelError
+from dowse.mine.consistency import Consistency, failing, load_retriever
+
+
+def unit(rows: list[list[float]]) -> np.ndarray:
+    table = np.array(rows, np.float32)
+    return table / np.linalg.norm(table, axis=1, keepdims=True)
+
+
+def by_loops(queries, documents, codes, options) -> list[bool]:
+    """Rank every query's function among the distinct functions, as written in the paper."""
+    marked = []
+    for query, document, code in zip(queries, documents, codes, strict=True):
+        own = float(query @ document)
+        others = {c: float(query @ d) for c, d in zip(codes, documents, strict=True) if c != code}
+        rank = 1 + sum(score > own for score in others.values())
+        marked.append(rank > options.max_rank or own < options.min_score)
+    return marked
+
+
+@pytest.mark.parametrize("max_rank", [1, 2, 5])
+@pytest.mark.parametrize("min_score", [-1.0, 0.2])
+def test_failing_pairs_are_those_that_loops_find(max_rank, min_score):
+    chance = np.random.default_rng(0)
+    documents = unit(chance.normal(size=(700, 8)).tolist())
+    queries = unit((documents + chance.normal(scale=0.5, size=documents.shape)).tolist())
+    codes = np.array([f"code{n}" for n in range(700)])
+    documents[1::10], codes[1::10] = documents[::10], codes[::10]
+    options = Consistency(max_rank=max_rank, min_score=min_score)
+    expected = by_loops(queries, documents, codes.tolist(), options)
+    found = failing(queries, documents, codes, options)
+    assert 0 < sum(expected) < 700
+    assert (found == np.array(expected)).mean() > 0.995  # equal cosines fall either way in float32
+
+
+def test_a_function_is_not_its_own_rival():
+    documents = unit([[1, 0], [1, 0], [0, 1]])
+    queries = unit([[1, 0.1], [1, -0.1], [1, 0.2]])
+    found = failing(queries, documents, np.array(["a", "a", "b"]), Consistency(max_rank=1, min_score=0.0))
+    assert found.tolist() == [False, False, True]
+
+
+def test_the_shipped_retriever_judges_by_meaning():
+    encoder = load_retriever(None)
+    queries = encoder.encode_queries(["read the lines of a file", "send an email message", "read the lines of a file"])
+    documents = encoder.encode_documents(
+        [
+            "def read_lines(path): return open(path).readlines()",
+            "def send_mail(message): smtp.send(message)",
+            "def sort(numbers): ...",
+        ]
+    )
+    found = failing(queries, documents, np.array(["a", "b", "c"]), Consistency(max_rank=1, min_score=0.1))
+    assert found.tolist() == [False, False, True]
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"neither scales\.npy nor modules\.json.*check the path"):
+        load_retriever(tmp_path)

@@ -1,0 +1,102 @@
+import gzip
+import json
+
+import pytest
+
+from dowse.errors import ConfigError, DataError
+from dowse.languages import LANGUAGES
+from dowse.mine.functions import functions_of
+from dowse.mine.leaks import benchmark_hashes
+
+PYTHON = (
+    'class A:\n    @cached\n    def words(self, path):\n        """Read words."""\n'
+    "        return read(path).split()  # all\n"
+)
+JAVA = "class A {\n  /** Reads words. */\n  List<String> words(String path) { return split(read(path)); }\n}\n"
+GO = "package a\n\n// Words reads words.\nfunc Words(path string) []string { return split(read(path)) }\n"
+PHP = "<?php\nclass A {\n  /** Reads words. */\n  function words($path) { return split(read($path)); }\n}\n"
+
+
+def mined(source: str, language: str) -> set[str]:
+    return {function.code_hash for function in functions_of("a", source, LANGUAGES[language])}
+
+
+def method(source: str) -> str:
+    """Return the function as benchmarks hold it: without its class, its decorators and its documentation."""
+    return "\n".join(line for line in source.split("\n") if "words(" in line or "return" in line or "Words(" in line)
+
+
+@pytest.mark.parametrize(
+    ("language", "source"), [("python", PYTHON), ("java", JAVA), ("go", GO), ("php", PHP)], ids=lambda value: value[:6]
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_code_of_a_benchmark_is_recognised_in_every_language(tmp_path, language, source, named):
+    entry = {"code": method(source)} | ({"language": language} if named else {})
+    (tmp_path / "b.jsonl").write_text(json.dumps(entry) + "\n")
+    assert mined(source, language) <= benchmark_hashes([tmp_path / "b.jsonl"])
+
+
+def test_every_form_of_benchmark_is_read(tmp_path):
+    code = method(PYTHON)
+    with gzip.open(tmp_path / "csn.jsonl.gz", "wt") as file:
+        file.write(json.dumps({"original_string": code, "language": "python", "code_tokens": ["x"]}) + "\n")
+    (tmp_path / "cosqa.json").write_text(json.dumps([{"code": code, "retrieval_idx": 0}]))
+    (tmp_path / "corpus.jsonl").write_text(json.dumps({"_id": "d1", "title": "", "text": code}) + "\n\n")
+    (tmp_path / "by_id.json").write_text(json.dumps({"1": {"code": code}}))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.py").write_text(PYTHON)
+    (tmp_path / "folder" / "notes.json").write_text('{"no": "code"}')
+    (tmp_path / "folder" / "broken.json").write_text("{")
+    for name in ("csn.jsonl.gz", "cosqa.json", "corpus.jsonl", "by_id.json", "folder", "folder/a.py"):
+        assert mined(PYTHON, "python") <= benchmark_hashes([tmp_path / name]), name
+    assert benchmark_hashes([]) == frozenset()
+
+
+def test_tokens_without_comments_are_recognised_too(tmp_path):
+    tokens = [
+        "def",
+        "words",
+        "(",
+        "self",
+        ",",
+        "path",
+        ")",
+        ":",
+        "return",
+        "read",
+        "(",
+        "path",
+        ")",
+        ".",
+        "split",
+        "(",
+        ")",
+    ]
+    (tmp_path / "b.jsonl").write_text(json.dumps({"code_tokens": tokens}) + "\n")
+    assert mined(PYTHON, "python") <= benchmark_hashes([tmp_path / "b.jsonl"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("b.json", "not json", r"b\.json row 0: not a benchmark"),
+        ("b.json", "1", r"b\.json row 0: not a benchmark \(a JSON int\)"),
+        ("b.json", "[1]", r"b\.json row 1: no code in it"),
+        ("b.json", '[{"code": "def f(): pass"}, {"source": "x"}]', r"b\.json row 2: no code in it"),
+        ("b.jsonl", '{"code": "x"}\n{"code"', r"b\.jsonl row 2: not a benchmark"),
+        ("b.jsonl.gz", "no gzip", r"b\.jsonl\.gz row 0: not a benchmark"),
+        ("b.txt", "text", r"b\.txt: holds no code"),
+    ],
+)
+def test_a_file_of_another_form_is_refused_with_its_row(tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=said):
+        benchmark_hashes([tmp_path / name])
+
+
+def test_a_benchmark_that_is_missing_or_empty_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match=r"gone: no such benchmark.*check the path"):
+        benchmark_hashes([tmp_path / "gone"])
+    with pytest.raises(DataError, match="empty: holds no code"):
+        benchmark_hashes([tmp_path / "empty"])

@@ -1,0 +1,54 @@
+"""`dowse label`, run as people run it."""
+
+import json
+import os
+import subprocess
+import sys
+
+from labelling import cross_encoder, rows, write_pairs
+
+from dowse.label.rows import read_labelled
+
+
+def dowse(*arguments):
+    command = [sys.executable, "-m", "dowse", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=120)
+
+
+def test_pairs_become_labels_and_a_report(tmp_path):
+    pairs = write_pairs(tmp_path / "pairs", rows(count=40))
+    done = dowse("label", pairs, "-o", tmp_path / "labelled", "--encoder", "static", "-k", 5, "--hard", 2, "--report")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["counts"]["rows"] == 40 * 8 and figures["counts"]["role: hard"] == 80
+    assert f"320 rows in {tmp_path / 'labelled'}" in done.stderr
+    assert f"report: {tmp_path / 'labelled' / 'report.md'}" in done.stderr
+    assert (tmp_path / "labelled" / "labels.png").read_bytes().startswith(b"\x89PNG")
+    assert sum(batch.num_rows for batch in read_labelled(tmp_path / "labelled")) == 320
+    again = dowse("label", pairs, "-o", tmp_path / "labelled", "--encoder", "static", "-k", 5, "--hard", 2)
+    assert json.loads(again.stdout) == figures
+
+
+def test_round_two_is_judged_by_a_cross_encoder(tmp_path):
+    pairs, ranker = write_pairs(tmp_path / "pairs", rows(count=40)), cross_encoder(tmp_path / "round-one")
+    done = dowse("label", pairs, "-o", tmp_path / "labelled", "--encoder", "static", "--judge", ranker)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["models"]["judge"].startswith("cross-encoder round-one (")
+    assert figures["counts"]["judged"] == figures["counts"]["suspects"] > 0
+
+
+def test_faults_are_one_line_on_stderr(tmp_path):
+    pairs = write_pairs(tmp_path / "pairs", rows(count=10))
+    cases = {
+        (tmp_path / "missing", "static"): "missing: does not exist, expected a folder of pairs with manifest.json",
+        (pairs, tmp_path / "nowhere"): "no such folder, expected a sentence-transformers folder",
+        (pairs, "http://127.0.0.1:9/v1"): "no model is named for http://127.0.0.1:9/v1",
+    }
+    for number, ((folder, encoder), message) in enumerate(cases.items()):
+        done = dowse("label", folder, "-o", tmp_path / str(number), "--encoder", encoder)
+        assert done.returncode == 1 and done.stdout == ""
+        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+        assert message in done.stderr
+    unknown = dowse("label", pairs, "-o", tmp_path / "x", "--against", "tests", "--encoder", "static")
+    assert unknown.stderr == "error: against is 'tests', expected docstring or code\n"

@@ -1,0 +1,58 @@
+import json
+
+from dowse.train.card import write_static_card
+
+CONFIG = {
+    "vocabulary": 37902,
+    "dimensions": 256,
+    "trained": {
+        "rows": {"mined": 119092, "questions": 32316},
+        "settings": {"epochs": 2, "temperature": 0.05},
+        "base": {"name": "tiny_encoder", "sha256": "ab" * 32},
+        "machine": {"cores": 2, "cpu": "A Processor"},
+        "seconds": 330,
+    },
+}
+COUNTS = {
+    "pairs": 8,
+    "functions": 1015,
+    "source_bytes": 2_345_678,
+    "by_language": {"python": 7, "go": 1},
+    "dropped": {"docstrings": {"no docstring": 1000, "stock phrase": 7}, "commits": {"short query": 2}},
+    "repositories": [
+        {"name": "alpha", "commit": "", "version": "1.2", "licence": "MIT", "split": "train", "pairs": 5},
+        {"name": "o/beta", "commit": "c0ffee", "version": "", "licence": "A | B", "split": "dev", "pairs": 3},
+        {"name": "gamma", "commit": "", "version": "", "licence": "", "split": "test", "pairs": 0},
+    ],
+}
+RESULT = {
+    "settings": {"split": "test", "sizes": {"mined": {"queries": 2000, "documents": 8716}}},
+    "figures": {
+        "mined": {"BM25": {"mrr@10": 0.4646, "recall@10": 0.6985}, "static": {"mrr@10": 0.6313, "recall@10": 0.8435}}
+    },
+}
+
+
+def test_a_card_holds_the_figures_the_settings_and_every_repository(tmp_path):
+    for name, content in (("config", CONFIG), ("counts", COUNTS), ("result", RESULT)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    write_static_card(tmp_path, tmp_path, [tmp_path / "result.json"])
+    lines = (tmp_path / "README.md").read_text(encoding="utf-8").splitlines()
+    for line in (
+        "**mined, test** (2,000 queries, 8,716 documents)",
+        "| | mrr@10 | recall@10 |",
+        "| BM25 | 0.465 | 0.699 |",
+        "| static | 0.631 | 0.844 |",
+        "Settings: epochs 2, temperature 0.05.",
+        "Of 1,015 functions in 2.3 MB of source mining kept 8 pairs: python 7, go 1.",
+        "Dropped from docstrings: no docstring 1,000, stock phrase 7.",
+        "Dropped from commits: short query 2.",
+        "| alpha | 1.2 | MIT | train | 5 |",
+        "| o/beta | c0ffee | A / B | dev | 3 |",
+        "| gamma | unknown | unknown | test | 0 |",
+    ):
+        assert line in lines
+    text = "\n".join(lines)
+    assert "37,902 tokens × 256 dimensions" in text and "119,092 mined pairs and 32,316" in text
+    assert "ab" * 32 in text and "6 minutes on 2 cores of A Processor" in text
+    assert "has seen CodeSearchNet" in text
