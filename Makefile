@@ -73,7 +73,7 @@ $(CORE): pyproject.toml constraints.txt
 $(DEV): pyproject.toml constraints.txt
 	$(call make_environment,.venv-dev)
 	@.venv-dev/bin/python -m pip install -qq -c constraints.txt torch
-	@.venv-dev/bin/python -m pip install -qq -c constraints.txt -e '.[data,train,evaluate,llm,dev]'
+	@.venv-dev/bin/python -m pip install -qq -c constraints.txt -e '.[data,train,evaluate,serve,llm,dev]'
 	@touch $@
 
 # A failure only warns: the tests that open a page are the ones to say that they need a browser.

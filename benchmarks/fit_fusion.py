@@ -1,12 +1,18 @@
 """Fit the weights that fuse the evidence of search, and measure them on repositories they were not fitted on.
 
-    python benchmarks/fit_fusion.py --data DIR --checkouts DIR
+    python benchmarks/fit_fusion.py --data DIR --checkouts DIR [--retriever DIR] [--indexes DIR]
 
 Reads the annotated development benchmark; writes `src/dowse/search/weights.json` and `results/fusion-<commit>.json`.
-The loss is a listwise softmax: each relevant file, by the sum of e^score over its documents, against the documents of
-all files that are not relevant. Weights of symbol queries are those of prose plus a difference, both drawn towards
-zero, so that few symbol queries cannot wander far. Settings are chosen by leave-one-repository-out: every figure
-reported for a repository comes from weights fitted on the others.
+
+Answers are files, so files compete: a file's score is the softest maximum of its documents' scores, and the loss a
+listwise softmax of each relevant file against all that are not. Features are scaled to unit deviation, so that one
+penalty suits all; evidence that can only speak for a document has no negative weight and what can only speak against it
+no positive one, because with 233 queries chance would give some. Weights of symbol queries are drawn towards those of
+prose. Settings are chosen by leave-one-repository-out: every figure reported for a repository comes from weights fitted
+on the others.
+
+With a retriever the weights of the second stage are fitted too, the bi-encoder having looked at all candidates; its
+figures are also given for fewer. The embeddings of 20,000 documents take a while: with --indexes they are kept.
 """
 
 from __future__ import annotations
@@ -14,29 +20,45 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.optimize import minimize
 
 from dowse.evaluate.benchmarks import AnnotatedQuery, Score, load_annotated, mean_by, mean_over_repositories
 from dowse.evaluate.metrics import Location, hits_target, official_ndcg
-from dowse.records import write_result
-from dowse.search.evidence import FEATURES, Candidates, Query, evidence
-from dowse.search.fuse import Weights, fuse
+from dowse.models.biencoder import BiEncoder
+from dowse.records import write_json, write_result
+from dowse.search import retrieve
+from dowse.search.evidence import FEATURES, RETRIEVER_FEATURES, Candidates, Query, evidence
+from dowse.search.fuse import Weights, score, settle
 from dowse.search.searcher import Searcher
 
-BOOSTS = [(1.0, 1.0, 0.5), (1.0, 2.0, 1.0), (1.0, 1.0, 1.0), (1.0, 3.0, 2.0), (1.0, 0.5, 0.0)]
-REPEATS = [0.5, 1.0, 2.0, 4.0]
-PENALTIES = [0.001, 0.0003, 0.003, 0.01]
+ROOT = Path(__file__).resolve().parent.parent
+BOOSTS = [(1.0, 3.0, 2.0), (1.0, 1.0, 0.5), (1.0, 2.0, 1.0), (1.0, 1.0, 1.0), (1.0, 0.5, 0.0)]
+REPEATS = [2.0, 4.0, 8.0]
+PENALTIES = [0.003, 0.001, 0.01]
 """The first serves while the boosts are chosen."""
 
 DIFFERENCE_PENALTY = 4.0
-"""How many times more a weight that only symbol queries have is drawn to zero."""
+"""How many times more a weight's difference between symbol queries and prose is drawn to zero."""
+
+SHARPNESS = 10.0
+"""Of the softest maximum; 1 to 3 cost .003 NDCG@10, and fitting documents instead of files .009."""
+
+LOOKED_AT = [10, 20, 50, 100]
+"""Numbers of candidates that the bi-encoder looks at, beside all."""
+
+AGAINST = {"is_test", "is_aside", "is_declaration"}
+EITHER = {"is_entrance", "is_function", "is_class", "is_text", "length"}
+"""Features that speak against a document, or may do both; all others speak for it."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Asked:
     """One query with its candidates and which of them are relevant; `targets` holds a flag row for each target."""
 
@@ -49,13 +71,27 @@ class Asked:
     indexed: list[str]
 
 
+@dataclass(frozen=True)
+class Tried:
+    """One setting, its weights for each left-out repository, and the scores they give there."""
+
+    penalty: float
+    repeat: float
+    fits: dict[str, Weights]
+    scores: list[Score]
+
+    @property
+    def mean(self) -> float:
+        """NDCG@10, mean over repositories."""
+        return mean_over_repositories(self.scores)
+
+
 def gather(searchers: dict[str, Searcher], benchmark: list, boosts: tuple[float, float, float]) -> list[Asked]:
     """Bring up the candidates of every query of the benchmark."""
     rows = []
     for repository in benchmark:
         searcher = searchers[repository.name]
-        flat = {kind: np.zeros(len(FEATURES), np.float32) for kind in ("prose", "symbol")}
-        searcher.weights = Weights(boosts, flat, 0.0)
+        searcher.weights = Weights(boosts, {}, 0.0)
         indexed = [path for path, known in searcher.roots[0].store.files.items() if not known.skipped]
         for annotated in repository.queries:
             query, candidates = searcher.candidates(annotated.query)
@@ -66,117 +102,181 @@ def gather(searchers: dict[str, Searcher], benchmark: list, boosts: tuple[float,
     return rows
 
 
+def look_at_all(rows: list[Asked], searchers: dict[str, Searcher], encoder: BiEncoder) -> list[Asked]:
+    """Return the same with the bi-encoder's cosine of every candidate."""
+    looked_at = []
+    for row in rows:
+        stores = [root.store for root in searchers[row.repository].roots]
+        vector = encoder.encode_queries([row.query.text])[0]
+        everything = np.arange(len(row.candidates.ids))
+        cosines = retrieve.similarities(encoder, stores, vector, row.candidates, everything, float("inf"))
+        looked_at.append(with_cosines(row, cosines))
+    return looked_at
+
+
+def with_cosines(row: Asked, cosines: np.ndarray) -> Asked:
+    """Return a row as the second stage sees it."""
+    candidates = replace(row.candidates, retriever=cosines)
+    return replace(row, candidates=candidates, features=evidence(row.query, candidates))
+
+
+def look_at_best(rows: list[Asked], n: int, fits: dict[str, Weights]) -> list[Asked]:
+    """Return the same with the cosines of the best `n` by the first stage alone."""
+    fewer = []
+    for row in rows:
+        first = replace(row.candidates, retriever=None)
+        scores = score(row.query, first, fits[row.repository])
+        cosines = np.full(len(scores), np.nan, np.float32)
+        best = np.lexsort((first.ids, -scores))[:n]
+        cosines[best] = row.candidates.retriever[best]
+        fewer.append(with_cosines(row, cosines))
+    return fewer
+
+
+def soft_sums(values: torch.Tensor, groups: torch.Tensor, n: int, sharpness: float = 1.0) -> torch.Tensor:
+    """Return log-sum-exp of the values of each of `n` groups, divided by the sharpness it was taken with."""
+    scaled = sharpness * values
+    highest = torch.full((n,), -1e30).scatter_reduce(0, groups, scaled.detach(), "amax")
+    return (torch.zeros(n).index_add(0, groups, (scaled - highest[groups]).exp()).log() + highest) / sharpness
+
+
+class Loss:
+    """The listwise loss of some queries as a function of the weights."""
+
+    def __init__(self, rows: list[Asked], penalty: float) -> None:
+        rows = [row for row in rows if row.targets.any()]
+        features = torch.tensor(np.concatenate([row.features for row in rows]))
+        self.deviations = features.std(0) + 1e-6
+        self.features, self.penalty = features / self.deviations, penalty
+        symbol = [np.full(len(row.features), row.query.kind == "symbol") for row in rows]
+        self.symbol = torch.tensor(np.concatenate(symbol))[:, None]
+        files, others, relevant, shares, first = [], [], [], [], 0
+        for number, row in enumerate(rows):
+            own = row.candidates.files
+            files.append(own + first)
+            found = [np.unique(own[target]) for target in row.targets if target.any()]
+            others += [(first + file, number) for file in range(own.max() + 1) if all(file not in f for f in found)]
+            for some in found:
+                relevant += [(first + file, len(shares)) for file in some]
+                shares.append((number, 1 / (len(found) * len(rows))))
+            first += int(own.max()) + 1
+        self.files, self.n_files, self.n_rows = torch.tensor(np.concatenate(files)), first, len(rows)
+        self.others, self.relevant = torch.tensor(others).T, torch.tensor(relevant).T
+        self.owner = torch.tensor([number for number, _ in shares])
+        self.share = torch.tensor([share for _, share in shares])
+
+    def __call__(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the loss and its gradient for prose and symbol weights, one after the other."""
+        both = torch.tensor(flat, dtype=torch.float32, requires_grad=True)
+        prose, symbol = both.chunk(2)
+        scores = torch.where(self.symbol, self.features * symbol, self.features * prose).sum(1)
+        by_file = soft_sums(scores, self.files, self.n_files, SHARPNESS)
+        others = soft_sums(by_file[self.others[0]], self.others[1], self.n_rows)[self.owner]
+        mine = soft_sums(by_file[self.relevant[0]], self.relevant[1], len(self.share))
+        total = (self.share * torch.nn.functional.softplus(others - mine)).sum()
+        drawn = prose.square().sum() + DIFFERENCE_PENALTY * (symbol - prose).square().sum()
+        total = total + self.penalty * drawn
+        total.backward()
+        return total.item(), both.grad.double().numpy()
+
+
 def fit(rows: list[Asked], penalty: float) -> dict[str, np.ndarray]:
     """Return the weights for both kinds of query that minimise the loss over some queries."""
-    usable = [row for row in rows if row.targets.any()]
-    # every relevant file of every query is one row of (documents, features), padded; -inf marks what does not count
-    pairs = [(row, target) for row in usable for target in row.targets if target.any()]
-    longest = max(len(row.candidates.ids) for row in usable)
-    features = torch.zeros(len(pairs), longest, len(FEATURES))
-    positive = torch.full((len(pairs), longest), -torch.inf)
-    negative = torch.full((len(pairs), longest), -torch.inf)
-    share = torch.zeros(len(pairs))
-    symbol = torch.tensor([float(row.query.kind == "symbol") for row, _ in pairs])[:, None]
-    for at, (row, target) in enumerate(pairs):
-        n = len(row.candidates.ids)
-        features[at, :n] = torch.tensor(row.features)
-        positive[at, :n][torch.tensor(target)] = 0
-        negative[at, :n][torch.tensor(~row.targets.any(axis=0))] = 0
-        share[at] = 1 / (row.targets.any(axis=1).sum() * len(usable))
-    base = torch.zeros(len(FEATURES), requires_grad=True)
-    difference = torch.zeros(len(FEATURES), requires_grad=True)
-    optimiser = torch.optim.LBFGS([base, difference], max_iter=200, line_search_fn="strong_wolfe")
-
-    def loss() -> torch.Tensor:
-        optimiser.zero_grad()
-        scores = features @ base + symbol * (features @ difference)
-        mine, others = (scores + positive).logsumexp(1), (scores + negative).logsumexp(1)
-        total = (share * torch.nn.functional.softplus(others - mine)).sum()
-        total = total + penalty * (base.square().sum() + DIFFERENCE_PENALTY * difference.square().sum())
-        total.backward()
-        return total
-
-    optimiser.step(loss)
-    with torch.no_grad():
-        return {"prose": base.numpy().copy(), "symbol": (base + difference).numpy().copy()}
+    loss = Loss(rows, penalty)
+    names = list(FEATURES if rows[0].candidates.retriever is None else RETRIEVER_FEATURES)
+    bounds = [(None, None) if name in EITHER else (None, 0) if name in AGAINST else (0, None) for name in names] * 2
+    found = minimize(loss, np.zeros(len(bounds)), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 150})
+    prose, symbol = (half / loss.deviations.numpy() for half in np.split(found.x, 2))
+    return {"prose": prose.astype(np.float32), "symbol": symbol.astype(np.float32)}
 
 
-def score(row: Asked, weights: Weights) -> float:
+def ndcg(row: Asked, weights: Weights) -> float:
     """Return the official NDCG@10 of one query under some weights."""
-    order, _ = fuse(row.query, row.candidates, weights)
+    order, _ = settle(row.candidates, score(row.query, row.candidates, weights), weights)
     entries = [row.candidates.entries[at] for at in order[:10]]
     hits = [Location(entry.path, entry.start_line, entry.end_line) for entry in entries]
     return official_ndcg(hits, row.annotated.targets, row.indexed)
 
 
-def left_out(
-    rows: list[Asked], boosts: tuple[float, float, float], repeat: float, fits: dict[str, dict[str, np.ndarray]]
-) -> list[Score]:
+def left_out(rows: list[Asked], fits: dict[str, Weights]) -> list[Score]:
     """Score each query with weights fitted on the other repositories."""
-    return [
-        Score(row.repository, row.annotated.category, score(row, Weights(boosts, fits[row.repository], repeat)))
-        for row in rows
-    ]
+    return [Score(row.repository, row.annotated.category, ndcg(row, fits[row.repository])) for row in rows]
+
+
+def attempts(rows: list[Asked], boosts: tuple[float, float, float], penalty: float) -> list[Tried]:
+    """Fit without each repository in turn, and score with every penalty on repeats."""
+    names = list(dict.fromkeys(row.repository for row in rows))
+    fitted = {name: fit([row for row in rows if row.repository != name], penalty) for name in names}
+    tried = []
+    for repeat in REPEATS:
+        fits = {name: Weights(boosts, features, repeat) for name, features in fitted.items()}
+        tried.append(Tried(penalty, repeat, fits, left_out(rows, fits)))
+        print(f"{tried[-1].mean:.4f} boosts {boosts} penalty {penalty} repeat {repeat}", flush=True)
+    return tried
+
+
+def finish(rows: list[Asked], best: Tried, boosts: tuple[float, float, float], names: Sequence[str]) -> tuple:
+    """Fit the chosen setting on all repositories; return the weights as they are kept, and the figures."""
+    final = Weights(boosts, fit(rows, best.penalty), best.repeat)
+    fitted = [Score(row.repository, row.annotated.category, ndcg(row, final)) for row in rows]
+    kept = {kind: dict(zip(names, np.round(w, 4).tolist(), strict=True)) for kind, w in final.features.items()}
+    figures = {
+        "ndcg@10 official, left out": best.mean,
+        "ndcg@10 official, fitted on all": mean_over_repositories(fitted),
+        "left out by repository": mean_by(best.scores, "repository"),
+        "left out by category": mean_by(best.scores, "category"),
+        "settings": {"penalty": best.penalty, "repeat": best.repeat},
+    }
+    return {"repeat": best.repeat, "features": kept}, figures
+
+
+def alone(rows: list[Asked], boosts: tuple[float, float, float], name: str, names: Sequence[str]) -> float:
+    """Return the NDCG@10 of one feature alone."""
+    one = np.array([float(feature == name) for feature in names], np.float32)
+    weights = Weights(boosts, {"prose": one, "symbol": one}, 4.0)
+    return mean_over_repositories([Score(row.repository, "", ndcg(row, weights)) for row in rows])
 
 
 def main() -> None:
-    """Run the grid, keep the best setting and fit it on all repositories."""
+    """Run the grid, keep the best setting of each stage and fit it on all repositories."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--checkouts", type=Path, required=True)
+    parser.add_argument("--retriever", type=Path, help="a bi-encoder's folder: fit the second stage as well")
+    parser.add_argument("--indexes", type=Path, help="keep indexes and embeddings here")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     benchmark = load_annotated(arguments.data)
-    gathered = {}
-    with tempfile.TemporaryDirectory() as index_dir:
-        searchers = {r.name: Searcher.from_path(r.folder(arguments.checkouts), index_dir) for r in benchmark}
-        for boosts in BOOSTS:
-            gathered[boosts] = gather(searchers, benchmark, boosts)
-    tried = []
-
-    def attempt(boosts: tuple[float, float, float], penalty: float) -> None:
+    with nullcontext(arguments.indexes) if arguments.indexes else tempfile.TemporaryDirectory() as indexes:
+        searchers = {r.name: Searcher.from_path(r.folder(arguments.checkouts), indexes) for r in benchmark}
+        gathered = {boosts: gather(searchers, benchmark, boosts) for boosts in BOOSTS}
+        tried = {boosts: attempts(rows, boosts, PENALTIES[0]) for boosts, rows in gathered.items()}
+        boosts = max(tried, key=lambda key: max(one.mean for one in tried[key]))
         rows = gathered[boosts]
-        fits = {r.name: fit([row for row in rows if row.repository != r.name], penalty) for r in benchmark}
-        for repeat in REPEATS:
-            scores = left_out(rows, boosts, repeat, fits)
-            tried.append((mean_over_repositories(scores), boosts, penalty, repeat, scores))
-            print(f"{tried[-1][0]:.4f} boosts {boosts} penalty {penalty} repeat {repeat}", flush=True)
-
-    for boosts in BOOSTS:
-        attempt(boosts, PENALTIES[0])
-    best_boosts = max(tried, key=lambda item: item[0])[1]
-    for penalty in PENALTIES[1:]:
-        attempt(best_boosts, penalty)
-    best, boosts, penalty, repeat, scores = max(tried, key=lambda item: item[0])
-    rows = gathered[boosts]
-    final = fit(rows, penalty)
-    fitted = [Score(r.repository, r.annotated.category, score(r, Weights(boosts, final, repeat))) for r in rows]
-    alone = {
-        name: mean_over_repositories([Score(r.repository, "", score(r, _only(name, boosts, repeat))) for r in rows])
-        for name in ("lexical", "dense")
-    }
-    settings = {"boosts": boosts, "penalty": penalty, "repeat": repeat, "difference_penalty": DIFFERENCE_PENALTY}
-    figures = {
-        "ndcg@10 official, left out": best,
-        "ndcg@10 official, fitted on all": mean_over_repositories(fitted),
-        "ndcg@10 official, one feature alone": alone,
-        "left out by repository": mean_by(scores, "repository"),
-        "left out by category": mean_by(scores, "category"),
-        "share of queries with a candidate": float(np.mean([row.targets.any() for row in rows])),
-    }
+        first = tried[boosts] + [one for penalty in PENALTIES[1:] for one in attempts(rows, boosts, penalty)]
+        best = max(first, key=lambda one: one.mean)
+        stages, figures = {}, {}
+        stages["instant"], figures["instant"] = finish(rows, best, boosts, list(FEATURES))
+        figures["instant"]["one feature alone"] = {
+            n: alone(rows, boosts, n, list(FEATURES)) for n in ("lexical", "dense")
+        }
+        figures["share of queries with a candidate"] = float(np.mean([row.targets.any() for row in rows]))
+        if arguments.retriever:
+            names = list(RETRIEVER_FEATURES)
+            whole = look_at_all(rows, searchers, BiEncoder.load(arguments.retriever))
+            second = max((one for p in PENALTIES for one in attempts(whole, boosts, p)), key=lambda one: one.mean)
+            stages["retriever"], figures["retriever"] = finish(whole, second, boosts, names)
+            figures["retriever"]["one feature alone"] = {"retriever": alone(whole, boosts, "retriever", names)}
+            figures["retriever"]["left out by candidates looked at"] = {
+                n: mean_over_repositories(left_out(look_at_best(whole, n, best.fits), second.fits)) for n in LOOKED_AT
+            }
     print(json.dumps(figures, indent=1))
-    kept = {
-        "boosts": boosts,
-        "repeat": repeat,
-        "features": {kind: dict(zip(FEATURES, np.round(w, 4).tolist(), strict=True)) for kind, w in final.items()},
-    }
-    root = Path(__file__).parent.parent
-    (root / "src/dowse/search/weights.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    print(write_result("fusion", figures, settings, root / "results"))
-
-
-def _only(name: str, boosts: tuple[float, float, float], repeat: float) -> Weights:
-    one = np.array([float(feature == name) for feature in FEATURES], np.float32)
-    return Weights(boosts, {"prose": one, "symbol": one}, repeat)
+    place = ROOT / "src/dowse/search/weights.json"
+    if "retriever" not in stages:  # the second stage keeps what it has
+        stages["retriever"] = json.loads(place.read_text(encoding="utf-8"))["stages"]["retriever"]
+    write_json(place, {"boosts": boosts, "stages": stages})
+    settings = {"boosts": boosts, "difference_penalty": DIFFERENCE_PENALTY, "sharpness": SHARPNESS}
+    print(write_result("fusion", figures, settings, ROOT / "results"))
 
 
 if __name__ == "__main__":

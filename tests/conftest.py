@@ -1,5 +1,10 @@
 """Fixtures that several test folders share."""
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for a busy core make tiny models many times slower
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
 import pytest
 from sources import FILES, write_files
 

@@ -39,11 +39,51 @@ class IndexSettings:
     directory: str | None = None
 
 
+RETRIEVER_CHOICES = ("auto", "off")
+
+
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
-    """What a search returns: `top_k` hits at most."""
+    """What a search returns, and how much it may think about it.
+
+    Attributes:
+        top_k: hits at most.
+        retriever: "auto" to let the bi-encoder look at the best candidates, "off" to leave it out.
+        n_candidates: how many of them it looks at.
+        budget_ms: how long it may embed what is not embedded yet; the rest keeps its place by the other evidence.
+    """
 
     top_k: int = 10
+    retriever: str = "auto"
+    n_candidates: int = 50
+    budget_ms: int = 500
+
+    def __post_init__(self) -> None:
+        """Refuse a word that is not known."""
+        if self.retriever not in RETRIEVER_CHOICES:
+            known = suggestion(self.retriever, RETRIEVER_CHOICES)
+            raise ConfigError(f"[search] retriever is {self.retriever!r}{known}")
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """How `dowse serve` is reached and what it bears; taken from the command line and the user's settings only.
+
+    Attributes:
+        host: address or name to listen at; beyond this machine tokens are asked for.
+        port: where to listen.
+        allow_host: further names by which browsers may reach the server.
+        feedback: keep which hits were judged useful.
+        requests_per_second: from one caller, bursts of twice as many aside.
+        requests_at_once: from all callers together, open streams included.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    allow_host: tuple[str, ...] = ()
+    feedback: bool = False
+    requests_per_second: int = 100
+    requests_at_once: int = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,34 +92,42 @@ class Settings:
 
     index: IndexSettings = IndexSettings()
     search: SearchSettings = SearchSettings()
+    serve: ServeSettings = ServeSettings()
 
 
 Overrides = Mapping[str, Mapping[str, Any]]
 """Settings by table and name; None values are not said."""
 
-_TABLES: dict[str, type[IndexSettings] | type[SearchSettings]] = {"index": IndexSettings, "search": SearchSettings}
+_TABLES: dict[str, type[IndexSettings] | type[SearchSettings] | type[ServeSettings]] = {
+    "index": IndexSettings,
+    "search": SearchSettings,
+    "serve": ServeSettings,
+}
 
 
-def load_settings(root: Path, overrides: Overrides | None = None) -> Settings:
+def load_settings(root: Path | None, overrides: Overrides | None = None) -> Settings:
     """Resolve the settings for one root.
 
     Args:
-        root: the searched folder, whose `.dowse.toml` is read if it is there.
+        root: the searched folder, whose `.dowse.toml` is read if it is there; None for what no folder has a say in.
         overrides: what the command line says.
 
     Raises:
         ConfigError: a file is not TOML, or a key or value is not known.
     """
     said: dict[str, dict[str, Any]] = {table: {} for table in _TABLES}
-    user, repository = Path(platformdirs.user_config_dir("dowse")) / "config.toml", root / ".dowse.toml"
-    for path in (user, repository):
+    user = Path(platformdirs.user_config_dir("dowse")) / "config.toml"
+    repository = None if root is None else root / ".dowse.toml"
+    for path in filter(None, (user, repository)):
         for table, values in _read(path).items():
             said[table].update(values)
             if path == repository and "directory" in values:  # a clone may not choose where files are written
                 raise ConfigError(f"{path}: [index] directory is a setting of the user's; move it to {user}")
+            if path == repository and table == "serve":  # nor who may reach this machine
+                raise ConfigError(f"{path}: [serve] is a table of the user's; move it to {user}")
     for table, overriding in (overrides or {}).items():
         said[table].update({key: value for key, value in overriding.items() if value is not None})
-    return Settings(index=IndexSettings(**said["index"]), search=SearchSettings(**said["search"]))
+    return Settings(IndexSettings(**said["index"]), SearchSettings(**said["search"]), ServeSettings(**said["serve"]))
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
@@ -103,9 +151,10 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 def _checked(value: Any, expected: str, where: str) -> Any:
     if expected == "tuple[str, ...]" and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
-    kinds = {"bool": bool, "int": int, "str | None": str}
+    kinds = {"bool": bool, "int": int, "str": str, "str | None": str}
     if type(value) is not kinds.get(expected):
-        wanted = {"tuple[str, ...]": "a list of strings", "str | None": "a string"}.get(expected, expected)
+        called = {"tuple[str, ...]": "a list of strings", "str": "a string", "str | None": "a string"}
+        wanted = called.get(expected, expected)
         raise ConfigError(f"{where} is {value!r}, expected {wanted}; correct it there")
     if type(value) is int and value < 1:
         raise ConfigError(f"{where} is {value}, expected at least 1; correct it there")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,4 +65,29 @@ class Encoder(Protocol):
 
     def encode_documents(self, texts: Sequence[str]) -> Embeddings:
         """Embed N document texts as float32 unit rows of shape (N, D)."""
+        ...
+
+
+class Ranker(Protocol):
+    """Anything that reads a query and a document together: slower than an encoder, and better."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of weights and settings: equal fingerprints mean equal scores."""
+        ...
+
+    def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Score N document texts for a query, float32 of shape (N,), higher is better."""
+        ...
+
+
+class TreeSearcher(Protocol):
+    """Anything that searches one source tree: what a later step lends to the evaluation."""
+
+    def search(self, query: str, top_k: int) -> Sequence[Hit]:
+        """Return the best `top_k` documents for a query, best first; `path` is relative to the tree's root."""
+        ...
+
+    def documents(self) -> Iterable[Document]:
+        """Iterate over every document that can be found."""
         ...

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dowse.errors import IndexFormatError
+from dowse.index.cache import hash_of
 from dowse.index.dense import pack
 from dowse.index.documents import Span
 from dowse.index.files import Stat
@@ -17,6 +18,7 @@ from dowse.index.lexical import expand, query_terms
 from dowse.index.local import Filter, IndexedFile, LocalStore
 from dowse.index.writer import BusyError, writing
 from dowse.languages.identifiers import words
+from dowse.models.text import document_text
 
 BOOSTS = (1.0, 1.0, 1.0)
 
@@ -63,6 +65,24 @@ def test_what_is_put_in_comes_out_by_words_by_vector_and_by_id(store):
     document = store.fetch(np.array([2]))[2]
     assert (document.path, document.start_line, document.symbol, document.text) == ("a.py", 2, "name2", "beta two")
     assert [document.text for document in store.documents()] == ["alpha one", "beta two", "alpha three"]
+
+
+def test_every_document_has_the_hash_of_what_is_embedded_of_it_through_changes_and_removals(store):
+    def expected():
+        return [hash_of(document_text(found.path, found.symbol, found.text)) for found in in_order(store)]
+
+    put(store, file("a.py", "alpha one", "beta two"), file("b.py", "alpha three"))
+    first = store.hashes().tolist()
+    assert first == expected() and len(set(first)) == 3
+    put(store, file("a.py", "alpha one", "beta changed", seed=1))
+    assert store.hashes().tolist() == expected() and len(set(first) & set(expected())) == 2
+    put(store, removed=["a.py"])
+    assert store.hashes().tolist() == expected() == [hash_of("b.py name1\nalpha three")]
+
+
+def in_order(store):
+    found = store.fetch(store.ids())
+    return [found[i] for i in store.ids().tolist()]
 
 
 def test_a_changed_file_replaces_its_documents_alone(store):

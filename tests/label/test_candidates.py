@@ -136,3 +136,25 @@ def test_a_ranking_breaks_ties_by_position():
         encode_documents = encode_queries
 
     assert list(DenseRanker(Same(), "same").rank(["q"], ["a", "b", "c"], 5)) == [[0, 1, 2]]
+
+
+def test_groups_share_their_documents_and_keep_apart_what_asks_the_same():
+    found = pairs(30, queries={3: "question 9"})
+    drawn = draw(found, DrawOptions(negatives=3, seed=2, in_groups=True))
+    for query in range(30):
+        mates = candidates_of(drawn, query)
+        for mate in mates[1:]:
+            assert query in candidates_of(drawn, mate)
+            assert set(candidates_of(drawn, mate)) | {mate, query} == set(mates) | {mate, query}
+        assert len(mates) <= 4
+    assert 9 not in candidates_of(drawn, 3)
+    assert len(candidates_of(drawn, 29)) >= 2
+
+
+def test_in_groups_two_functions_meet_as_often_as_any_two():
+    met = Counter()
+    for seed in range(400):
+        met.update(candidates_of(draw(pairs(12), DrawOptions(negatives=3, seed=seed, in_groups=True)), 0, RANDOM))
+    # 1,200 meetings with eleven others: 109 each, deviation about 9.
+    assert set(met) == set(range(1, 12))
+    assert all(abs(count - 109) < 40 for count in met.values())

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dowse.index.lexical import query_terms
 from dowse.index.local import Entry
 from dowse.search import evidence
-from dowse.search.evidence import FEATURES, Candidates, Query, pooled
+from dowse.search.evidence import FEATURES, RETRIEVER_FEATURES, Candidates, Query, pooled
 
 
 def query(text, idf=None):
@@ -115,6 +117,26 @@ def test_examples_entrances_and_declarations_are_recognised():
     assert evidence.is_declaration(query("x"), candidates(("a.d.ts",), ("a.h",), ("a.ts",))).tolist() == [1, 1, 0]
 
 
+def test_ports_to_windows_and_older_versions_stand_aside_unless_asked_for():
+    ports = candidates(("src/unix/tcp.c",), ("src/win/tcp.c",), ("src/winner.c",))
+    assert evidence.is_aside(query("open a socket"), ports).tolist() == [0, 1, 0]
+    assert evidence.is_aside(query("open a socket on windows"), ports).tolist() == [0, 0, 0]
+    versions = candidates(("api/v3/a.ts",), ("api/v4/a.ts",), ("other/v1/b.ts",), ("v3/a.ts",))
+    assert evidence.is_aside(query("parse a date"), versions).tolist() == [1, 0, 0, 0]
+    assert evidence.is_aside(query("parse a date in v3"), versions).tolist() == [0, 0, 0, 0]
+
+
+def test_what_the_bi_encoder_has_not_embedded_counts_as_its_least_near():
+    shown = candidates(("a",), ("a", None, "function", 2), ("b",), ("c",), cosine=[0.5, 0.5, 0.5, 0.5])
+    shown = replace(shown, retriever=np.array([0.9, 0.5, np.nan, 0.2], np.float32))
+    assert evidence.retriever(query("x"), shown) == pytest.approx([0.8, 0.6, 0.2, 0.2])
+    unseen = replace(shown, retriever=np.full(4, np.nan, np.float32))
+    assert evidence.retriever(query("x"), unseen).tolist() == [0] * 4
+    assert evidence.evidence(query("x"), shown).shape == (4, len(RETRIEVER_FEATURES))
+    with pytest.raises(ValueError, match="has not looked at"):
+        evidence.retriever(query("x"), candidates(("a",)))
+
+
 def test_kind_and_length_are_evidence():
     shown = candidates(("a", None, "method", 100), ("b", None, "class", 10), ("c", None, "text", 1))
     assert evidence.is_function(query("x"), shown).tolist() == [1, 0, 0]
@@ -133,10 +155,19 @@ def test_every_feature_gives_one_finite_number_for_each_candidate_also_when_ther
 
 
 def test_every_feature_says_what_it_is():
-    assert all(feature.__doc__ and feature.__doc__.endswith(".") for feature in FEATURES.values())
+    for feature in RETRIEVER_FEATURES.values():
+        assert feature.__doc__ and feature.__doc__.partition("\n")[0].endswith((".", "for it.")), feature
+
+
+def test_pooling_brings_documents_of_one_file_together():
+    first, second = candidates(("a",), ("b",)), candidates(("b", "x", "function", 9))
+    both = pooled([first, replace(second, ids=np.array([7]))])
+    assert both.files.tolist() == [0, 1, 1] and both.paths == ["a", "b"]
+    assert both.retriever is None
 
 
 def test_pooling_two_roots_keeps_their_files_apart():
-    both = pooled([candidates(("a",), ("b",)), candidates(("a",))])
+    first, second = candidates(("a",), ("b",)), candidates(("a",))
+    both = pooled([first, replace(second, roots=np.ones(1, np.int64))])
     assert both.files.tolist() == [0, 1, 2]
     assert len(both.entries) == len(both.ids) == 3

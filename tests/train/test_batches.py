@@ -1,48 +1,110 @@
+"""Which queries share a batch, and what the loss is told of them."""
+
 from itertools import pairwise
 
+import numpy as np
 import pytest
-from datasets import Dataset
 
-from dowse.train.batches import RUN_LENGTH, NeighbourBatchSampler
+from dowse.train.batches import BatchOptions, Collator, RunSampler
+from dowse.train.rows import TrainingRows
 
 
-def sampler(queries: list[str], batch_size: int, seed: int = 0) -> NeighbourBatchSampler:
-    return NeighbourBatchSampler(Dataset.from_dict({"query": queries}), batch_size, drop_last=False, seed=seed)
+def rows(queries, groups=None, candidates=0):
+    """Return rows of one answer a query; those of a group are compared with each other's answers."""
+    count = len(queries)
+    groups = list(range(count)) if groups is None else groups
+    known: dict[str, int] = {}
+    compared = []
+    for row in range(count):
+        mates = [other for other in range(count) if groups[other] == groups[row] and other != row]
+        compared.append([row, *mates])
+    flat = [document for documents in compared for document in documents]
+    return TrainingRows(
+        queries=queries,
+        sources=["kit"] * count,
+        documents=[f"code {number}" for number in range(count)],
+        query_ids=np.array([known.setdefault(query.lower(), len(known)) for query in queries]),
+        offsets=np.cumsum([0, *map(len, compared)]),
+        document=np.array(flat),
+        label=np.array([1.0 if d == c[0] else 0.25 for c in compared for d in c], np.float32),
+        is_positive=np.array([d == c[0] for c in compared for d in c]),
+        is_suspect=np.array([d == c[0] + 1 for c in compared for d in c]),
+        n_mined=count,
+    )
+
+
+def distinct(count):
+    return [f"query {number}" for number in range(count)]
+
+
+def sampler(found, batch_size, run_length=16, seed=0, **changes):
+    return RunSampler(None, found, BatchOptions(batch_size, run_length, **changes), seed)
 
 
 def test_every_row_is_drawn_once_an_epoch_in_full_batches():
-    batches = list(sampler([f"query {number}" for number in range(1024)], 128))
+    batches = list(sampler(rows(distinct(1024)), 128))
     assert [len(batch) for batch in batches] == [128] * 8
     assert sorted(row for batch in batches for row in batch) == list(range(1024))
 
 
 def test_a_batch_is_made_of_runs_of_neighbours():
-    batch = next(iter(sampler([f"query {number}" for number in range(4096)], 256)))
+    batch = next(iter(sampler(rows(distinct(2048)), 256, 64)))
     steps = [after - before for before, after in pairwise(batch)]
-    assert sum(step == 1 for step in steps) >= 256 - 256 // RUN_LENGTH - 1
+    assert sum(step == 1 for step in steps) >= 256 - 256 // 64 - 1
     assert any(step != 1 for step in steps)
+    assert sum(abs(step) == 1 for step in np.diff(next(iter(sampler(rows(distinct(2048)), 256, 1))))) < 20
+
+
+def test_groups_stay_whole_wherever_their_members_lie():
+    groups = [number % 40 for number in range(200)]
+    found = rows(distinct(200), groups)
+    batches = list(sampler(found, 20, 10))
+    whole = sum(len({groups[row] for row in batch}) == 4 for batch in batches)
+    assert len(batches) == 10 and whole == 10
 
 
 def test_no_batch_repeats_a_query_and_put_off_rows_come_later():
     queries = [f"Query {number // 3}" if number % 2 else f"query {number // 3}" for number in range(600)]
-    batches = list(sampler(queries, 50))
-    assert len(batches) == len(sampler(queries, 50)) == 12
+    found = rows(queries)
+    batches = list(sampler(found, 50))
+    assert len(batches) == len(sampler(found, 50)) == 12
     assert all(len({queries[row].lower() for row in batch}) == len(batch) for batch in batches)
     drawn = [row for batch in batches for row in batch]
     assert len(set(drawn)) == len(drawn) > 550
+    together = [len({queries[row].lower() for row in batch}) for batch in sampler(found, 50, repeat_queries=True)]
+    assert min(together) < 50
 
 
 def test_a_batch_larger_than_the_data_holds_each_query_once():
-    assert [sorted(batch) for batch in sampler(["a b", "c d", "A B"], 100)] in ([[0, 1]], [[1, 2]])
+    assert [sorted(batch) for batch in sampler(rows(["a b", "c d", "A B"]), 100)] in ([[0, 1]], [[1, 2]])
 
 
 @pytest.mark.parametrize("change", ["seed", "epoch"])
 def test_equal_seeds_and_epochs_draw_equal_batches_and_others_draw_others(change):
-    queries = [f"query {number}" for number in range(1000)]
-    first, again, other = (
-        sampler(queries, 100),
-        sampler(queries, 100),
-        sampler(queries, 100, seed=int(change == "seed")),
-    )
+    found = rows(distinct(1000))
+    first, again, other = sampler(found, 100), sampler(found, 100), sampler(found, 100, seed=int(change == "seed"))
     other.set_epoch(int(change == "epoch"))
     assert list(first) == list(again) != list(other)
+
+
+def test_a_batch_holds_each_document_once_and_says_what_is_known_of_every_pair():
+    found = rows(["a", "b", "A", "d"], groups=[0, 0, 1, 1])
+    seen = []
+
+    def preprocess(texts, prompt, task, max_length):
+        seen.append((texts, prompt, task, max_length))
+        return {"input_ids": len(texts)}
+
+    batch = Collator(found, preprocess, 7, 9, ("ask: ", ""))([{"row": 0}, {"row": 1}, {"row": 2}])
+    assert seen == [
+        (["a", "b", "A"], "ask: ", "query", 7),
+        (["code 0", "code 1", "code 2", "code 3"], None, "document", 9),
+    ]
+    relations = batch["label"]
+    assert relations["query_ids"].tolist() == [0, 1, 0]
+    assert relations["document_ids"].tolist() == [0, 1, 2, 3]
+    labels = np.array([[1, 0.25, np.nan, np.nan], [0.25, 1, np.nan, np.nan], [np.nan, np.nan, 1, 0.25]], np.float32)
+    assert np.array_equal(relations["labels"].numpy(), labels, equal_nan=True)
+    assert relations["is_positive"].nonzero().tolist() == [[0, 0], [1, 1], [2, 2]]
+    assert relations["is_suspect"].nonzero().tolist() == [[0, 1], [2, 3]]
+    assert (batch["query_input_ids"], batch["document_input_ids"]) == (3, 4)

@@ -1,194 +1,210 @@
+"""A bi-encoder trained from labels: what it learns, what it leaves, how it goes on, and what it refuses."""
+
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import sentence_transformers as st
 import torch
-from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
-from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
-from tokenizers.models import WordPiece
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from training import label_folder, mine_folder, write_encoder
+from transformers import TrainerState
 
-from dowse.errors import DataError
-from dowse.mine import pairs as mined
-from dowse.mine.docstrings import Docstrings
-from dowse.mine.pipeline import MineOptions, mine
-from dowse.mine.split import SplitOptions
-from dowse.models.static import StaticEncoder
-from dowse.train.export import export_model2vec, quantise
-from dowse.train.retriever import SquareRootBag, StaticOptions, read_pairs, read_questions, train_static
+from dowse.errors import ConfigError, DataError, ModelError
+from dowse.train.recipes import changed
+from dowse.train.retriever import RetrieverOptions, StopsWhenDiverged, train_retriever
+from dowse.train.rows import RowOptions, read_rows
 
-VERBS = ["read", "write", "close", "open", "parse", "send", "count", "sort", "merge", "split"]
-NOUNS = ["file", "socket", "table", "image", "queue", "token", "matrix", "header"]
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
-    """Write a tiny encoder with random weights, in the files that real ones come in."""
-    folder = tmp_path_factory.mktemp("base")
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *LETTERS, *(f"##{letter}" for letter in LETTERS), *VERBS, *NOUNS]
-    tokenizer = Tokenizer(WordPiece({token: row for row, token in enumerate(tokens)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    special = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder / "bert")
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    BertModel(BertConfig(vocab_size=len(tokens), **sizes)).save_pretrained(folder / "bert")
-    transformer = Transformer(str(folder / "bert"))
-    model = st.SentenceTransformer(modules=[transformer, Pooling(32)], device="cpu")
-    model.save_pretrained(str(folder / "model"))
-    return folder / "model"
+CHANGES = {
+    "bare_share": 1.0,
+    "batch_size": 16,
+    "run_length": 4,
+    "max_steps": 8,
+    "save_steps": 4,
+    "log_steps": 2,
+    "learning_rate": 2e-3,
+    "max_document_tokens": 64,
+    "bf16": False,
+}
+SMALL = changed(RetrieverOptions(), CHANGES)
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory) -> Path:
-    """Mine three small repositories whose functions say in other words what their docstrings say."""
-    folder = tmp_path_factory.mktemp("mined")
-    for package in range(3):
-        (folder / f"package{package}").mkdir()
-        source = [
-            f'def {verb}_{noun}(value):\n    """{verb.capitalize()} the {noun} number {package}."""\n'
-            f"    {verb[::-1]} = do_{noun[::-1]}(value, {package})\n    return {verb[::-1]}.on_{noun[::-1]}\n"
-            for verb in VERBS
-            for noun in NOUNS
-        ]
-        (folder / f"package{package}" / "code.py").write_text("\n".join(source))
-    split = SplitOptions(dev=frozenset({"package2"}), dev_share=0, test_share=0)
-    options = MineOptions(split=split, max_copies_of_a_query=9, jobs=1)
-    mine([folder / f"package{package}" for package in range(3)], folder / "pairs", [Docstrings()], options)
-    return folder / "pairs"
-
-
-def options(base: Path, **changes) -> StaticOptions:
-    settings = {"vocabulary": 120, "dimensions": 16, "epochs": 6, "batch_size": 32, "learning_rate": 0.02}
-    return StaticOptions(base=base, **(settings | changes))
+def base(tmp_path_factory):
+    return write_encoder(tmp_path_factory.mktemp("base"), layers=2)
 
 
 @pytest.fixture(scope="module")
-def trained(base, pairs, tmp_path_factory) -> Path:
+def pairs(tmp_path_factory):
+    return mine_folder(tmp_path_factory.mktemp("mined"))
+
+
+@pytest.fixture(scope="module")
+def labelled(pairs, tmp_path_factory):
+    return label_folder(pairs, tmp_path_factory.mktemp("labelled") / "labels")
+
+
+def load(folder):
+    return st.SentenceTransformer(str(folder), device="cpu")
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@pytest.fixture(scope="module")
+def trained(base, labelled, tmp_path_factory):
     output = tmp_path_factory.mktemp("trained") / "model"
-    train_static(pairs, output, options(base))
+    train_retriever(labelled, load(base), output, SMALL)
     return output
 
 
-def hit_rate(encoder: StaticEncoder, pairs: Path) -> float:
-    """Return how often a query of the development repository finds its own function first."""
-    rows = [row for row in mined.read_rows(pairs) if row["split"] == "dev"]
-    documents = [row["text_without_comments"] for row in rows]
-    cosines = encoder.encode_queries([row["query"] for row in rows]) @ encoder.encode_documents(documents).T
-    return float((cosines.argmax(axis=1) == np.arange(len(rows))).mean())
+def test_training_lowers_the_loss_and_ranks_a_repository_never_seen_better(base, labelled, tmp_path):
+    model = load(base)
+    rows = read_rows(labelled, RowOptions(split="dev", bare_share=1.0))
+
+    def hits():
+        asked, found = (model.encode(side, normalize_embeddings=True) for side in (rows.queries, rows.documents))
+        best = (asked @ found.T).argsort(axis=1)[:, -5:]
+        return float(np.mean([rows.answer(row) in [rows.documents[i] for i in best[row]] for row in range(len(rows))]))
+
+    before = hits()
+    card = train_retriever(labelled, model, tmp_path / "out", changed(SMALL, {"max_steps": 60, "save_steps": 100}))
+    losses = [entry["loss"] for entry in card["log"] if "loss" in entry]
+    assert losses[-1] < 0.8 * losses[0]
+    assert hits() > before + 0.1
 
 
-def test_training_teaches_a_repository_that_was_not_trained_on(base, pairs, trained, tmp_path):
-    train_static(pairs, tmp_path / "still", options(base, learning_rate=1e-9, epochs=1))
-    untrained = hit_rate(StaticEncoder.load(tmp_path / "still" / "int8"), pairs)
-    assert hit_rate(StaticEncoder.load(trained / "int8"), pairs) > max(0.8, untrained)
-
-
-def test_the_same_seed_gives_the_same_model(base, pairs, trained, tmp_path):
-    train_static(pairs, tmp_path / "again", options(base))
-    again, first = StaticEncoder.load(tmp_path / "again" / "int8"), StaticEncoder.load(trained / "int8")
-    assert again.fingerprint == first.fingerprint
-    train_static(pairs, tmp_path / "other", options(base, seed=1))
-    assert StaticEncoder.load(tmp_path / "other" / "int8").fingerprint != first.fingerprint
-
-
-def test_the_trained_folder_loads_in_sentence_transformers_with_the_same_vectors(trained):
-    texts = ["read the file", "sortImage(merge_table)", "token"]
-    theirs = st.SentenceTransformer(str(trained), device="cpu").encode(texts, normalize_embeddings=True)
-    ours = StaticEncoder.load(trained / "int8").encode_documents(texts)
-    assert (theirs * ours).sum(axis=1).min() > 0.999
-
-
-def test_the_folder_for_other_tools_holds_the_vectors_that_search_uses(trained, tmp_path):
-    export_model2vec(trained / "int8", tmp_path / "model2vec")
-    module = StaticEmbedding.load(str(tmp_path / "model2vec"))
-    model = st.SentenceTransformer(modules=[module], device="cpu")
-    texts = ["read the file", "sortImage(merge_table)"]
-    theirs = model.encode(texts, normalize_embeddings=True)
-    assert np.allclose(theirs, StaticEncoder.load(trained / "int8").encode_documents(texts), atol=1e-6)
-
-
-def test_a_word_that_cannot_be_spelt_has_a_zero_vector_after_training(trained):
-    weights = st.SentenceTransformer(str(trained), device="cpu")[0].embedding.weight.detach().numpy()
-    assert not weights[0].any() and np.linalg.norm(weights[1:], axis=1).min() > 0
-
-
-def test_the_card_and_the_manifest_say_how_the_model_was_made(trained, pairs):
-    config = json.loads((trained / "int8" / "config.json").read_text())
+def test_the_folder_holds_model_log_and_manifest_and_loads_as_any_other(trained, labelled):
+    training = json.loads((trained / "training.json").read_text())
     manifest = json.loads((trained / "manifest.json").read_text())
-    assert config["trained"]["rows"] == {"mined": 160, "questions": 0}
-    assert config["trained"]["settings"]["dimensions"] == 16 == config["dimensions"]
-    assert manifest["seed"] == 0 and manifest["config"]["learning_rate"] == 0.02
-    assert list(manifest["inputs"]) == [path.as_posix() for path in mined.shards(pairs)]
+    assert training["steps"] == 8 and training["rows"]["labels"] > 160
+    assert {"contrastive", "order"} <= set(training["log"][0])
+    assert any("eval_dev_cosine_mrr@10" in entry for entry in training["log"])
+    assert list((trained / "checkpoints" / "runs").rglob("events.*")) or list(trained.rglob("events.out.tfevents*"))
+    assert manifest["config"]["learning_rate"] == 2e-3
+    assert set(manifest["inputs"]) == {path.as_posix() for path in labelled.glob("*.parquet")}
+    assert load(trained).encode(["read the file"]).shape == (1, 32)
 
 
-def test_quantised_rows_are_within_half_a_step_and_zero_rows_stay_zero():
-    weights = np.random.default_rng(0).normal(size=(50, 16)).astype(np.float32) * np.logspace(-4, 2, 50)[:, None]
-    weights[7] = 0
-    rows, scales = quantise(weights.astype(np.float32))
-    assert rows.dtype == np.int8 and scales.dtype == np.float32
-    assert (np.abs(rows * scales[:, None] - weights) <= scales[:, None] * 0.501).all()
-    assert not rows[7].any() and (np.abs(rows).max(axis=1)[np.arange(50) != 7] == 127).all()
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(base, labelled, trained, tmp_path):
+    # The schedule must be that of the whole run, so the first part is a checkpoint of it and not a shorter run.
+    script = f"""
+import sys; sys.path.insert(0, {str(tmp_path)!r})
+from pathlib import Path
+import os, sentence_transformers as st
+from dowse.train import retriever
+from dowse.train.recipes import changed
+import transformers
+class Killer(transformers.TrainerCallback):
+    def on_save(self, args, state, control, **_):
+        os._exit(9)
+build = retriever._trainer
+def built(*arguments):
+    trainer = build(*arguments); trainer.add_callback(Killer()); return trainer
+retriever._trainer = built
+import json
+options = changed(retriever.RetrieverOptions(), json.loads({json.dumps(CHANGES)!r}))
+model = st.SentenceTransformer({str(base)!r}, device="cpu")
+retriever.train_retriever(Path({str(labelled)!r}), model, Path({str(tmp_path / "stopped")!r}), options)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 9, done.stderr
+    assert not (tmp_path / "stopped" / "manifest.json").exists()
+    train_retriever(labelled, load(base), tmp_path / "stopped", SMALL)
+    assert torch.allclose(weights(load(tmp_path / "stopped")), weights(load(trained)), atol=1e-6)
 
 
-def test_only_the_train_split_is_read_without_docstrings_and_repository_by_repository(pairs):
-    rows = list(read_pairs(pairs, max_document_chars=30))
-    assert [row.source for row in rows] == ["package0"] * 80 + ["package1"] * 80
-    assert (rows[0].query, rows[0].document) == ("Read the file number 0.", "def read_file(value):\n    daer")
+def test_equal_seeds_give_equal_models_and_another_seed_another(base, labelled, trained, tmp_path):
+    train_retriever(labelled, load(base), tmp_path / "again", SMALL)
+    assert torch.allclose(weights(load(tmp_path / "again")), weights(load(trained)), atol=1e-6)
+    train_retriever(labelled, load(base), tmp_path / "other", changed(SMALL, {"seed": 1}))
+    assert not torch.allclose(weights(load(tmp_path / "other")), weights(load(trained)), atol=1e-6)
 
 
-def test_the_module_pools_as_the_shipped_encoder_does(trained):
-    plain = st.SentenceTransformer(str(trained), device="cpu")[0]
-    module = SquareRootBag(plain.tokenizer, embedding_weights=plain.embedding.weight.detach())
-    texts = ["read read read read the file", "def sortImage(image): return image", "", "token"]
-    summed = module(module.preprocess(texts))["sentence_embedding"].detach().numpy()
-    norms = np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-12)
-    ours = StaticEncoder.load(trained / "int8").encode_documents(texts)
-    assert ((summed / norms * ours).sum(axis=1)[[0, 1, 3]] > 0.999).all() and not ours[2].any()
+def test_frozen_layers_keep_the_weights_of_the_base(base, labelled, tmp_path):
+    model, before = load(base), load(base)
+    train_retriever(labelled, model, tmp_path / "out", changed(SMALL, {"frozen_layers": 1, "max_steps": 2}))
+    kept = dict(before.named_parameters())
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, kept[name])}
+    assert moved and not any("embeddings" in name or "layer.0." in name for name in moved)
+    with pytest.raises(ConfigError, match="frozen layers is 2, expected fewer than the 2 of the model"):
+        train_retriever(labelled, model, tmp_path / "none", changed(SMALL, {"frozen_layers": 2}))
 
 
-def test_questions_are_read_without_those_labelled_as_wrong(tmp_path):
-    lines = [
-        {"query": "a", "code": "x" * 99},
-        {"query": "b", "code": "y", "label": 0},
-        {"query": "c", "code": "z", "label": 1},
-    ]
-    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    rows = list(read_questions(tmp_path / "q.jsonl", max_document_chars=10))
-    assert [(row.query, row.document) for row in rows] == [("a", "x" * 10), ("c", "z")]
-    assert len({row.source for row in rows}) == 2
+def test_the_released_recipe_trains_too(base, labelled, tmp_path):
+    released = {
+        "group_by_query": False,
+        "run_length": 1,
+        "repeat_queries": True,
+        "mask_repeated_queries": False,
+        "labelled_negatives": "keep",
+        "contrastive": "weighted",
+        "max_steps": 2,
+    }
+    card = train_retriever(labelled, load(base), tmp_path / "out", changed(SMALL, released))
+    assert card["rows"]["queries"] > 160 * 3
 
 
-@pytest.mark.parametrize(
-    "line", ["{", "[1]", '{"query": "a"}', '{"query": "a", "code": 5}', '{"query": null, "code": "x"}']
-)
-def test_a_bad_question_is_named_by_file_and_line(tmp_path, line):
-    (tmp_path / "q.jsonl").write_text('{"query": "a", "code": "b"}\n' + line + "\n")
-    with pytest.raises(DataError, match=r"q\.jsonl line 2: not a question"):
-        list(read_questions(tmp_path / "q.jsonl", 100))
+def test_order_is_not_learnt_from_pairs_without_labels(base, pairs, tmp_path):
+    with pytest.raises(
+        DataError, match="holds no labels, expected some to learn order from; make them with: dowse label"
+    ):
+        train_retriever(pairs, load(base), tmp_path / "out", SMALL)
+    plain = changed(SMALL, {"order_weight": 0.0, "max_steps": 2})
+    assert train_retriever(pairs, load(base), tmp_path / "out", plain)["rows"]["labels"] == 0
 
 
-def test_pairs_without_the_needed_columns_are_refused(tmp_path, base):
-    pq.write_table(pa.table({"query": ["a"], "split": ["train"]}), tmp_path / "kit.docstrings.parquet")
+def test_other_settings_do_not_go_on_from_a_checkpoint(base, labelled, trained):
+    with pytest.raises(ConfigError, match=r"holds a run with other settings \(learning_rate\)"):
+        train_retriever(labelled, load(base), trained, changed(SMALL, {"learning_rate": 1e-3}))
+
+
+def test_a_checkpoint_of_another_shape_is_refused(labelled, trained, tmp_path):
+    other = load(write_encoder(tmp_path / "wide", hidden=64, layers=2))
+    with pytest.raises(ModelError, match="the checkpoint does not fit this model"):
+        train_retriever(labelled, other, trained, SMALL)
+
+
+def test_a_run_that_diverges_is_stopped_with_the_reason(base, labelled, tmp_path):
+    wild = changed(SMALL, {"learning_rate": 1e30, "max_grad_norm": 1e30})
+    with pytest.raises(ModelError, match="expected a finite number; lower the learning rate"):
+        train_retriever(labelled, load(base), tmp_path / "out", wild)
+
+
+def test_a_loss_that_grows_by_half_is_called_divergence():
+    callback, state = StopsWhenDiverged(), TrainerState(global_step=7)
+    for loss in (2.0, 2.9, 1.0):
+        callback.on_log(None, state, None, {"loss": loss})
+    callback.on_log(None, state, None, {"eval_dev": 9.0})
+    with pytest.raises(ModelError, match=r"the loss is 3\.1 at step 7, having begun at 2; lower the learning rate"):
+        callback.on_log(None, state, None, {"loss": 3.1})
+
+
+def test_a_label_column_that_is_missing_is_named(labelled, base, tmp_path):
+    import pyarrow.parquet as pq
+
+    for path in labelled.iterdir():
+        if path.suffix == ".parquet":
+            table = pq.read_table(path)
+            pq.write_table(
+                table.drop_columns("similarity_label") if "labels-" in path.name else table, tmp_path / path.name
+            )
     (tmp_path / "manifest.json").touch()
-    with pytest.raises(DataError, match=r"kit\.docstrings\.parquet: column .* is missing.*rebuild it with: dowse mine"):
-        train_static(tmp_path, tmp_path / "out", options(base))
+    with pytest.raises(DataError, match="no column similarity_label"):
+        train_retriever(tmp_path, load(base), tmp_path / "out", SMALL)
 
 
-def test_the_command_refuses_pairs_that_are_missing_in_one_line(tmp_path):
-    arguments = ["train", "retriever", tmp_path / "none", "-o", tmp_path / "out", "--base", tmp_path]
-    done = subprocess.run([sys.executable, "-m", "dowse", *map(str, arguments)], capture_output=True, text=True)
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith(f"error: {tmp_path / 'none'}: does not exist") and "run: dowse mine" in done.stderr
+def test_the_command_trains_exports_and_prints_what_it_did(base, labelled, tmp_path):
+    arguments = ["train", "retriever", labelled, "-o", tmp_path / "out", "--base", base, "--max-steps", "2"]
+    arguments += ["--batch-size", "16", "--no-bf16", "--no-export"]
+    done = subprocess.run(
+        [sys.executable, "-m", "dowse", *map(str, arguments)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == 2
+    assert done.stderr.splitlines()[-1] == f"the model is in {tmp_path / 'out'}"
 
 
 @pytest.mark.parametrize("missing", ["sentence_transformers", "torch", "pyarrow"])

@@ -15,12 +15,7 @@ it is lost. One writer at a time (a lock the system frees when its process dies)
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import sqlite3
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,35 +24,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dowse.errors import IndexFormatError
+from dowse.index.cache import EmbeddingCache, Hashes
+from dowse.index.database import connect, transaction, translated
 from dowse.index.dense import nearest, unpack
 from dowse.index.documents import Span
 from dowse.index.files import Stat, Tree
 from dowse.index.lexical import LexicalIndex
-from dowse.types import Document, Embeddings
+from dowse.types import Document, Embeddings, Encoder
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever what lies in the folder changes its meaning; another version is built anew."""
 
-PARTS = ("index.sqlite", "lexical", "writer.lock")
-"""What an index folder holds; a folder with anything else in it is not touched."""
-
-BUSY_WAIT_S = 30.0
+PARTS = ("index.sqlite", "lexical", "writer.lock", "retriever.sqlite")
+"""What an index folder holds; a folder with anything else in it is not touched. `cache` fills the last one."""
 
 ENTRIES_KEPT = 100_000
 """What was looked up of documents is remembered, since queries bring up the same ones: about 30 MB when full."""
 
 _TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE files (
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS files (
     id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL UNIQUE,
     size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
     content_hash TEXT NOT NULL, language TEXT NOT NULL, skipped TEXT,
     first_document INTEGER NOT NULL, n_documents INTEGER NOT NULL);
-CREATE TABLE documents (
+CREATE TABLE IF NOT EXISTS documents (
     id INTEGER PRIMARY KEY AUTOINCREMENT, start_line INTEGER NOT NULL, end_line INTEGER NOT NULL,
     symbol TEXT, kind TEXT NOT NULL, text TEXT NOT NULL);
-CREATE TABLE embeddings (file INTEGER PRIMARY KEY, packed BLOB NOT NULL);
-CREATE TABLE leftovers (file INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS embeddings (file INTEGER PRIMARY KEY, packed BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS hashes (file INTEGER PRIMARY KEY, packed BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS leftovers (file INTEGER PRIMARY KEY);
 """
 
 
@@ -124,6 +120,7 @@ class LocalStore:
             IndexFormatError: the folder holds something else, is damaged, or cannot be written.
         """
         self.folder, self.repository = folder, repository
+        self._caches: dict[str, EmbeddingCache] = {}
         database = folder / "index.sqlite"
         with translated(self.folder):
             if folder.is_dir() and any(not path.name.startswith(PARTS) for path in folder.iterdir()):
@@ -131,7 +128,7 @@ class LocalStore:
                     f"{folder} holds files that are not a Dowse index; choose another place with --index-dir"
                 )
             folder.mkdir(parents=True, exist_ok=True)
-            self.database = _connect(database)
+            self.database = connect(database, _TABLES)
             self.lexical = LexicalIndex(folder / "lexical")
         self.reload()
 
@@ -147,6 +144,7 @@ class LocalStore:
                 rows = execute("SELECT * FROM files ORDER BY first_document, id")
                 self.files = {row[1]: KnownFile(row[0], Stat(*row[2:6]), *row[6:]) for row in rows}
                 self._embeddings: Embeddings | None = None
+                self._hashes: Hashes | None = None
                 self._entries: dict[int, Entry] = {}
             indexed = [(path, known) for path, known in self.files.items() if known.n_documents]
             self._paths = [path for path, _ in indexed]
@@ -210,14 +208,34 @@ class LocalStore:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return ids and cosines of the `n` documents nearest to a unit vector of shape (D,), best first."""
         embeddings = self.embeddings()
-        allowed = None
-        if only is not None:
-            files = np.isin([known.id for known in self._known], np.asarray(only.file_ids, np.int64))
-            allowed = np.repeat(files, self._counts)
-            if only.kinds is not None:
-                allowed &= np.isin(self.ids(), self._ids_of_kinds(only.kinds))
-        rows, cosines = nearest(embeddings, query, n, allowed)
+        rows, cosines = nearest(embeddings, query, n, self.allowed(only))
         return self.ids()[rows], cosines
+
+    def allowed(self, only: Filter | None) -> NDArray[np.bool_] | None:
+        """Return which documents a filter lets through, in order of id, shape (N,); None where it is none."""
+        if only is None:
+            return None
+        files = np.isin([known.id for known in self._known], np.asarray(only.file_ids, np.int64))
+        allowed: NDArray[np.bool_] = np.repeat(files, self._counts)
+        if only.kinds is not None:
+            allowed &= np.isin(self.ids(), self._ids_of_kinds(only.kinds))
+        return allowed
+
+    def hashes(self) -> Hashes:
+        """Return the hash of what is embedded of every document (`models.text`), in order of id, shape (N,)."""
+        if self._hashes is None:
+            with translated(self.folder):
+                packed = dict(self.database.execute("SELECT file, packed FROM hashes"))
+            # as above: what another process removed since `reload` has none, and nothing has the hash 0 by chance
+            rows = b"".join(packed.get(known.id, bytes(known.n_documents * 8)) for known in self._known)
+            self._hashes = np.frombuffer(rows, np.int64)
+        return self._hashes
+
+    def cache(self, encoder: Encoder) -> EmbeddingCache:
+        """Return the cache of an encoder's embeddings, opened once."""
+        if encoder.fingerprint not in self._caches:
+            self._caches[encoder.fingerprint] = EmbeddingCache(self.folder, encoder.fingerprint, encoder.dimensions)
+        return self._caches[encoder.fingerprint]
 
     def similarities(self, query: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the cosines of some documents, by id, to a unit vector of shape (D,)."""
@@ -291,6 +309,8 @@ class LocalStore:
 
     def close(self) -> None:
         """Let go of the files."""
+        for cache in self._caches.values():
+            cache.close()
         self.lexical.close()
         self.database.close()
 
@@ -313,75 +333,3 @@ class LocalStore:
                 "SELECT id FROM documents WHERE kind IN (SELECT value FROM json_each(?))", (json.dumps(sorted(kinds)),)
             )
             return np.fromiter((row[0] for row in rows), np.int64)
-
-
-@contextmanager
-def translated(folder: Path) -> Iterator[None]:
-    """Say in one sentence what went wrong with an index folder, whichever library noticed."""
-    try:
-        yield
-    except (sqlite3.DatabaseError, OSError, ValueError) as error:
-        raise IndexFormatError(f"index {folder}: {_reason(error)}") from error
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":  # tantivy's answer to some damage; no subclass of Exception
-            raise
-        raise IndexFormatError(f"index {folder}: {_reason(ValueError(str(error)))}") from error
-
-
-def _reason(error: Exception) -> str:
-    message = str(error)
-    if any(sign in message for sign in ("disk is full", "No space left", "File too large")):
-        return "the disk is full; free some space or choose another place with --index-dir"
-    if "disk I/O error" in message:
-        return "the disk refused to read or write; is it full or failing? what was indexed before is kept"
-    signs = ("readonly", "Read-only", "Permission denied", "PermissionDenied", "unable to open")
-    if isinstance(error, OSError) or any(sign in message for sign in signs):
-        return f"it cannot be written ({message}); choose another place with --index-dir"
-    return f"it is damaged or not an index ({message}); build it anew with: dowse index --rebuild"
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """Open the database, made with its tables if it is new; as it stands where nothing may be written."""
-    if path.is_file() and not os.access(path.parent, os.W_OK):
-        return _connect_read_only(path)
-    database = sqlite3.connect(path, timeout=BUSY_WAIT_S, isolation_level=None, check_same_thread=False)
-    try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = NORMAL")
-        database.execute("PRAGMA mmap_size = 268435456")
-        with transaction(database, "IMMEDIATE") as execute:
-            if not execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
-                for statement in _TABLES.split(";"):
-                    execute(statement)
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-def _connect_read_only(path: Path) -> sqlite3.Connection:
-    """Open a database whose folder may not be written; one with a log left by a kill is copied into memory."""
-    log = path.with_name(path.name + "-wal")
-    if not log.is_file() or not log.stat().st_size:
-        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-    with tempfile.TemporaryDirectory(prefix="dowse-") as copy:
-        for part in (path, log):
-            shutil.copyfile(part, Path(copy) / part.name)
-        with closing(sqlite3.connect(Path(copy) / path.name)) as whole:
-            database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-            whole.backup(database)
-    database.execute("PRAGMA query_only = 1")
-    return database
-
-
-@contextmanager
-def transaction(database: sqlite3.Connection, mode: str) -> Iterator[Callable[..., sqlite3.Cursor]]:
-    """Run a block in one transaction (`mode` DEFERRED or IMMEDIATE), undone if it raises; gives `execute`."""
-    database.execute(f"BEGIN {mode}")
-    try:
-        yield database.execute
-    except BaseException:
-        database.rollback()
-        raise
-    database.execute("COMMIT")

@@ -12,11 +12,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from dowse.errors import IndexFormatError
+from dowse.index.cache import hash_of
+from dowse.index.database import transaction, translated
 from dowse.index.files import Stat
 from dowse.index.lexical import expand
-from dowse.index.local import PARTS, IndexedFile, LocalStore, transaction, translated
+from dowse.index.local import PARTS, IndexedFile, LocalStore
 from dowse.languages.identifiers import words
+from dowse.models.text import document_text
 
 LOCK_WAIT_S = 0.2
 """How long to wait for another writer by default: long enough for a small update, short enough for a person."""
@@ -52,7 +57,7 @@ def discard(folder: Path) -> None:
     if not any((folder / part).exists() for part in PARTS):
         return
     with _locked(folder, LOCK_WAIT_S), translated(folder):
-        for part in folder.glob("index.sqlite*"):
+        for part in (*folder.glob("index.sqlite*"), *folder.glob("retriever.sqlite*")):
             part.unlink()
         shutil.rmtree(folder / "lexical", ignore_errors=True)
 
@@ -97,7 +102,7 @@ class Writer:
         with translated(self._store.folder):
             with transaction(self._database, "IMMEDIATE") as execute:
                 execute("INSERT OR IGNORE INTO leftovers SELECT id FROM files WHERE n_documents > 0")
-                for table in ("files", "documents", "embeddings", "meta"):
+                for table in ("files", "documents", "embeddings", "hashes", "meta"):
                     execute(f"DELETE FROM {table}")
                 for item in meta.items():
                     execute("INSERT INTO meta VALUES (?, ?)", item)
@@ -149,6 +154,11 @@ class Writer:
             ((i, *span, text) for i, span, text in zip(ids, file.spans, file.texts, strict=True)),
         )
         self._database.execute("INSERT INTO embeddings VALUES (?, ?)", (file_id, file.packed.tobytes()))
+        hashes = [
+            hash_of(document_text(file.path, span.symbol, text))
+            for span, text in zip(file.spans, file.texts, strict=True)
+        ]
+        self._database.execute("INSERT INTO hashes VALUES (?, ?)", (file_id, np.array(hashes, np.int64).tobytes()))
         named = zip(ids, file.spans, file.bodies, strict=True)
         self._add_words(file_id, file.path, ((i, span.symbol, span.kind, body) for i, span, body in named))
 
@@ -167,6 +177,7 @@ class Writer:
         if n:
             execute("DELETE FROM documents WHERE id BETWEEN ? AND ?", (first, first + n - 1))
             execute("DELETE FROM embeddings WHERE file = ?", (file_id,))
+            execute("DELETE FROM hashes WHERE file = ?", (file_id,))
             execute("INSERT INTO leftovers VALUES (?)", (file_id,))
 
     def _leftovers(self) -> list[int]:

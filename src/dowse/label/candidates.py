@@ -2,7 +2,12 @@
 
 A candidate is a function (one `code_hash`), however many queries were mined for it; where it has several, its row is
 the docstring's. Never a candidate of a query: its own function, a copy of it, or a function that has the same query.
-What is drawn depends on the seed and the query alone, so a run that was killed draws the same again.
+What is drawn depends on the seed and the pairs alone, so a run that was killed draws the same again.
+
+Drawn in groups, the functions of a repository are dealt out by chance, each group one more than a query's candidates,
+and a query is compared with the others of its own function's group. Any two functions are as likely to meet as when
+each query draws for itself, but a group's queries share their documents: a training batch of whole groups encodes each
+document once and has a label for every one of its pairs.
 
 Hard candidates are drawn from the first `hard_window` ranks after the positive (section 2.1 of R2PS, Dong et al.
 arXiv:2305.04508, whose released window is exactly as wide as the number drawn, and so leaves nothing to draw).
@@ -78,6 +83,7 @@ class DrawOptions:
     hard: int = 0
     hard_window: int = 100
     seed: int = 0
+    in_groups: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +117,17 @@ def draw(
         top_k = options.hard_window + max(map(len, banned))
         texts = [documents[row] for row in functions.rows]
         rankings = iter(ranker.rank(pairs.queries, texts, top_k))
+    groups = functions.groups(options.seed, options.negatives + 1) if options.in_groups else []
     rows: list[tuple[int, int, int]] = []
     short = 0
     for row, own in enumerate(banned):
         chance = random.Random(f"{options.seed} {pairs.pair_ids[row]}")
         ranked = [position for position in next(rankings, ()) if position not in own][: options.hard_window]
         hard = chance.sample(ranked, min(options.hard, len(ranked)))
-        others = functions.sample(chance, options.negatives, own | set(hard))
+        if options.in_groups:
+            others = [position for position in groups[functions.own[row]] if position not in own | set(hard)]
+        else:
+            others = functions.sample(chance, options.negatives, own | set(hard))
         short += len(hard) + len(others) < options.hard + options.negatives
         rows.append((row, row, POSITIVE))
         rows += [(row, functions.rows[position], RANDOM) for position in others]
@@ -165,6 +175,17 @@ class _Functions:
     def banned(self, row: int) -> set[int]:
         """Return the positions that are never candidates of a row's query; its own is always among them."""
         return self._holders[self._asked[row]]
+
+    def groups(self, seed: int, size: int) -> list[list[int]]:
+        """Deal the positions into groups by chance, and return for every position those of its group."""
+        order = list(range(len(self.rows)))
+        random.Random(f"{seed} {len(order)}").shuffle(order)
+        found: list[list[int]] = [[]] * len(order)
+        for start in range(0, len(order), size):
+            group = order[start : start + size]
+            for position in group:
+                found[position] = group
+        return found
 
     def sample(self, chance: random.Random, wanted: int, banned: set[int]) -> list[int]:
         """Draw positions without replacement, each that is not banned with equal chance."""

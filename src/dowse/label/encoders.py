@@ -178,7 +178,7 @@ def open_local(name: str) -> NamedEncoder | TorchEncoder:
     if name == STATIC:
         return NamedEncoder(default_static(), "static as shipped")
     if name in PACKAGES:
-        return TorchEncoder(_packaged(name), name)
+        return TorchEncoder(packaged(name), name)
     folder = Path(name)
     if (folder / "modules.json").is_file():
         return TorchEncoder(folder, folder.resolve().name)
@@ -204,7 +204,12 @@ def folder_fingerprint(folder: Path) -> str:
     return hashlib.sha256(stated.encode()).hexdigest()
 
 
-def _packaged(name: str) -> Path:
+def packaged(name: str) -> Path:
+    """Return the folder of the model that a package of `PACKAGES` holds.
+
+    Raises:
+        MissingExtraError: The package is not installed.
+    """
     module, inside = PACKAGES[name]
     found = importlib.util.find_spec(module)
     if found is None or not found.submodule_search_locations:
@@ -241,7 +246,7 @@ def _load(kind: str, folder: Path) -> Any:
     if (found := _kind_of(folder)) != kind:
         # The library would convert it, with weights from a die.
         raise ModelError(f"{folder}: cannot be loaded ({found}), expected a sentence-transformers {kind}; name another")
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     try:
         return getattr(sentence_transformers, kind)(str(folder), local_files_only=True)
     except Exception as error:  # loading code raises whatever it meets

@@ -55,7 +55,9 @@ def mine_all(tasks: Sequence[Task], jobs: int, tell: Callable[[float], None]) ->
     executor = ProcessPoolExecutor(min(jobs, len(tasks)), context, _begin, (told, os.getpid()))
     try:
         with _held_back(signal.SIGINT):
-            open_futures: set[Future[None]] = {executor.submit(_work, number, task) for number, task in enumerate(tasks)}
+            open_futures: set[Future[None]] = {
+                executor.submit(_work, number, task) for number, task in enumerate(tasks)
+            }
         while open_futures:
             ended, open_futures = wait(open_futures, _LOOK_S, FIRST_COMPLETED)
             for future in ended:

@@ -68,6 +68,8 @@ class Candidates:
         cosine: similarity of query and document embeddings; shape (n,), -1 to 1.
         files: which of `paths` each lies in, shape (n,) int64.
         paths: the distinct files; what only depends on the file is looked at once for each.
+        retriever: similarity of query and document by the bi-encoder, NaN where that is not known; shape (n,), -1 to 1.
+            None before the second stage.
     """
 
     ids: NDArray[np.int64]
@@ -77,21 +79,29 @@ class Candidates:
     cosine: NDArray[np.float32]
     files: NDArray[np.int64]
     paths: Sequence[str]
+    retriever: Evidence | None = None
 
 
 def pooled(pools: Sequence[Candidates]) -> Candidates:
-    """Put the candidates of several roots together, their files kept apart."""
+    """Put disjoint candidates together; files are the same where root and path are."""
     if len(pools) == 1:
         return pools[0]
-    shifts = np.cumsum([0, *(len(pool.paths) for pool in pools[:-1])])
+    numbers: dict[tuple[int, str], int] = {}
+    files = [
+        numbers.setdefault((root, entry.path), len(numbers))
+        for pool in pools
+        for root, entry in zip(pool.roots.tolist(), pool.entries, strict=True)
+    ]
+    known = [pool.retriever for pool in pools if pool.retriever is not None]
     return Candidates(
         ids=np.concatenate([pool.ids for pool in pools]),
         roots=np.concatenate([pool.roots for pool in pools]),
         entries=[entry for pool in pools for entry in pool.entries],
         bm25=np.concatenate([pool.bm25 for pool in pools]),
         cosine=np.concatenate([pool.cosine for pool in pools]),
-        files=np.concatenate([pool.files + shift for pool, shift in zip(pools, shifts, strict=True)]),
-        paths=[path for pool in pools for path in pool.paths],
+        files=np.array(files, np.int64),
+        paths=[path for _, path in numbers],
+        retriever=np.concatenate(known) if len(known) == len(pools) else None,
     )
 
 
@@ -119,14 +129,39 @@ def dense(query: Query, candidates: Candidates) -> Evidence:
 
 def dense_file(query: Query, candidates: Candidates) -> Evidence:
     """Mean cosine of the file's three nearest candidates (-1 to 1)."""
-    order = np.lexsort((-candidates.cosine, candidates.files))
-    files = candidates.files[order]
-    starts = np.flatnonzero(np.r_[True, files[1:] != files[:-1]]) if len(files) else np.empty(0, np.int64)
-    rank = np.arange(len(files)) - np.repeat(starts, np.diff(np.r_[starts, len(files)]))
+    return _of_file(candidates.cosine, candidates.files, 0.0)
+
+
+def retriever(query: Query, candidates: Candidates) -> Evidence:
+    """Mean of the document's cosine by the bi-encoder (-1 to 1) and that of its file's three nearest candidates.
+
+    What is not embedded counts as the least near. The two are one feature because the weights are fitted on answers
+    that are files: by themselves they would put all weight on the file, and any of its documents would do as a hit.
+    """
+    found = _looked_at(candidates)
+    least = float(np.nanmin(found)) if not np.isnan(found).all() else 0.0
+    own = np.where(np.isnan(found), least, found)
+    return ((own + _of_file(found, candidates.files, least)) / 2).astype(np.float32)
+
+
+def _looked_at(candidates: Candidates) -> Evidence:
+    if candidates.retriever is None:
+        raise ValueError("the bi-encoder has not looked at these candidates, expected its cosines; ask the first stage")
+    return candidates.retriever
+
+
+def _of_file(values: Evidence, files: NDArray[np.int64], otherwise: float) -> Evidence:
+    """Return, for each candidate, the mean of the three highest values in its file, NaN left out."""
+    kept = np.flatnonzero(~np.isnan(values))
+    order = kept[np.lexsort((-values[kept], files[kept]))]
+    of = files[order]
+    starts = np.flatnonzero(np.r_[True, of[1:] != of[:-1]]) if len(of) else np.empty(0, np.int64)
+    rank = np.arange(len(of)) - np.repeat(starts, np.diff(np.r_[starts, len(of)]))
     top = rank < 3
-    sums = np.bincount(files[top], weights=candidates.cosine[order][top])
-    counts = np.bincount(files[top])
-    means: Evidence = (sums / np.maximum(counts, 1)).astype(np.float32)[candidates.files]
+    n_files = int(files.max(initial=-1)) + 1
+    sums = np.bincount(of[top], weights=values[order][top], minlength=n_files)
+    counts = np.bincount(of[top], minlength=n_files)
+    means: Evidence = np.where(counts > 0, sums / np.maximum(counts, 1), otherwise).astype(np.float32)[files]
     return means
 
 
@@ -174,8 +209,15 @@ def is_test(query: Query, candidates: Candidates) -> Evidence:
 
 
 def is_aside(query: Query, candidates: Candidates) -> Evidence:
-    """1 for examples, benchmarks, documentation, vendored and compatibility code, unless the query asks for it."""
-    return _at_place("aside", query, candidates)
+    """1 for what stands beside the code most people mean, unless the query asks for it.
+
+    Examples, benchmarks, documentation, vendored and compatibility code, ports to Windows (few repositories keep what
+    they do elsewhere in such a folder), and an older version of an interface where a newer one stands beside it.
+    """
+    flags = _at_place("aside", query, candidates)
+    if not _ASKS["aside"] & query.plain_words:
+        flags = np.maximum(flags, _superseded(query, candidates.paths)[candidates.files])
+    return flags
 
 
 def is_entrance(query: Query, candidates: Candidates) -> Evidence:
@@ -222,9 +264,14 @@ FEATURES: dict[str, Callable[[Query, Candidates], Evidence]] = {
 }
 
 
+RETRIEVER_FEATURES = FEATURES | {retriever.__name__: retriever}
+"""The features of the second stage."""
+
+
 def evidence(query: Query, candidates: Candidates) -> NDArray[np.float32]:
-    """Return all features of all candidates, shape (n, len(FEATURES))."""
-    return np.stack([feature(query, candidates) for feature in FEATURES.values()], axis=1).astype(np.float32)
+    """Return all features of all candidates, shape (n, F): `RETRIEVER_FEATURES` where the bi-encoder was asked."""
+    features = FEATURES if candidates.retriever is None else RETRIEVER_FEATURES
+    return np.stack([feature(query, candidates) for feature in features.values()], axis=1).astype(np.float32)
 
 
 def _flags(values: Iterable[bool]) -> Evidence:
@@ -246,6 +293,21 @@ def _at_place(place: str, query: Query, candidates: Candidates) -> Evidence:
     if _ASKS[place] & query.plain_words:
         return np.zeros(len(candidates.ids), np.float32)
     return _flags(_place(path) == place for path in candidates.paths)[candidates.files]
+
+
+def _superseded(query: Query, paths: Sequence[str]) -> Evidence:
+    """Return 1 for each path below `vN/` beside which another path has a higher N, unless the query names `vN`."""
+    found = [_VERSION.search(path) for path in paths]
+    newest: dict[str, int] = {}
+    for match in filter(None, found):
+        before = match.string[: match.start()]
+        newest[before] = max(newest.get(before, 0), int(match[1]))
+    return _flags(
+        match is not None
+        and int(match[1]) < newest[match.string[: match.start()]]
+        and f"v{match[1]}" not in query.plain_words
+        for match in found
+    )
 
 
 @lru_cache(50_000)
@@ -275,15 +337,18 @@ _TEST = re.compile(
     r"|[._-](test|tests|spec)\.|[a-z](Test|Tests|Spec|IT)\."
 )
 _ASIDE = re.compile(
-    r"(^|/)(examples?|samples?|demos?|docs?(_src)?|bench(es|marks?)?|vendor(ed)?|third_party|extern(al)?|compat|legacy"
-    r"|scripts?|tools?|migrations?|playground)/",
+    r"(^|/)(examples?|samples?|demos?|docs?(_src)?|bench(es|marks?)?|vendor(ed)?|third_party|extern(al)?|_?compat|legacy"
+    r"|scripts?|tools?|migrations?|playground|win(dows|32)?)/",
     re.IGNORECASE,
 )
+_VERSION = re.compile(r"(?:^|/)v(\d{1,4})/")
 _ENTRANCE = re.compile(r"(^|/)(__init__\.py|index\.[cm]?[jt]sx?|mod\.rs|lib\.rs|package-info\.java)$")
 _ASKS = {
     "test": frozenset({"test", "tests", "testing", "spec", "fixture", "fixtures", "mock"}),
     "entrance": frozenset({"exports", "reexports"}),
-    "aside": frozenset({"example", "examples", "sample", "demo", "docs", "benchmark", "vendor", "compat", "legacy"}),
+    "aside": frozenset(
+        {"example", "examples", "sample", "demo", "docs", "benchmark", "vendor", "compat", "legacy", "windows", "win32"}
+    ),
 }
 
 

@@ -1,7 +1,7 @@
 """Step 6 of 7, search: weights that turn the evidence for each candidate into one score and one order.
 
-No weight is typed in: `benchmarks/fit_fusion.py` fits them and writes `weights.json`, one set for queries that name a
-symbol and one for prose.
+No weight is typed in: `benchmarks/fit_fusion.py` fits them and writes `weights.json`, one set for each stage, and in
+it one for queries that name a symbol and one for prose.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.search.evidence import FEATURES, Candidates, Query, evidence
+from dowse.search.evidence import FEATURES, RETRIEVER_FEATURES, Candidates, Query, evidence
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Fitted weights.
+    """Fitted weights of one stage.
 
     Attributes:
-        boosts: weight of body, symbol and path in BM25.
-        features: one weight for each of FEATURES, by kind of query; shape (len(FEATURES),).
+        boosts: weight of body, symbol and path in BM25, the same for all stages.
+        features: one weight for each feature, by kind of query; shape (F,), of `FEATURES` for the first stage and
+            `RETRIEVER_FEATURES` for the second.
         repeat: taken off the score for each better hit of the same file, so that hits come from several files.
     """
 
@@ -33,19 +34,31 @@ class Weights:
 
 
 @cache
-def fitted_weights() -> Weights:
-    """Load the weights that ship."""
+def fitted_weights(stage: str = "instant") -> Weights:
+    """Load the weights that ship for a stage, "instant" or "retriever"."""
     kept = json.loads((Path(__file__).parent / "weights.json").read_text(encoding="utf-8"))
+    names = FEATURES if stage == "instant" else RETRIEVER_FEATURES
     features = {
-        kind: np.array([weights[name] for name in FEATURES], np.float32) for kind, weights in kept["features"].items()
+        kind: np.array([weights[name] for name in names], np.float32)
+        for kind, weights in kept["stages"][stage]["features"].items()
     }
-    return Weights(tuple(kept["boosts"]), features, kept["repeat"])
+    return Weights(tuple(kept["boosts"]), features, kept["stages"][stage]["repeat"])
 
 
-def fuse(query: Query, candidates: Candidates, weights: Weights) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the order of the candidates, best first, and their scores in that order; equal ones by path and line."""
-    scores = evidence(query, candidates) @ weights.features[query.kind]
-    order = np.lexsort((candidates.ids, -scores))
+def score(query: Query, candidates: Candidates, weights: Weights) -> NDArray[np.float32]:
+    """Return the score of each candidate by itself, shape (n,), higher is better."""
+    scores: NDArray[np.float32] = evidence(query, candidates) @ weights.features[query.kind]
+    return scores
+
+
+def settle(
+    candidates: Candidates, scores: NDArray[np.float32], weights: Weights
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the order of the candidates, best first, and their scores in that order; equal ones by root and id.
+
+    Here a file that was named already steps back.
+    """
+    order = np.lexsort((candidates.ids, candidates.roots, -scores))
     seen: dict[int, int] = {}
     repeats = np.zeros(len(order), np.float32)
     for position, at in enumerate(order):

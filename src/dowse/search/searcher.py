@@ -2,100 +2,44 @@
 
 The path of a query: its words and its embedding each bring up candidates, in every root; what is known of the
 candidates becomes evidence (`evidence`), which is fused into one order (`fuse`) and returned as hits with their text.
+That is the first stage. In the second the bi-encoder looks at the best of them (`retrieve`), and with what it says they
+are fused anew.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.config import Overrides, Settings, index_folder, load_settings, suggestion
+from dowse.config import Overrides, Settings, index_folder, load_settings
 from dowse.errors import ConfigError
 from dowse.index.lexical import query_terms
 from dowse.index.local import Filter, LocalStore
 from dowse.index.scan import checked_root
 from dowse.index.update import Freshness, Progress, bring_up_to_date, look, skipped_by_reason
 from dowse.index.writer import discard
-from dowse.languages import LANGUAGES
 from dowse.models.static import StaticEncoder, default_static
+from dowse.search import retrieve
+from dowse.search.candidates import N_DENSE, as_question, brought_up, described
 from dowse.search.evidence import Candidates, Query, pooled
-from dowse.search.fuse import Weights, fitted_weights, fuse
-from dowse.types import Document, Hit
+from dowse.search.fuse import Weights, fitted_weights, score, settle
+from dowse.search.only import EVERYTHING, KINDS, Only
+from dowse.types import Document, Encoder, Hit
 
-N_LEXICAL = 200
-N_DENSE = 100
-"""How many candidates the words and the embeddings each bring up in a root."""
-
-KINDS = ("function", "method", "class", "block", "text")
+__all__ = ["EVERYTHING", "KINDS", "Only", "Root", "Searcher", "overall"]
 
 MAX_QUERY_CHARS = 10_000
 """Longer queries are cut: no question is longer, and a pasted file says early what it is about."""
-
-MAX_QUERY_TERMS = 64
-"""Of a long query the most telling terms are looked up; the rest would cost time and move nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Only:
-    """What hits must be: of one of these languages, paths (gitignore-style globs) and kinds; all where empty.
-
-    Raises:
-        ConfigError: a language or kind is not known.
-    """
-
-    languages: Sequence[str] = ()
-    paths: Sequence[str] = ()
-    kinds: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse what could only ever find nothing."""
-        for said, known, what in ((self.languages, LANGUAGES, "language"), (self.kinds, KINDS, "kind")):
-            for name in said:
-                if name.lower() not in known:
-                    raise ConfigError(f"{what} {name!r} is not known{suggestion(name.lower(), known)}")
-        if self.paths and all(not path.strip("!") or path.startswith("!") for path in self.paths):
-            raise ConfigError(
-                f"--path {self.paths[0]!r} matches nothing; give a glob such as 'src/**' before exceptions"
-            )
-
-    def filter(self, store: LocalStore, root: Path) -> Filter | None:
-        """Return the same as ids of a store's files, None where nothing is left out.
-
-        Raises:
-            ConfigError: a path is no valid glob.
-        """
-        if not (self.languages or self.paths or self.kinds):
-            return None
-        import pathspec  # takes longer to import than an unfiltered search to answer
-
-        languages = frozenset(name.lower() for name in self.languages)
-        own = [path.removeprefix("./").replace(f"{root}/", "/", 1) for path in self.paths]
-        try:
-            globs = pathspec.GitIgnoreSpec.from_lines(own) if own else None
-        except ValueError as error:
-            raise ConfigError(
-                f"--path {' '.join(self.paths)} is no glob ({error}); give for instance 'src/**'"
-            ) from None
-        return Filter(
-            [
-                known.id
-                for path, known in store.files.items()
-                if (not languages or known.language.lower() in languages) and (globs is None or globs.match_file(path))
-            ],
-            frozenset(kind.lower() for kind in self.kinds) or None,
-        )
-
-
-EVERYTHING = Only()
 
 
 @dataclass(slots=True)
@@ -127,9 +71,27 @@ class Root:
 class Searcher:
     """Answers queries over the indexes of one or several roots."""
 
-    def __init__(self, roots: Sequence[Root], encoder: StaticEncoder, weights: Weights | None = None) -> None:
+    STAGES: ClassVar[tuple[str, ...]] = ("instant", "retriever")
+    """The names of what `stages` yields; only the first one where there is no bi-encoder."""
+
+    def __init__(
+        self,
+        roots: Sequence[Root],
+        encoder: StaticEncoder,
+        weights: Weights | None = None,
+        retriever: Encoder | None = None,
+    ) -> None:
+        """Search some opened roots.
+
+        Args:
+            roots: what to search.
+            encoder: the static model that their indexes were made with.
+            weights: of the first stage; those that ship where None.
+            retriever: the bi-encoder of the second stage; the one that ships where None, unless settings say "off".
+        """
         self.roots, self.encoder = list(roots), encoder
         self.weights = weights or fitted_weights()
+        self._retriever = retriever
 
     @classmethod
     def from_path(cls, path: str | Path, index_dir: str | Path | None = None) -> Self:
@@ -187,19 +149,7 @@ class Searcher:
 
     def status(self) -> dict[str, Any]:
         """Return what is indexed, how fresh it is and what was left out and why, as JSON has it."""
-        roots = [root.status() for root in self.roots]
-        skipped: Counter[str] = Counter()
-        for root in roots:
-            skipped.update(root["skipped"])
-        return {
-            "fresh": all(root["fresh"] for root in roots),
-            "checked_at": min(root["checked_at"] for root in roots),
-            "documents": sum(root["documents"] for root in roots),
-            "files": sum(root["files"] for root in roots),
-            "skipped": dict(skipped.most_common()),
-            "notes": [root["note"] for root in roots if root["note"]],
-            "roots": roots,
-        }
+        return overall([root.status() for root in self.roots])
 
     def close(self) -> None:
         """Let go of the indexes."""
@@ -212,17 +162,67 @@ class Searcher:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def search(self, query: str, top_k: int = 10, only: Only = EVERYTHING) -> list[Hit]:
+    @property
+    def retriever(self) -> Encoder | None:
+        """The bi-encoder, loaded when it is first asked for; None where it is off or not installed."""
+        if self.settings.search.retriever == "off":
+            return None
+        if self._retriever is None:
+            from dowse.models.biencoder import default_biencoder  # its runtime takes longer to import than a search
+
+            self._retriever = default_biencoder()
+        return self._retriever
+
+    def search(
+        self, query: str, top_k: int = 10, only: Only = EVERYTHING, stages: Sequence[str] | None = None
+    ) -> list[Hit]:
         """Return the best `top_k` documents for a query, best first.
 
+        Args:
+            query: what the code does, or a name in it.
+            top_k: how many hits at most.
+            only: what they must be.
+            stages: the names of the stages to go through, some first ones of `STAGES`; all where None.
+
         Raises:
-            ConfigError: the query has no letter or digit, or `top_k` is below 1.
+            ConfigError: the query has no letter or digit, `top_k` is below 1, or there is no such stage.
+        """
+        wanted = tuple(self.STAGES if stages is None else stages)
+        if not wanted or wanted != self.STAGES[: len(wanted)]:
+            raise ConfigError(f"stages are {wanted}, expected {self.STAGES} or its beginning; leave out the others")
+        return list(islice(self.stages(query, top_k, only), len(wanted)))[-1][1]
+
+    def stages(self, query: str, top_k: int = 10, only: Only = EVERYTHING) -> Iterator[tuple[str, list[Hit]]]:
+        """Yield what each of `STAGES` answers as soon as it is known, under its name; the last one is the best.
+
+        Raises:
+            ConfigError: as `search`.
+            ModelError: the bi-encoder's files are damaged; the first stage has answered by then.
         """
         _check(top_k)
         question, candidates = self.candidates(query, only, top_k)
-        order, scores = fuse(question, candidates, self.weights)
-        ranked = zip(candidates.roots[order].tolist(), candidates.ids[order].tolist(), scores.tolist(), strict=True)
-        return self._hits(ranked, top_k)
+        scores = score(question, candidates, self.weights)
+        yield self.STAGES[0], self._ranked(candidates, scores, self.weights, top_k)
+        if (retriever := self.retriever) is None:
+            return
+        looked_at = self._looked_at(retriever, question, candidates, scores, only, top_k)
+        weights = fitted_weights(self.STAGES[1])
+        yield self.STAGES[1], self._ranked(looked_at, score(question, looked_at, weights), weights, top_k)
+
+    def fill(self, budget_s: float | None = None, progress: Progress | None = None) -> int:
+        """Embed documents ahead of the questions, until all are or the time is up; return how many are left.
+
+        Once none is left, the bi-encoder brings up candidates of its own. May be called again and again.
+
+        Args:
+            budget_s: how long to go on, by a batch of texts at most; to the end where None.
+            progress: told how many documents are embedded and how many there are.
+        """
+        self._refresh()
+        if (retriever := self.retriever) is None:
+            return 0
+        until = None if budget_s is None else time.monotonic() + budget_s
+        return sum(retrieve.fill(root.store, retriever, until, progress) for root in self.roots)
 
     def candidates(self, query: str, only: Only = EVERYTHING, top_k: int | None = None) -> tuple[Query, Candidates]:
         """Return a query as ranking sees it, and what its words and its embedding bring up in every root.
@@ -238,11 +238,43 @@ class Searcher:
         if not found:
             raise ConfigError(f"the query {query[:40]!r} has no letter or digit; ask with words, for instance: retry")
         vector = self.encoder.encode_queries([asked])[0]
-        question = self._question(asked, found)
+        stores = [root.store for root in self.roots]
+        question = as_question(stores, asked, found)
         at_least = 0 if top_k is None else top_k
         return question, pooled(
-            [self._brought_up(at, question, vector, only, at_least) for at in range(len(self.roots))]
+            [
+                brought_up(
+                    number, root.store, question, vector, self.weights.boosts, self._filter(number, only), at_least
+                )
+                for number, root in enumerate(self.roots)
+            ]
         )
+
+    def _looked_at(
+        self,
+        retriever: Encoder,
+        query: Query,
+        candidates: Candidates,
+        scores: NDArray[np.float32],
+        only: Only,
+        top_k: int,
+    ) -> Candidates:
+        """Return the candidates with what the bi-encoder says of the best, and with those that it brings up itself."""
+        settings = self.settings.search
+        until = time.monotonic() + settings.budget_ms / 1000
+        vector = retriever.encode_queries([query.text])[0]
+        static = self.encoder.encode_queries([query.text])[0]
+        stores = [root.store for root in self.roots]
+        best = np.lexsort((candidates.ids, -scores))[: max(settings.n_candidates, top_k)]
+        cosines = retrieve.similarities(retriever, stores, vector, candidates, best, until)
+        pools = [replace(candidates, retriever=cosines)]
+        for number, store in enumerate(stores):
+            allowed = self._filter(number, only)
+            ids, found = retrieve.nearest(retriever, store, vector, max(N_DENSE, top_k), allowed)
+            new = ~np.isin(ids, candidates.ids[candidates.roots == number])
+            if new.any():
+                pools.append(described(number, store, ids[new], {}, static, found[new]))
+        return pooled(pools)
 
     def similar(self, path: str, line: int, top_k: int = 10, only: Only = EVERYTHING) -> list[Hit]:
         """Return the documents nearest to the one that holds a line of a file, best first; itself left out.
@@ -256,7 +288,7 @@ class Searcher:
         embedding = self.roots[owner].store.embedding(source)
         ranked = []
         for number, root in enumerate(self.roots):
-            ids, cosines = root.store.search_vector(embedding, top_k + 1, only.filter(root.store, root.path))
+            ids, cosines = root.store.search_vector(embedding, top_k + 1, self._filter(number, only))
             near = zip(ids.tolist(), cosines.tolist(), strict=True)
             ranked += [(-cosine, number, i) for i, cosine in near if (number, i) != (owner, source)]
         return self._hits(((number, i, -cosine) for cosine, number, i in sorted(ranked)), top_k)
@@ -277,7 +309,7 @@ class Searcher:
         self._refresh()
         found = []
         for number, root in enumerate(self.roots):
-            for i, count in root.store.occurrences(text, only.filter(root.store, root.path)):
+            for i, count in root.store.occurrences(text, self._filter(number, only)):
                 found.append((-count, number, i))
         return self._hits(((number, i, float(-count)) for count, number, i in sorted(found)), top_k)
 
@@ -292,34 +324,13 @@ class Searcher:
         for root in self.roots:
             root.store.refresh()
 
-    def _question(self, text: str, found: list[str]) -> Query:
-        """Weigh the terms by how telling they are, on average over the roots, and keep the most telling."""
-        idf = np.mean([root.store.telling(found) for root in self.roots], axis=0)
-        kept = np.sort(np.argsort(-idf, kind="stable")[:MAX_QUERY_TERMS])
-        return Query(text, [found[i] for i in kept], idf[kept].astype(np.float32))
+    def _filter(self, number: int, only: Only) -> Filter | None:
+        return only.filter(self.roots[number].store, self.roots[number].path)
 
-    def _brought_up(
-        self, root: int, query: Query, vector: NDArray[np.float32], only: Only, at_least: int
-    ) -> Candidates:
-        store = self.roots[root].store
-        allowed = only.filter(store, self.roots[root].path)
-        by_words, bm25 = store.search_words(query.terms, max(N_LEXICAL, at_least), self.weights.boosts, allowed)
-        by_vector, _ = store.search_vector(vector, max(N_DENSE, at_least), allowed)
-        ids = np.union1d(by_words, by_vector)
-        entries = store.entries(ids)
-        ids = np.array([i for i in ids.tolist() if i in entries], np.int64)
-        scores = dict(zip(by_words.tolist(), bm25.tolist(), strict=True))
-        listed = [entries[i] for i in ids.tolist()]
-        paths, files = np.unique([entry.path for entry in listed], return_inverse=True)
-        return Candidates(
-            ids=ids,
-            roots=np.full(len(ids), root, np.int64),
-            entries=listed,
-            bm25=np.array([scores.get(i, 0.0) for i in ids.tolist()], np.float32),
-            cosine=store.similarities(vector, ids),
-            files=files.astype(np.int64),
-            paths=paths.tolist(),
-        )
+    def _ranked(self, candidates: Candidates, scores: NDArray[np.float32], weights: Weights, top_k: int) -> list[Hit]:
+        order, scores = settle(candidates, scores, weights)
+        ranked = zip(candidates.roots[order].tolist(), candidates.ids[order].tolist(), scores.tolist(), strict=True)
+        return self._hits(ranked, top_k)
 
     def _hits(self, ranked: Iterable[tuple[int, int, float]], top_k: int) -> list[Hit]:
         """Fetch the documents of the first (root, id, score) triples; what is gone by now is passed over."""
@@ -354,6 +365,22 @@ class Searcher:
                 raise ConfigError(f"{path} has no code at line {line}, its last is {last}; give FILE:LINE within it")
             return number, next(i for i, entry in entries.items() if entry.end_line >= line)  # or what follows a blank
         raise ConfigError(f"{path} is not indexed; give a path relative to the searched root, as hits print it")
+
+
+def overall(roots: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the status of several roots, at least one, as that of one index; each own one stands under "roots"."""
+    skipped: Counter[str] = Counter()
+    for root in roots:
+        skipped.update(root["skipped"])
+    return {
+        "fresh": all(root["fresh"] for root in roots),
+        "checked_at": min(root["checked_at"] for root in roots),
+        "documents": sum(root["documents"] for root in roots),
+        "files": sum(root["files"] for root in roots),
+        "skipped": dict(skipped.most_common()),
+        "notes": [root["note"] for root in roots if root["note"]],
+        "roots": list(roots),
+    }
 
 
 def _named(paths: Iterable[Path]) -> dict[Path, str]:

@@ -48,6 +48,9 @@ Globs = Annotated[list[str] | None, typer.Option("--path", "-p", help="Only path
 Kinds = Annotated[list[str] | None, typer.Option("--kind", help="Only function, method, class, block or text.")]
 IndexDir = Annotated[Path | None, typer.Option("--index-dir", help="Keep indexes here, not in the cache folder.")]
 Text = Annotated[bool | None, typer.Option("--text/--no-text", help="Also index Markdown, configuration and the like.")]
+Retriever = Annotated[
+    bool | None, typer.Option("--retriever/--no-retriever", help="Let the bi-encoder look at the best candidates.")
+]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Build the index anew.")]
 
 
@@ -81,13 +84,14 @@ def search(
     kind: Kinds = None,
     index_dir: IndexDir = None,
     text: Text = None,
+    retriever: Retriever = None,
 ) -> None:
     """Search folders for code that does what the query says."""
     from dowse.search.searcher import MAX_QUERY_CHARS
 
     if not query.strip():
         raise ConfigError("the query is empty; say what the code does, for instance: dowse search 'parse a date'")
-    with _searcher(paths, index_dir, text) as searcher:
+    with _searcher(paths, index_dir, text, retriever=retriever) as searcher:
         ask = searcher.literal if literal else searcher.search
         hits = ask(query, top_k or searcher.settings.search.top_k, _only(language, path, kind))
         if len(query) > MAX_QUERY_CHARS and not literal:
@@ -122,10 +126,13 @@ def index(
     index_dir: IndexDir = None,
     text: Text = None,
     rebuild: Rebuild = False,
+    full: Annotated[bool, typer.Option("--full", help="Also embed everything with the bi-encoder (minutes).")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Build the index of folders, or bring it up to date."""
     with _searcher(paths, index_dir, text, rebuild) as searcher:
+        if full:
+            _fill(searcher)
         _print_status(searcher, as_json)
 
 
@@ -175,16 +182,28 @@ def _searcher(
     text: bool | None,
     rebuild: bool = False,
     look_only: bool = False,
+    retriever: bool | None = None,
 ) -> Searcher:
     """Open the indexes of some folders, showing progress on a terminal."""
     from dowse.search.searcher import Searcher
     from dowse.serve.progress import progress_bar
 
     overrides: dict[str, dict[str, Any]] = {
-        "index": {"directory": None if index_dir is None else str(index_dir), "include_text": text}
+        "index": {"directory": None if index_dir is None else str(index_dir), "include_text": text},
+        "search": {"retriever": None if retriever is None else "auto" if retriever else "off"},
     }
     with progress_bar() if sys.stderr.isatty() else nullcontext() as progress:
         return Searcher.open(paths or [Path()], overrides, progress=progress, rebuild=rebuild, look_only=look_only)
+
+
+def _fill(searcher: Searcher) -> None:
+    """Embed what is not embedded yet, showing progress on a terminal."""
+    from dowse.serve.progress import progress_bar
+
+    if searcher.retriever is None:
+        raise ConfigError("--full needs the bi-encoder, and it is off or not installed; see [search] retriever")
+    with progress_bar("embedding", "documents") if sys.stderr.isatty() else nullcontext() as progress:
+        searcher.fill(progress=progress)
 
 
 def _only(languages: list[str] | None, paths: list[str] | None, kinds: list[str] | None) -> Only:

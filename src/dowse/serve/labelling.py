@@ -42,6 +42,9 @@ def label(
     against: Against = "docstring",
     positive: Positive = "scaled",
     negatives: Negatives = 7,
+    in_groups: Annotated[
+        bool, typer.Option("--in-groups", help="Deal functions into groups that share candidates.")
+    ] = False,
     hard: Hard = 0,
     hard_window: HardWindow = 100,
     retriever: Retriever = "static",
@@ -71,7 +74,7 @@ def label(
         encoder_model=encoder_model,
         against=against,  # type: ignore[arg-type]  # checked by the settings
         positive=positive,  # type: ignore[arg-type]
-        draw=DrawOptions(negatives, hard, hard_window, seed),
+        draw=DrawOptions(negatives, hard, hard_window, seed, in_groups),
         retriever=retriever,
         suspects=SuspectOptions(threshold, above_positive, weighted, ast_cutoff),
         judge=judge,

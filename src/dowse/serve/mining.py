@@ -23,7 +23,10 @@ Repositories = Annotated[
     list[str], typer.Argument(metavar="REPO...", help="Repositories, folders, site-packages, URLs, or lists of them.")
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
-Sources = Annotated[list[str] | None, typer.Option(help="docstrings (default), commits or llm (repeatable).")]
+Sources = Annotated[list[str] | None, typer.Option(help="docstrings (default), commits, feedback or llm (repeatable).")]
+Feedback = Annotated[
+    bool, typer.Option("--feedback", help="Short for --source feedback: hits that were judged useful.")
+]
 Licence = Annotated[str, typer.Option("--licence", "--license", help="any, or permissive.")]
 Benchmarks = Annotated[
     list[Path] | None, typer.Option("--benchmark", help="Mine no function of this file or folder (repeatable).")
@@ -58,6 +61,7 @@ def mine(
     repositories: Repositories,
     output: Output,
     source: Sources = None,
+    feedback: Feedback = False,
     licence: Licence = "any",
     benchmark: Benchmarks = None,
     exclude_list: ExcludeLists = None,
@@ -90,7 +94,7 @@ def mine(
     chosen = Consistency(retriever, max_rank) if consistent or retriever is not None else None
     if chosen is not None and min_score is not None:
         chosen = replace(chosen, min_score=min_score)
-    named = list(dict.fromkeys(source or ["docstrings"]))
+    named = list(dict.fromkeys([*(source or []), *(["feedback"] if feedback else [])])) or ["docstrings"]
     if estimate and "llm" not in named:
         raise ConfigError("--estimate is about --source llm, which is not asked for; add it")
     split = SplitOptions(_names(dev), _names(test), dev_share, test_share, seed)
@@ -192,8 +196,14 @@ def _sources(names: Sequence[str], llm: Callable[[], LlmQueries]) -> list[Source
     """Return the sources of queries by their names."""
     from dowse.mine.commits import Commits
     from dowse.mine.docstrings import Docstrings
+    from dowse.mine.feedback import FeedbackQueries
 
-    makers: dict[str, Callable[[], Source]] = {"docstrings": Docstrings, "commits": Commits, "llm": llm}
+    makers: dict[str, Callable[[], Source]] = {
+        "docstrings": Docstrings,
+        "commits": Commits,
+        "feedback": FeedbackQueries,
+        "llm": llm,
+    }
     for name in names:
         if name not in makers:
             raise ConfigError(f"--source is {name!r}, expected one of: {', '.join(makers)}")

@@ -13,12 +13,12 @@ PATIENCE_S = 0.3
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
+def progress_bar(doing: str = "indexing", what: str = "files") -> Iterator[Progress]:
     """Give a function that is told (done, total) and draws a bar with the time left, once the wait is worth one."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeRemainingColumn()
+    columns = TextColumn(doing), BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeRemainingColumn()
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     started = time.monotonic()
     task = None
@@ -27,7 +27,7 @@ def progress_bar() -> Iterator[Progress]:
         nonlocal task
         if task is None and done < total and time.monotonic() - started > PATIENCE_S:
             bar.start()
-            task = bar.add_task("indexing", total=total)
+            task = bar.add_task(doing, total=total)
         if task is not None:
             bar.update(task, completed=done, total=total)
 

@@ -71,16 +71,17 @@ def _figures(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _training(trained: dict[str, Any], mined: dict[str, Any]) -> Iterator[str]:
-    rows, settings, base = trained["rows"], trained["settings"], trained["base"]
+    rows, settings, base, table = (trained[part] for part in ("rows", "settings", "base", "table"))
     yield "## Training\n"
     yield (
         f"First vectors: every token alone through `{base['name']}` (all-MiniLM-L6-v2, Apache-2.0; SHA-256 of its "
         f"weights {base['sha256']}), principal components, weighted by rarity. Then InfoNCE with in-batch negatives on "
-        f"{rows['mined']:,} mined pairs and {rows['questions']:,} Stack Overflow questions with code (of CodeNN, "
+        f"{rows['queries'] - rows['questions']:,} mined pairs and {rows['questions']:,} Stack Overflow questions with "
+        "code (of CodeNN, "
         f"CoNaLa and StaQC; their texts are CC BY-SA or CC BY), {trained['seconds'] / 60:.0f} minutes on "
         f"{trained['machine']['cores']} cores of {trained['machine']['cpu']}.\n"
     )
-    yield "Settings: " + ", ".join(f"{name} {value}" for name, value in settings.items()) + ".\n"
+    yield "Settings: " + ", ".join(f"{name} {value}" for name, value in _flat(settings | table)) + ".\n"
     languages = ", ".join(f"{name} {count:,}" for name, count in mined["by_language"].items())
     yield (
         f"Of {mined['functions']:,} functions in {mined['source_bytes'] / 1e6:,.1f} MB of source mining kept "
@@ -88,6 +89,15 @@ def _training(trained: dict[str, Any], mined: dict[str, Any]) -> Iterator[str]:
     )
     for source, rules in mined["dropped"].items():
         yield f"Dropped from {source}: " + ", ".join(f"{rule} {count:,}" for rule, count in rules.items()) + ".\n"
+
+
+def _flat(settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the settings that are numbers, words or switches, those of inner records too."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value)
+        elif value not in ("", [], ["", ""]):
+            yield name, value
 
 
 def _repositories(mined: dict[str, Any]) -> Iterator[str]:

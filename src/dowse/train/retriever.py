@@ -1,195 +1,349 @@
-"""Step 3 of 7, train: mined pairs → a retriever of static token embeddings.
+"""Step 3 of 7, train: labelled pairs → a retriever (bi-encoder), on the trainer of sentence-transformers.
 
-Reads a pairs folder (its train split) and, if named, files of real questions (JSON lines with `query` and `code`, rows
-with `label` 0 left out); writes a sentence-transformers folder, the int8 folder that search loads (below `int8/`) and
-`manifest.json`. The loss is InfoNCE over the batch: of all documents in it, a query must choose its own.
-
-A document is the function without its comments and docstring, which are the query or nearly so. Path and symbol are not
-trained on: the index embeds them as a part of their own (`dowse.models.static`), and on the development packages that
-made training with them superfluous.
+Reads a labelled folder (or pairs, if nothing is learnt from order), files of questions and a base model; writes a
+sentence-transformers folder that any such tool loads, `training.json` (what was logged), `manifest.json` and, below
+`checkpoints/`, what a killed run goes on from. Several processes or machines: start the same command by torchrun. Our
+own are the labels, the batches and the losses; everything else of training is the library's.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from dowse.errors import DataError, MissingExtraError
-from dowse.records import machine, sha256, write_manifest
+from dowse.errors import ConfigError, DataError, MissingExtraError, ModelError
+from dowse.records import machine, write_json, write_manifest
 
 try:
     import sentence_transformers as st
     import torch
     from datasets import Dataset
-    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-    from torch.nn import functional
+    from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+    from transformers import TrainerCallback
+    from transformers.trainer_utils import get_last_checkpoint
 
-    from dowse.mine.pairs import read_batches, shards
-    from dowse.train.batches import NeighbourBatchSampler
-    from dowse.train.export import export_static
-    from dowse.train.vocabulary import UNKNOWN, build_tokenizer, count_parts, distil, token_counts
+    from dowse.train.batches import BatchOptions, Collator, RunSampler
+    from dowse.train.objective import LossOptions, RetrieverLoss
+    from dowse.train.rows import RowOptions, TrainingRows, is_labelled, read_rows
 except ImportError as error:
     raise MissingExtraError("dowse train retriever", "train") from error
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+EVALUATED_QUERIES = 1_000
+"""Of the dev split, asked at every evaluation: the standard error of their MRR is .014."""
 
-_COLUMNS = ("query", "text_without_comments", "repository", "split")
+CHECKED_QUERIES, CHECKED_DOCUMENTS = 50, 500
+"""Enough to see whether an export ranks as its model does."""
+
+DIVERGED = 1.5
+"""A loss that has grown to so many times what it began with does not come back."""
 
 
 @dataclass(frozen=True, slots=True)
-class StaticOptions:
-    """Settings of the static retriever; the defaults were chosen on the development packages (`results/`)."""
+class RetrieverOptions:
+    """How a retriever is trained; the defaults are for MiniLM on one GPU (`configs/base.toml`).
 
-    base: Path  # a sentence-transformers folder, read when training starts and never again
-    vocabulary: int = 40_000
-    dimensions: int = 256
-    rarity: float = 2e-3
-    max_document_chars: int = 2_500
-    epochs: int = 2
-    batch_size: int = 1024
-    learning_rate: float = 0.006
-    temperature: float = 0.05
+    Attributes:
+        max_query_tokens, max_document_tokens: Longer texts are cut.
+        prompts: Before queries and before documents.
+        epochs: Passes over the rows; with `max_steps` above 0 so many steps instead.
+        warmup_share: Share of the steps in which the learning rate rises; then it falls to 0 in a line.
+        group_by_query: A query's candidates come with it; otherwise every query and candidate is a row of its own and
+            shuffled by itself, as in the released OASIS recipe.
+        frozen_layers: With this above 0, the token embeddings and so many of the first layers stay as they are in the
+            base: a third less to compute with half of them, and what the base has learnt elsewhere is better kept.
+        bf16: Compute in bfloat16 where the hardware can; emulated, it is many times slower than float32.
+        dropout: In all layers; no part of the paper, and 0 trains faster.
+        log_steps, save_steps: Steps between two lines of the log, and between two checkpoints with an evaluation.
+    """
+
+    rows: RowOptions = field(default_factory=RowOptions)
+    batches: BatchOptions = field(default_factory=BatchOptions)
+    loss: LossOptions = field(default_factory=LossOptions)
+    max_query_tokens: int = 64
+    max_document_tokens: int = 256
+    prompts: tuple[str, str] = ("", "")
+    epochs: float = 1.0
+    max_steps: int = -1
+    learning_rate: float = 5e-5
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    warmup_share: float = 0.1
+    gradient_accumulation_steps: int = 1
+    gradient_checkpointing: bool = False
+    group_by_query: bool = True
+    frozen_layers: int = 0
+    dropout: float = 0.0
+    bf16: bool = True
+    log_steps: int = 20
+    save_steps: int = 500
     seed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One training row; `source` is the repository, or the question's own name, since every asker is another one."""
+def train_retriever(
+    folder: Path,
+    model: st.SentenceTransformer,
+    output: Path,
+    options: RetrieverOptions,
+    questions: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """Train a model in place, save it into `output` and return what a model card states.
 
-    source: str
-    query: str
-    document: str
-
-
-class SquareRootBag(StaticEmbedding):
-    """Pools a text as `dowse.models.static` does: every distinct token once, weighted by the root of its count."""
-
-    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> dict[str, torch.Tensor]:
-        """Return the distinct tokens of all texts in a row, where each text begins, and the tokens' weights."""
-        encoded = self.tokenizer.encode_batch_fast(list(inputs), add_special_tokens=False)
-        bags = [np.unique(np.array(text.ids, dtype=np.int64), return_counts=True) for text in encoded]
-        lengths = np.array([len(tokens) for tokens, _ in bags])
-        return {
-            "input_ids": torch.from_numpy(np.concatenate([tokens for tokens, _ in bags])),
-            "offsets": torch.from_numpy(np.cumsum(lengths) - lengths),
-            "weights": torch.from_numpy(np.sqrt(np.concatenate([counts for _, counts in bags]), dtype=np.float32)),
-        }
-
-    def forward(self, features: dict[str, torch.Tensor], **kwargs: Any) -> dict[str, torch.Tensor]:
-        """Add the weighted sums, shape (B, D)."""
-        bags = (features["input_ids"], self.embedding.weight, features["offsets"])
-        summed = functional.embedding_bag(*bags, mode="sum", per_sample_weights=features["weights"])
-        return features | {"sentence_embedding": summed}
-
-
-def train_static(pairs: Path, output: Path, options: StaticOptions, questions: Sequence[Path] = ()) -> dict[str, Any]:
-    """Train on a mined folder, write the model into `output` and return what the model card states.
+    A run that was stopped goes on from its last checkpoint, and ends as it would have without the stop.
 
     Raises:
-        DataError: The pairs or a file of questions lack what a row needs, or there are no rows to train on.
+        ConfigError: The output holds a run of other settings.
+        DataError: The folder is faulty or holds nothing to train on, or holds no labels where order is to be learnt.
+        ModelError: The loss is no number or diverges, or a checkpoint does not fit the model.
     """
-    started = time.monotonic()
-    rows = list(read_pairs(pairs, options.max_document_chars))
-    mined = len(rows)
-    rows += [row for path in questions for row in read_questions(path, options.max_document_chars)]
-    if len(rows) < 2:
-        raise DataError(f"{pairs}: {len(rows)} rows to train on, expected at least 2; mine more with: dowse mine")
-    torch.manual_seed(options.seed)
-    encoder = st.SentenceTransformer(str(options.base))
-    tokenizer, first = _first_vectors(rows, encoder, options)
-    module = SquareRootBag(tokenizer, embedding_weights=torch.from_numpy(first))
-    model = st.SentenceTransformer(modules=[module], device=str(encoder.device))
-    figures = _fit(model, rows, output, options)
-    _save(module, output)
-    card = {
-        "settings": {key: value for key, value in asdict(options).items() if key != "base"},
-        "base": {"name": options.base.resolve().parent.name, "sha256": sha256(options.base / "model.safetensors")},
-        "rows": {"mined": mined, "questions": len(rows) - mined},
-        "loss": figures,
-        "machine": machine(),
-        "seconds": round(time.monotonic() - started),
-    }
-    export_static(output, output / "int8", card)
-    write_manifest(
-        output,
-        config=asdict(options),
-        inputs=[*shards(pairs), *questions],
-        seed=options.seed,
-        seconds=time.monotonic() - started,
-    )
+    rows = checked_rows(folder, options, questions)
+    card = fit(model, rows, output, options, dev_evaluator(folder, options.rows))
+    model.save_pretrained(str(output), create_model_card=False)
+    describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], options)
     return card
 
 
-def read_pairs(folder: Path, max_document_chars: int) -> Iterator[Row]:
-    """Yield the train split of a pairs folder in its order: repository by repository, file by file."""
-    for batch in read_batches(folder, _COLUMNS):
-        for row in batch.to_pylist():
-            if row["split"] == "train":
-                yield Row(row["repository"], row["query"], row["text_without_comments"][:max_document_chars])
+def fit(
+    model: st.SentenceTransformer,
+    rows: TrainingRows,
+    output: Path,
+    options: RetrieverOptions,
+    evaluator: InformationRetrievalEvaluator | None,
+) -> dict[str, Any]:
+    """Train a model in place, with checkpoints below `output`, and return what a model card states.
+
+    Raises:
+        ConfigError, ModelError: As `train_retriever`.
+    """
+    started = time.monotonic()
+    _claim(output, options)
+    _set_dropout(model, options.dropout)
+    _freeze(model, options.frozen_layers)
+    trainer = _trainer(model, rows, evaluator, output, options)
+    with _as_model_error(output):
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(output / "checkpoints")))
+    return {
+        "settings": json.loads(json.dumps(asdict(options), default=str)),
+        "rows": {
+            "queries": len(rows),
+            "questions": len(rows) - rows.n_mined,
+            "documents": len(rows.documents),
+            "labels": int((rows.label >= 0).sum()),
+        },
+        "steps": trainer.state.global_step,
+        "machine": machine() | {"accelerator": _accelerator()},
+        "seconds": round(time.monotonic() - started),
+        "log": trainer.state.log_history,
+    }
 
 
-def read_questions(path: Path, max_document_chars: int) -> Iterator[Row]:
-    """Yield the questions of a JSON-lines file that are not labelled as unanswered by their code."""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            query, code, label = row["query"], row["code"], row.get("label", 1)
-            if not isinstance(query, str) or not isinstance(code, str):
-                raise TypeError("not texts")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"{path} line {number}: not a question ({error!r}), expected a JSON object with the texts 'query' and "
-                "'code'; correct the line"
-            ) from None
-        if label:
-            yield Row(f"{path.name}:{number}", query, code[:max_document_chars])
+def describe(output: Path, card: Mapping[str, Any], inputs: Sequence[Path], options: RetrieverOptions) -> None:
+    """Write `training.json` and `manifest.json` beside a trained model."""
+    write_json(output / "training.json", card)
+    write_manifest(output, config=asdict(options), inputs=inputs, seed=options.seed, seconds=card["seconds"])
 
 
-def _first_vectors(
-    rows: Sequence[Row], encoder: st.SentenceTransformer, options: StaticOptions
-) -> tuple[Tokenizer, Any]:
-    counts = count_parts((row.source, f"{row.query} {row.document}") for row in rows)
-    tokenizer = build_tokenizer(options.base, counts, options.vocabulary)
-    first = distil(encoder, tokenizer, options.dimensions, token_counts(tokenizer, counts), options.rarity)
-    return tokenizer, first
+def checked_rows(folder: Path, options: RetrieverOptions, questions: Sequence[Path]) -> TrainingRows:
+    """Read what is trained on.
+
+    Raises:
+        DataError: The folder is faulty, or holds nothing to train on, or no labels where order is to be learnt.
+    """
+    loss = options.loss
+    if (loss.order_weight or loss.angle_weight) and not is_labelled(folder):
+        raise DataError(
+            f"{folder} holds no labels, expected some to learn order from; make them with: dowse label {folder} -o …, "
+            "or train without: --order-weight 0"
+        )
+    rows = read_rows(folder, options.rows, questions)
+    if len(rows) < 2:
+        raise DataError(f"{folder}: {len(rows)} query to train on, expected at least 2; mine more with: dowse mine")
+    return rows if options.group_by_query else rows.singly()
 
 
-def _save(module: StaticEmbedding, output: Path) -> None:
-    """Write the trained table as the plain StaticEmbedding that other tools know; only the pooling is ours."""
-    weights = module.embedding.weight.detach().cpu()
-    weights[module.tokenizer.token_to_id(UNKNOWN)] = 0
-    plain = StaticEmbedding(module.tokenizer, embedding_weights=weights)
-    st.SentenceTransformer(modules=[plain], device="cpu").save_pretrained(str(output))
-
-
-def _fit(model: st.SentenceTransformer, rows: Sequence[Row], output: Path, options: StaticOptions) -> dict[str, float]:
-    """Train the model in place and return the trainer's figures."""
-    settings = st.SentenceTransformerTrainingArguments(
-        output_dir=str(output),
+def _trainer(
+    model: st.SentenceTransformer,
+    rows: TrainingRows,
+    evaluator: InformationRetrievalEvaluator | None,
+    output: Path,
+    options: RetrieverOptions,
+) -> st.SentenceTransformerTrainer:
+    has_gpu = torch.cuda.is_available()
+    arguments = st.SentenceTransformerTrainingArguments(
+        output_dir=str(output / "checkpoints"),
         num_train_epochs=options.epochs,
-        per_device_train_batch_size=options.batch_size,
+        max_steps=options.max_steps,
+        per_device_train_batch_size=options.batches.batch_size,
+        gradient_accumulation_steps=options.gradient_accumulation_steps,
+        activation_checkpointing=options.gradient_checkpointing,
         learning_rate=options.learning_rate,
-        warmup_steps=0.1,
-        batch_sampler=NeighbourBatchSampler,
+        weight_decay=options.weight_decay,
+        max_grad_norm=options.max_grad_norm,
+        warmup_steps=options.warmup_share,
+        optim="adamw_torch_fused",
+        bf16=options.bf16 and _computes_bfloat16(),
         seed=options.seed,
-        save_strategy="no",
-        logging_strategy="epoch",
-        report_to="none",
-        dataloader_pin_memory=torch.cuda.is_available(),
+        logging_steps=options.log_steps,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if evaluator else "no",
+        eval_steps=options.save_steps,
+        save_steps=options.save_steps,
+        save_total_limit=1,
+        report_to="tensorboard",
+        dataloader_pin_memory=has_gpu,
+        dataloader_num_workers=2 if has_gpu else 0,
+        disable_tqdm=True,
     )
-    trainer = st.SentenceTransformerTrainer(
+    tokens = (options.max_query_tokens, options.max_document_tokens)
+    return _Trainer(
+        rows,
+        options,
         model=model,
-        args=settings,
-        train_dataset=Dataset.from_list([{"query": row.query, "document": row.document} for row in rows]),
-        loss=MultipleNegativesRankingLoss(model, scale=1 / options.temperature),
+        args=arguments,
+        train_dataset=Dataset.from_dict({"row": list(range(len(rows)))}),
+        data_collator=Collator(rows, model.preprocess, *tokens, options.prompts),
+        loss=RetrieverLoss(model, options.loss),
+        evaluator=evaluator,
+        callbacks=[StopsWhenDiverged()],
     )
-    done = trainer.train()
-    return {"final": round(trainer.state.log_history[-2]["loss"], 4), "mean": round(done.training_loss, 4)}
+
+
+def sample_texts(folder: Path, options: RowOptions) -> tuple[list[str], list[str]]:
+    """Return some queries and documents to check an export on: of the dev split, or else of that trained on."""
+    try:
+        rows = read_rows(folder, replace(options, split="dev", max_queries=0))
+    except DataError:
+        rows = read_rows(folder, options)
+    return rows.queries[:CHECKED_QUERIES], rows.documents[:CHECKED_DOCUMENTS]
+
+
+def dev_evaluator(folder: Path, options: RowOptions) -> InformationRetrievalEvaluator | None:
+    """Return the questions of the dev split, asked among its documents; None where there is no such split."""
+    try:
+        rows = read_rows(folder, replace(options, split="dev", max_queries=0))
+    except DataError:
+        return None
+    asked = range(0, len(rows), -(-len(rows) // EVALUATED_QUERIES))
+    spans = {row: slice(rows.offsets[row], rows.offsets[row + 1]) for row in asked}
+    answers = {
+        str(row): {str(document) for document in rows.document[span][rows.is_positive[span]].tolist()}
+        for row, span in spans.items()
+    }
+    return InformationRetrievalEvaluator(
+        queries={str(row): rows.queries[row] for row in asked},
+        corpus={str(row): document for row, document in enumerate(rows.documents)},
+        relevant_docs=answers,
+        mrr_at_k=[10],
+        ndcg_at_k=[10],
+        accuracy_at_k=[1],
+        precision_recall_at_k=[10],
+        map_at_k=[10],
+        name="dev",
+        show_progress_bar=False,
+        write_csv=False,
+    )
+
+
+class _Trainer(st.SentenceTransformerTrainer):
+    """The library's trainer, whose batches are drawn by `RunSampler`."""
+
+    def __init__(self, rows: TrainingRows, options: RetrieverOptions, **settings: Any) -> None:
+        self._rows, self._options = rows, options
+        super().__init__(**settings)
+
+    def get_batch_sampler(self, dataset: Any, *_: Any, **__: Any) -> RunSampler:
+        """Return batches of the rows behind a dataset of row numbers."""
+        return RunSampler(dataset, self._rows, self._options.batches, self._options.seed)
+
+
+class StopsWhenDiverged(TrainerCallback):
+    """Ends a run whose logged loss is no number, or has grown to `DIVERGED` times the first."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+        """Look at every logged loss."""
+        loss = (logs or {}).get("loss")
+        if loss is None:
+            return
+        self._first = self._first if self._first is not None else loss
+        if not math.isfinite(loss) or loss > DIVERGED * max(self._first, 1e-6):
+            raise ModelError(
+                f"training diverges: the loss is {loss:.3g} at step {state.global_step}, having begun at "
+                f"{self._first:.3g}; lower the learning rate, or warm up longer"
+            )
+
+
+@contextmanager
+def _as_model_error(output: Path) -> Iterator[None]:
+    """Turn what the library says of a checkpoint that does not fit into an error of ours."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, OSError) as error:
+        said = str(error).strip().splitlines()
+        if not (output / "checkpoints").is_dir() or not any(
+            word in str(error) for word in ("size mismatch", "checkpoint", "state_dict", "param_groups")
+        ):
+            raise
+        raise ModelError(
+            f"{output / 'checkpoints'}: the checkpoint does not fit this model ({said[0] if said else error!r}), "
+            "expected one of the same base; remove the folder to begin anew"
+        ) from None
+
+
+def _claim(output: Path, options: RetrieverOptions) -> None:
+    """Keep the settings beside the checkpoints, and refuse to go on with others."""
+    place = output / "checkpoints" / "settings.json"
+    wanted = json.loads(json.dumps(asdict(options), default=str))
+    if place.is_file():
+        kept = json.loads(place.read_text(encoding="utf-8"))
+        if kept != wanted:
+            changed = ", ".join(sorted(key for key in wanted if kept.get(key) != wanted[key]))
+            raise ConfigError(
+                f"{output} holds a run with other settings ({changed}), expected the same to go on with; name another "
+                "output folder, or remove this one"
+            )
+        return
+    write_json(place, wanted)
+
+
+def _set_dropout(model: st.SentenceTransformer, share: float) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = share
+
+
+def _freeze(model: st.SentenceTransformer, layers: int) -> None:
+    """Take the token embeddings and the first layers out of training.
+
+    Raises:
+        ConfigError: The model has no more layers than that.
+    """
+    if not layers:
+        return
+    numbered = {name: re.search(r"\blayers?\.(\d+)\.", name) for name, _ in model.named_parameters()}
+    last = max((int(found[1]) for found in numbered.values() if found), default=-1)
+    if layers > last:
+        raise ConfigError(f"frozen layers is {layers}, expected fewer than the {last + 1} of the model")
+    for name, weights in model.named_parameters():
+        found = numbered[name]
+        if "embed" in name or (found and int(found[1]) < layers):
+            weights.requires_grad_(False)
+
+
+def _computes_bfloat16() -> bool:
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return any(able.get(unit) for unit in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
+def _accelerator() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"

@@ -1,0 +1,132 @@
+"""Step 4 of 7, evaluate: the retriever and the ranker that a user names, opened, reading no more than a protocol says.
+
+A name is `default` (the bi-encoder that ships with Dowse), `static` (the static model that ships), a package that holds
+a model, or a folder: of sentence-transformers, of a static model or of a bi-encoder that `dowse train` exported. Torch
+is imported when a sentence-transformers folder is opened, and not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dowse.errors import ConfigError, MissingExtraError
+from dowse.evaluate.protocols import Protocol
+from dowse.label.encoders import PACKAGES, STATIC, CrossScorer, TorchEncoder
+from dowse.models.biencoder import BiEncoder, default_biencoder
+from dowse.models.static import StaticEncoder, default_static
+from dowse.types import Embeddings, Encoder, Ranker
+
+DEFAULT = "default"
+
+
+class SentenceEncoder(TorchEncoder):
+    """A sentence-transformers folder that reads no more of a text than a protocol says."""
+
+    def __init__(self, folder: Path, protocol: Protocol) -> None:
+        """Load the model on the fastest device there is.
+
+        Raises:
+            MissingExtraError: sentence-transformers is not installed.
+            ModelError: The folder cannot be loaded.
+        """
+        super().__init__(folder, folder.resolve().name)
+        own = self._model.max_seq_length
+        self._limits = [
+            own if limit is None else limit if own is None else min(own, limit)
+            for limit in (protocol.max_query_tokens, protocol.max_document_tokens)
+        ]
+        if self._limits != [own, own]:
+            self.fingerprint = f"{self.fingerprint}-{self._limits[0]}-{self._limits[1]}"
+
+    def encode_queries(self, queries: Sequence[str]) -> Embeddings:
+        """Embed N queries as float32 unit rows of shape (N, D)."""
+        self._model.max_seq_length = self._limits[0]
+        return super().encode_queries(queries)
+
+    def encode_documents(self, texts: Sequence[str]) -> Embeddings:
+        """Embed N document texts as float32 unit rows of shape (N, D)."""
+        self._model.max_seq_length = self._limits[1]
+        return super().encode_documents(texts)
+
+
+class CrossRanker:
+    """A sentence-transformers cross-encoder folder as a ranker; satisfies `dowse.types.Ranker`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Load the model on the fastest device there is.
+
+        Raises:
+            MissingExtraError: sentence-transformers is not installed.
+            ModelError: The folder cannot be loaded, or gives more than one score.
+        """
+        self._scorer = CrossScorer(folder)
+        self.fingerprint = self._scorer.fingerprint
+
+    def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Score N document texts for a query, float32 of shape (N,), higher is better."""
+        return np.asarray(self._scorer.scores([(query, text) for text in texts]), np.float32)
+
+
+def open_ranker(name: str) -> Ranker:
+    """Open the ranker in a folder.
+
+    Raises:
+        ConfigError: There is no ranker there.
+        MissingExtraError: sentence-transformers is not installed.
+        ModelError: It cannot be loaded.
+    """
+    folder = Path(name)
+    if name == DEFAULT or not (folder / "config.json").is_file():
+        fault = "this installation ships none" if name == DEFAULT else "holds no config.json"
+        raise ConfigError(
+            f"ranker {name!r}: {fault}, expected a folder that holds a cross-encoder with one score; train one with: "
+            "dowse train ranker"
+        )
+    return CrossRanker(folder)
+
+
+def default_retriever() -> str:
+    """Return the name of the best retriever that ships with this installation."""
+    return STATIC if default_biencoder() is None else DEFAULT
+
+
+def open_encoder(name: str, protocol: Protocol) -> Encoder:
+    """Open the retriever of a name (see above). Static models and exported bi-encoders keep limits of their own.
+
+    Raises:
+        ConfigError: The name is none of these.
+        MissingExtraError: The package, or sentence-transformers, is not installed.
+        ModelError: The model cannot be loaded.
+    """
+    if name == STATIC:
+        return default_static()
+    if name == DEFAULT:
+        shipped = default_biencoder()
+        if shipped is None:
+            raise ConfigError(f"this installation has no retriever {DEFAULT!r}; name another with --retriever")
+        return shipped
+    folder = _packaged(name) if name in PACKAGES else Path(name)
+    if (folder / "modules.json").is_file():
+        return SentenceEncoder(folder, protocol)
+    if (folder / "embeddings.npy").is_file():
+        return StaticEncoder.load(folder)
+    if (folder / "model.onnx").is_file():
+        return BiEncoder.load(folder)
+    fault = "a folder without a model" if folder.is_dir() else "no such folder"
+    raise ConfigError(
+        f"retriever {name!r}: {fault}, expected a folder of sentence-transformers, of a static model or of an exported "
+        f"bi-encoder, or one of {', '.join((DEFAULT, STATIC, *PACKAGES))}; check --retriever"
+    )
+
+
+def _packaged(name: str) -> Path:
+    module, inside = PACKAGES[name]
+    try:
+        return Path(str(resources.files(module) / inside))
+    except ModuleNotFoundError:
+        raise MissingExtraError(f"the retriever {name}", "train") from None

@@ -1,0 +1,54 @@
+"""Step 4 of 7, evaluate: how long one query takes: embedding it, comparing it with every document, ranking again.
+
+Queries are asked singly, as people ask them, after a first one that warms up. What a comparison costs depends on how
+many documents there are and not on what they are, so it is timed on random embeddings of their number and length.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import islice
+from statistics import median
+
+import numpy as np
+
+from dowse.evaluate.cascade import N_CANDIDATES
+from dowse.evaluate.exact import best_of
+from dowse.evaluate.tasks import Task
+from dowse.types import Encoder, Ranker
+
+N_QUERIES = 20
+"""Queries that are timed; the median of fewer would be the machine's mood."""
+
+
+def retriever_ms(task: Task, encoder: Encoder) -> float:
+    """Return the median milliseconds of a query: embedding it and ranking all documents."""
+    chance = np.random.default_rng(0)
+    documents = chance.standard_normal((len(task.corpus), encoder.dimensions), dtype=np.float32)
+
+    def ask(query: str) -> None:
+        next(best_of(encoder.encode_queries([query]) @ documents.T, min(task.depth, len(documents))))
+
+    return _median_ms(task, ask)
+
+
+def ranker_ms(task: Task, ranker: Ranker, n_candidates: int = N_CANDIDATES) -> float:
+    """Return the median milliseconds that a ranker takes for the candidates of a query."""
+    texts = list(islice(task.texts.values(), n_candidates))
+
+    def ask(query: str) -> None:
+        ranker.score(query, texts)
+
+    return _median_ms(task, ask)
+
+
+def _median_ms(task: Task, ask: Callable[[str], None]) -> float:
+    queries = list(islice(task.queries.values(), N_QUERIES))
+    ask(queries[0])
+    taken = []
+    for query in queries:
+        start = time.perf_counter()
+        ask(query)
+        taken.append(1000 * (time.perf_counter() - start))
+    return median(taken)

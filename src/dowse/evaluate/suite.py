@@ -1,0 +1,187 @@
+"""Step 4 of 7, evaluate: one benchmark, everything that is to be measured on it: the rows of a table.
+
+The first row is what was asked about: a retriever, a cascade or the whole searcher. The baselines follow, each on the
+same tasks, and then the first row's own retriever on harder variants of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from dowse.errors import ConfigError
+from dowse.evaluate.baselines import evaluate_bm25
+from dowse.evaluate.cascade import N_CANDIDATES, REPLACE, Combination, Scored, k_curve, rescore
+from dowse.evaluate.catalogue import TaskOptions, default_metrics, load_tasks
+from dowse.evaluate.encoders import default_retriever, open_encoder, open_ranker
+from dowse.evaluate.harness import Figures, Told, evaluate, measure
+from dowse.evaluate.latency import ranker_ms, retriever_ms
+from dowse.evaluate.protocols import protocol_named
+from dowse.evaluate.runs import Run
+from dowse.evaluate.summary import row
+from dowse.evaluate.tasks import Task
+from dowse.evaluate.trees import OpenSearcher, evaluate_searcher
+from dowse.types import Encoder, Ranker
+
+BM25 = "bm25"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured.
+
+    Attributes:
+        retriever: a name or folder (see `encoders`); the best that ships where empty.
+        ranker: a folder; no cascade where empty.
+        use_searcher: measure the whole searcher in the retriever's place.
+        baselines: "bm25", or further retrievers.
+        variants: names of `robustness.VARIANTS`.
+        metrics: those that the benchmark is known by where empty.
+        cache: file that keeps embeddings.
+        time_queries: measure what one query takes.
+    """
+
+    retriever: str = ""
+    ranker: str = ""
+    combination: Combination = REPLACE
+    n_candidates: int = N_CANDIDATES
+    use_searcher: bool = False
+    baselines: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    cache: Path | None = None
+    time_queries: bool = True
+
+
+@dataclass(slots=True)
+class Measured:
+    """What came out: the tasks, the first row's runs, and everything as JSON."""
+
+    tasks: list[Task]
+    runs: list[Run]
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+def measure_all(
+    options: TaskOptions, plan: Plan, *, open_searcher: OpenSearcher | None = None, told: Told | None = None
+) -> Measured:
+    """Measure everything that a plan names.
+
+    Raises:
+        ConfigError: A name is not known, or a searcher is asked for and none was lent.
+        DataError: The benchmark's files are missing, damaged or of another size.
+        MissingExtraError: A package that is needed is not installed.
+        ModelError: A model cannot be loaded.
+    """
+    tasks = load_tasks(options)
+    metrics = plan.metrics or default_metrics(options.benchmark)
+    measured = Measured(tasks, [])
+    if plan.use_searcher:
+        if open_searcher is None:
+            raise ConfigError("no searcher was lent to the evaluation; use the command dowse evaluate --searcher")
+        rows = [_searcher_row(measured, open_searcher, metrics, told)]
+    else:
+        rows = [_model_row(measured, options, plan, metrics, told)]
+    for name in plan.baselines:
+        rows.append(_baseline_row(tasks, name, options, plan, metrics, told))
+    variants = [_variant_row(name, options, plan, metrics, told) for name in plan.variants]
+    measured.result = {
+        "benchmark": options.benchmark,
+        "split": options.split,
+        "protocol": options.protocol,
+        **rows[0],
+        "baselines": rows[1:],
+        "variants": variants,
+        "task": options.as_json(),
+    }
+    return measured
+
+
+def _model_row(
+    measured: Measured, options: TaskOptions, plan: Plan, metrics: Sequence[str], told: Told | None
+) -> dict[str, Any]:
+    name = plan.retriever or default_retriever()
+    encoder = open_encoder(name, protocol_named(options.protocol))
+    tasks = measured.tasks
+    runs = [evaluate(task, encoder, name=_short(name), cache=plan.cache, told=told) for task in tasks]
+    if not plan.ranker:
+        measured.runs = runs
+        time = _retriever_ms(tasks, encoder) if plan.time_queries else None
+        return row(_short(name), _figures(tasks, runs, metrics), query_ms=time, retriever=name)
+    ranker = open_ranker(plan.ranker)
+    scored = [rescore(task, run, ranker, plan.n_candidates, told=told) for task, run in zip(tasks, runs, strict=True)]
+    title = f"{_short(name)} + {_short(plan.ranker)}"
+    measured.runs = [each.cascade(title, plan.combination) for each in scored]
+    return row(
+        title,
+        _figures(tasks, measured.runs, metrics),
+        query_ms=_cascade_ms(tasks, encoder, ranker, plan.n_candidates) if plan.time_queries else None,
+        retriever=name,
+        ranker=plan.ranker,
+        candidates=plan.n_candidates,
+        ranker_share=plan.combination.alpha,
+        retriever_alone=_means(_figures(tasks, runs, metrics)),
+        k_curve=_k_curve(tasks, scored, plan, metrics[0]),
+    )
+
+
+def _searcher_row(
+    measured: Measured, open_searcher: OpenSearcher, metrics: Sequence[str], told: Told | None
+) -> dict[str, Any]:
+    found = [evaluate_searcher(task, open_searcher, told=told) for task in measured.tasks]
+    measured.runs = [run for run, _ in found]
+    unindexed = sum(missing for _, missing in found)
+    return row("searcher", _figures(measured.tasks, measured.runs, metrics), unindexed=unindexed)
+
+
+def _baseline_row(
+    tasks: list[Task], name: str, options: TaskOptions, plan: Plan, metrics: Sequence[str], told: Told | None
+) -> dict[str, Any]:
+    if name == BM25:
+        return row(BM25, _figures(tasks, [evaluate_bm25(task, told=told) for task in tasks], metrics))
+    encoder = open_encoder(name, protocol_named(options.protocol))
+    runs = [evaluate(task, encoder, name=_short(name), cache=plan.cache, told=told) for task in tasks]
+    time = _retriever_ms(tasks, encoder) if plan.time_queries else None
+    return row(_short(name), _figures(tasks, runs, metrics), query_ms=time)
+
+
+def _variant_row(
+    name: str, options: TaskOptions, plan: Plan, metrics: Sequence[str], told: Told | None
+) -> dict[str, Any]:
+    tasks = load_tasks(replace(options, variant=name))
+    encoder = open_encoder(plan.retriever or default_retriever(), protocol_named(options.protocol))
+    runs = [evaluate(task, encoder, name=name, cache=plan.cache, told=told) for task in tasks]
+    return row(name, _figures(tasks, runs, metrics))
+
+
+def _k_curve(tasks: list[Task], scored: list[Scored], plan: Plan, metric: str) -> dict[str, float]:
+    """Return the first metric for every k up to the number of candidates; 0 is the retriever alone."""
+    runs = [k_curve(each, range(1, plan.n_candidates + 1), plan.combination) for each in scored]
+    values = {0: _means(_figures(tasks, [each.run for each in scored], [metric]))[metric]}
+    for k in range(1, plan.n_candidates + 1):
+        values[k] = _means(_figures(tasks, [each[k] for each in runs], [metric]))[metric]
+    return {str(k): value for k, value in values.items()}
+
+
+def _figures(tasks: Sequence[Task], runs: Sequence[Run], metrics: Sequence[str]) -> list[Figures]:
+    return [measure(task, run, metrics) for task, run in zip(tasks, runs, strict=True)]
+
+
+def _means(figures: Sequence[Figures]) -> dict[str, float]:
+    return {metric: fmean(each.means[metric] for each in figures) for metric in figures[0].means}
+
+
+def _retriever_ms(tasks: Sequence[Task], encoder: Encoder) -> float:
+    return fmean(retriever_ms(task, encoder) for task in tasks)
+
+
+def _cascade_ms(tasks: Sequence[Task], encoder: Encoder, ranker: Ranker, n_candidates: int) -> float:
+    return _retriever_ms(tasks, encoder) + fmean(ranker_ms(task, ranker, n_candidates) for task in tasks)
+
+
+def _short(name: str) -> str:
+    """Return a name without the folders it lies in."""
+    return Path(name).resolve().name if "/" in name else name

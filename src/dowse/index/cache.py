@@ -1,0 +1,204 @@
+"""Step 5 of 7, index: the bi-encoder's embeddings, kept from one question to the next.
+
+The bi-encoder is too slow to embed a repository before the first question, so its embeddings are made when they are
+needed and kept here: `retriever.sqlite` beside the index, int8 rows under a hash of the text that was embedded. A text
+that stays the same keeps its embedding through every update and rebuilding of lines around it.
+
+It is a cache and behaves like one: what cannot be read or written is made again, and nobody is told. Where the file
+cannot be used at all, the cache lives in memory. Any number of processes share it; each adds what it made. Rows of
+another model are dropped by the first that adds rows of its own, rows of texts that are gone by `settle`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dowse.errors import IndexFormatError
+from dowse.index.database import connect, transaction
+from dowse.index.dense import best, cosines, pack, unpack
+from dowse.types import Embeddings
+
+FILE = "retriever.sqlite"
+
+_WAIT_S = 0.5
+"""How long another process may hold the file before this one goes on without."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS embeddings (hash INTEGER PRIMARY KEY, packed BLOB NOT NULL);
+"""
+
+Hashes = NDArray[np.int64]
+"""Hashes of texts, shape (n,)."""
+
+
+def hash_of(text: str) -> int:
+    """Return a signed 64-bit hash of a text: among a million texts two agree once in 40 million indexes."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+class EmbeddingCache:
+    """Embeddings of one model by the hash of their text."""
+
+    def __init__(self, folder: Path, fingerprint: str, dimensions: int) -> None:
+        """Open the cache of an index folder, made if it is missing.
+
+        Args:
+            folder: the index folder.
+            fingerprint: the model's; what another one has left is not seen.
+            dimensions: D, the length of the model's embeddings.
+        """
+        self._folder, self._fingerprint, self._dimensions = folder, fingerprint, dimensions
+        self._database = self._open()
+        self._held_hashes: Hashes = np.empty(0, np.int64)
+        self._held = np.empty((0, dimensions), np.int8)
+        self._version = self._data_version()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    def lookup(self, hashes: Hashes) -> tuple[NDArray[np.bool_], Embeddings]:
+        """Return which texts have an embedding, shape (n,), and these, shape (n, D), zero where there is none."""
+        packed = self._packed(hashes)
+        return np.asarray(packed.any(axis=1)), unpack(packed)
+
+    def add(self, hashes: Hashes, embeddings: Embeddings) -> None:
+        """Keep embeddings, shapes (n,) and (n, D); ones that cannot be written are lost without a word."""
+        rows = [(value, row.tobytes()) for value, row in zip(hashes.tolist(), pack(embeddings), strict=True)]
+        with suppress(sqlite3.DatabaseError), transaction(self._database, "IMMEDIATE"):
+            if not self._is_mine():
+                self._database.execute("DELETE FROM embeddings")
+                self._database.execute("DELETE FROM facts")
+                self._database.execute("INSERT INTO facts VALUES ('fingerprint', ?)", (self._fingerprint,))
+            self._database.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?)", rows)
+
+    def missing(self, hashes: Hashes) -> Hashes:
+        """Return the distinct hashes without an embedding, in order of first appearance."""
+        known: set[int] = set()
+        with suppress(sqlite3.DatabaseError):
+            if self._is_mine():
+                known = {row[0] for row in self._database.execute("SELECT hash FROM embeddings")}
+        return np.array([value for value in dict.fromkeys(hashes.tolist()) if value not in known], np.int64)
+
+    def settle(self, hashes: Hashes) -> None:
+        """Say that every text of the index has been embedded: forget all others and let `nearest` answer."""
+        with suppress(sqlite3.DatabaseError), transaction(self._database, "IMMEDIATE"):
+            if self._is_mine():
+                kept = json.dumps(hashes.tolist())
+                self._database.execute(
+                    "DELETE FROM embeddings WHERE hash NOT IN (SELECT value FROM json_each(?))", (kept,)
+                )
+                self._database.execute("INSERT OR REPLACE INTO facts VALUES ('settled', 'yes')")
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all texts of the index were embedded at some time; those that changed since may not be yet."""
+        with suppress(sqlite3.DatabaseError):
+            return self._is_mine() and self._fact("settled") == "yes"
+        return False
+
+    def is_overfull(self, n_texts: int) -> bool:
+        """Tell whether the file is much larger than `n_texts` embeddings need, so that `sweep` is due."""
+        with suppress(sqlite3.DatabaseError):
+            pages, page_bytes = (
+                self._database.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "page_size")
+            )
+            return bool(pages * page_bytes > 1_000_000 + 2 * n_texts * (self._dimensions + 64))
+        return False
+
+    def sweep(self, hashes: Hashes) -> None:
+        """Forget the embeddings of all other texts and give the room back."""
+        with suppress(sqlite3.DatabaseError), transaction(self._database, "IMMEDIATE"):
+            self._database.execute(
+                "DELETE FROM embeddings WHERE hash NOT IN (SELECT value FROM json_each(?))",
+                (json.dumps(hashes.tolist()),),
+            )
+        with suppress(sqlite3.DatabaseError):
+            self._database.execute("VACUUM")
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def nearest(
+        self, hashes: Hashes, query: NDArray[np.float32], n: int, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return positions in `hashes` and cosines of the `n` texts nearest to a unit vector, best first.
+
+        Args:
+            hashes: the texts of the index, shape (N,), the same array until the index changes.
+            query: a unit vector, shape (D,).
+            n: how many at most; texts without an embedding are never among them.
+            allowed: which may be returned, shape (N,); all where None.
+        """
+        self._hold(hashes)
+        found = cosines(self._held, query)
+        usable = self._held.any(axis=1) if allowed is None else allowed & self._held.any(axis=1)
+        rows = np.flatnonzero(usable)
+        return best(rows, found[rows], n)
+
+    def _hold(self, hashes: Hashes) -> None:
+        """Have the rows of all these texts in memory; only what is new since the last time is read."""
+        version = self._data_version()
+        if hashes is self._held_hashes and version == self._version:
+            return
+        rows = np.zeros((len(hashes), self._dimensions), np.int8)
+        if len(self._held_hashes) and len(hashes):
+            order = np.argsort(self._held_hashes, kind="stable")
+            at = np.searchsorted(self._held_hashes, hashes, sorter=order)
+            at = order[np.minimum(at, len(order) - 1)]
+            same = self._held_hashes[at] == hashes
+            rows[same] = self._held[at[same]]
+        new = ~rows.any(axis=1)
+        rows[new] = self._packed(hashes[new])
+        self._held_hashes, self._held, self._version = hashes, rows, version
+
+    def _packed(self, hashes: Hashes) -> NDArray[np.int8]:
+        """Read rows, shape (n, D); zero where there is none."""
+        rows = np.zeros((len(hashes), self._dimensions), np.int8)
+        with suppress(sqlite3.DatabaseError, ValueError):  # ValueError: a row of another length
+            if len(hashes) and self._is_mine():
+                query = "SELECT hash, packed FROM embeddings WHERE hash IN (SELECT value FROM json_each(?))"
+                found = dict(self._database.execute(query, (json.dumps(hashes.tolist()),)))
+                for row, value in zip(rows, hashes.tolist(), strict=True):
+                    if value in found:
+                        row[:] = np.frombuffer(found[value], np.int8)
+        return rows
+
+    def _is_mine(self) -> bool:
+        return self._fact("fingerprint") == self._fingerprint
+
+    def _fact(self, key: str) -> str | None:
+        row = self._database.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def _data_version(self) -> int:
+        """Return a number that changes with what any process writes."""
+        with suppress(sqlite3.DatabaseError):
+            others = int(self._database.execute("PRAGMA data_version").fetchone()[0])
+            return others * 1_000_003 + self._database.total_changes
+        return -1
+
+    def _open(self) -> sqlite3.Connection:
+        """Open the file; one that is damaged is made anew, one that cannot be used is replaced by memory."""
+        for _ in range(2):
+            try:
+                database = connect(self._folder / FILE, _TABLES, _WAIT_S)
+                database.execute("SELECT count(*) FROM facts").fetchone()
+                return database
+            except sqlite3.OperationalError:  # locked, full, not writable
+                break
+            except (sqlite3.DatabaseError, OSError, IndexFormatError):
+                for part in ("", "-wal", "-shm"):
+                    with suppress(OSError):
+                        (self._folder / f"{FILE}{part}").unlink()
+        database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        for statement in _TABLES.split(";"):
+            database.execute(statement)
+        return database

@@ -1,0 +1,90 @@
+"""Step 5 of 7, index: a new worktree of a repository begins with the index of another one.
+
+The worktrees of a git repository hold mostly the same files. The index of one is therefore copied for the next; the
+update that follows finds other stats, reads the files, and keeps the documents of those whose content is the same: only
+what differs is cut and embedded. Reads git's own files rather than calling git; writes the new index folder, whole or
+not at all.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from dowse.config import IndexSettings, index_folder
+from dowse.errors import DowseError
+from dowse.index.local import FORMAT_VERSION, LocalStore
+from dowse.index.writer import LOCK_WAIT_S, writing
+from dowse.models.static import StaticEncoder
+
+
+def adopt(folder: Path, root: Path, settings: IndexSettings, encoder: StaticEncoder) -> Path | None:
+    """Copy the index of another worktree of `root`'s repository to `folder`, if there is none yet and one fits.
+
+    Returns:
+        The worktree whose index was taken, None if there is none to take.
+    """
+    if folder.exists():
+        return None
+    for other in worktrees(root):
+        source = index_folder(other, settings)
+        if source == folder or not (source / "index.sqlite").is_file():
+            continue
+        try:
+            if _copy(source, folder, root, encoder):
+                return other
+        except (DowseError, sqlite3.DatabaseError, OSError):  # the index is then built, as it would have been
+            continue
+    return None
+
+
+def worktrees(root: Path) -> Iterator[Path]:
+    """Yield the other worktrees of the repository whose worktree `root` is, the main one first; none for a clone."""
+    common = _common(root / ".git")
+    if common is None:
+        return
+    places = [common] if common.name == ".git" else []
+    places += [Path(text) for record in sorted(common.glob("worktrees/*/gitdir")) if (text := _line(record))]
+    for place in places:
+        if place.parent != root and place.parent.is_dir():
+            yield place.parent
+
+
+def _common(git: Path) -> Path | None:
+    """Return the directory that all worktrees of a repository share."""
+    if git.is_dir():
+        return git
+    pointer = _line(git).removeprefix("gitdir: ")
+    own = (git.parent / pointer).resolve()
+    shared = _line(own / "commondir") if pointer else ""
+    return (own / shared).resolve() if shared else None
+
+
+def _line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _copy(source: Path, folder: Path, root: Path, encoder: StaticEncoder) -> bool:
+    """Copy an index made in the same way while nobody writes it; False if it was made in another."""
+    with closing(LocalStore(source, root.name)) as store, writing(store, LOCK_WAIT_S):
+        made_with = (store.meta.get("format"), store.meta.get("fingerprint"))
+        if made_with != (str(FORMAT_VERSION), encoder.fingerprint):
+            return False
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+            copy = Path(scratch) / "index"
+            copy.mkdir()
+            with closing(sqlite3.connect(copy / "index.sqlite", isolation_level=None)) as database:
+                store.database.backup(database)
+                database.execute("INSERT OR REPLACE INTO meta VALUES ('root', ?)", (ascii(str(root)),))
+                database.execute("DELETE FROM meta WHERE key = 'tree'")
+            shutil.copytree(source / "lexical", copy / "lexical")
+            copy.replace(folder)
+    return True

@@ -1,0 +1,96 @@
+"""Step 1 of 7, mine: verdicts on hits → (query, function) pairs, the source of queries that people really asked.
+
+Reads the JSON lines that `dowse serve --feedback` appends in the user's data folder. A hit that was useful for a query
+becomes a pair; of several verdicts on one hit the last one counts. Left out and counted: hits that were not useful (a
+pair is a positive by its nature), hits that are no single function, and functions that have changed since. Writes
+nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from dowse.errors import ConfigError, DataError
+from dowse.mine.functions import Function
+from dowse.mine.repositories import Repository
+from dowse.mine.sources import Pair
+
+_TEXTS = ("query", "root", "path", "text")
+
+
+def default_file() -> Path:
+    """Return where verdicts are kept unless another place is named."""
+    return Path(platformdirs.user_data_dir("dowse")) / "feedback.jsonl"
+
+
+@dataclass(frozen=True)
+class FeedbackQueries:
+    """The source of queries whose answer a person found useful."""
+
+    file: Path = field(default_factory=default_file)
+    name: str = "feedback"
+    needs_all: bool = True
+    dropped: Counter[str] = field(default_factory=Counter, compare=False)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What its pairs depend on: everything that was said."""
+        said = self.file.read_bytes() if self.file.is_file() else b""
+        return {"verdicts": hashlib.sha256(said).hexdigest()}
+
+    def pairs(self, repository: Repository, functions: Sequence[Function]) -> Iterator[Pair]:
+        """Yield a pair for every function of the repository that was useful for a query.
+
+        Raises:
+            ConfigError: No verdict was ever kept.
+            DataError: A line of the file is no verdict.
+        """
+        by_name = {(function.path, function.symbol): function for function in functions if function.symbol}
+        root = str(repository.folder.resolve())
+        last = {
+            (said["query"], said["path"], said["symbol"]): said for said in self._verdicts() if said["root"] == root
+        }
+        for (query, path, symbol), said in last.items():
+            function = by_name.get((path, symbol))
+            if not said["useful"]:
+                self.dropped["not useful"] += 1
+            elif function is None:
+                self.dropped["no single function"] += 1
+            elif not _is_of(said["text"], function):
+                self.dropped["changed since"] += 1
+            else:
+                yield Pair(query, function, self.name)
+
+    def _verdicts(self) -> Iterator[dict[str, Any]]:
+        try:
+            lines = self.file.read_text(encoding="utf-8").split("\n")
+        except FileNotFoundError:
+            raise ConfigError(
+                f"{self.file} does not exist, expected the verdicts of: dowse serve --feedback; give some there first"
+            ) from None
+        for number, line in enumerate(lines, 1):
+            if not line:
+                continue
+            try:
+                said = json.loads(line)
+                whole = all(isinstance(said[name], str) for name in _TEXTS) and isinstance(said["useful"], bool)
+                said["symbol"]
+            except (ValueError, KeyError, TypeError):
+                whole = False
+            if not whole:
+                raise DataError(f"{self.file} line {number}: this is no verdict; remove the line") from None
+            yield said
+
+
+def _is_of(text: str, function: Function) -> bool:
+    """Tell whether the judged text is still the function's, or a part of it; white space does not count."""
+    judged, now = ("".join(one.split()) for one in (text, function.text))
+    return judged in now or now in judged

@@ -1,0 +1,191 @@
+"""The bi-encoder: a small transformer that turns queries and documents into comparable embeddings. Used by search.
+
+Reads a folder of three files: `config.json` (format, shapes, SHA-256 of the others), `tokenizer.json` and `model.onnx`
+(token ids and mask → unit embedding, pooling included); writes nothing. Needs onnxruntime and tokenizers only;
+`dowse.train.onnx` writes such folders. What a document is embedded as is built by `dowse.models.text`.
+
+Every text goes through the network by itself. The int8 network scales its activations by the largest of a call, so in
+a batch an embedding would depend on its neighbours; and a batch is no faster on a CPU, where one text already fills a
+core and padding is wasted. Several cores take several texts at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import onnxruntime  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from dowse.errors import ModelError
+from dowse.records import sha256
+from dowse.types import Embeddings
+
+FORMAT = "dowse-biencoder"
+FORMAT_VERSION = 1
+FILES = ("model.onnx", "tokenizer.json")
+
+Role = Literal["query", "document"]
+ROLES: tuple[Role, Role] = ("query", "document")
+
+_CHARS_PER_TOKEN = 40
+"""A text is cut to so many characters a token before it is tokenized: enough for deeply indented code, and a megabyte
+on one line costs no time."""
+
+_THREADS = 4
+"""By default as many cores as there are, up to so many: search is a guest on the machine."""
+
+_DEFAULT = Path(__file__).parent / "default" / "retriever"
+
+
+class BiEncoder:
+    """Embeds queries and documents; satisfies `dowse.types.Encoder`.
+
+    A text without a single token has no direction: its row is zero, the only rows that are not of unit norm.
+    """
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        tokenizers: dict[Role, Tokenizer],
+        config: dict[str, Any],
+        threads: int,
+    ) -> None:
+        """Take a network, a tokenizer for each role that cuts at its limit, and the checked `config.json`."""
+        self._session, self._tokenizers, self._threads = session, tokenizers, threads
+        self._prompts: dict[Role, str] = config["prompts"]
+        self._limits: dict[Role, int] = config["max_tokens"]
+        self._dimensions: int = config["dimensions"]
+        self._fingerprint = _fingerprint(config)
+
+    @classmethod
+    def load(cls, folder: Path, threads: int | None = None) -> Self:
+        """Read a model folder.
+
+        Args:
+            folder: Where `config.json`, `tokenizer.json` and `model.onnx` lie.
+            threads: How many texts are embedded at once; the number of cores, four at most, where None.
+
+        Raises:
+            ModelError: A file is missing, damaged, of another format, or does not fit the others.
+        """
+        config = _read_config(folder / "config.json")
+        _check_hashes(folder, config["files"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors only: stderr belongs to the command
+        try:
+            session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, ["CPUExecutionProvider"])
+            tokenizers = {role: _tokenizer(folder / "tokenizer.json", config["max_tokens"][role]) for role in ROLES}
+        except Exception as error:  # neither library has errors of its own that say more
+            raise _damaged(folder, f"cannot be read ({error})", "the files of a bi-encoder") from None
+        inputs = sorted(given.name for given in session.get_inputs())
+        shapes = [list(given.shape[1:]) for given in session.get_outputs()]
+        if inputs != ["attention_mask", "input_ids"] or shapes != [[config["dimensions"]]]:
+            expected = f"input_ids and attention_mask → (N, {config['dimensions']}), as in config.json"
+            raise _damaged(folder / "model.onnx", f"maps {inputs} to rows of {shapes}", expected)
+        return cls(session, tokenizers, config, threads or min(_THREADS, os.cpu_count() or 1))
+
+    @property
+    def dimensions(self) -> int:
+        """D, the length of one embedding."""
+        return self._dimensions
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the files' hashes, the limits and the prompts: equal fingerprints mean comparable embeddings."""
+        return self._fingerprint
+
+    def encode_queries(self, queries: Sequence[str]) -> Embeddings:
+        """Embed N queries as float32 rows of shape (N, D), unit or zero."""
+        return self._encode(queries, "query")
+
+    def encode_documents(self, texts: Sequence[str]) -> Embeddings:
+        """Embed N document texts (`dowse.models.text`) as float32 rows of shape (N, D), unit or zero."""
+        return self._encode(texts, "document")
+
+    def _encode(self, texts: Sequence[str], role: Role) -> Embeddings:
+        prompt, limit = self._prompts[role], self._limits[role] * _CHARS_PER_TOKEN
+        # what came as bytes that are not UTF-8 holds characters that the tokenizer refuses
+        readable = [f"{prompt}{text[:limit]}".encode("utf-8", "replace").decode() for text in texts]
+        encoded = self._tokenizers[role].encode_batch(readable)
+        rows = np.zeros((len(encoded), self._dimensions), np.float32)
+        filled = [number for number, tokens in enumerate(encoded) if tokens.ids]
+        ids = [np.array([encoded[number].ids], np.int64) for number in filled]
+        if self._threads == 1 or len(ids) < 2:
+            found = list(map(self._embed, ids))
+        else:
+            with ThreadPoolExecutor(min(self._threads, len(ids))) as threads:
+                found = list(threads.map(self._embed, ids))
+        if found:
+            rows[filled] = np.concatenate(found)
+        return rows
+
+    def _embed(self, ids: NDArray[np.int64]) -> Embeddings:
+        """Embed one text given as its tokens, shape (1, L), as a row of shape (1, D)."""
+        row: Embeddings = self._session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
+        return row
+
+
+@cache
+def default_biencoder() -> BiEncoder | None:
+    """Load the model that ships with Dowse, once a process; None where the installation has none.
+
+    Raises:
+        ModelError: It is there and damaged.
+    """
+    return BiEncoder.load(_DEFAULT) if _DEFAULT.is_dir() else None
+
+
+def _tokenizer(path: Path, max_tokens: int) -> Tokenizer:
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_tokens)
+    return tokenizer
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        kind, version = config["format"], config["format_version"]
+        is_complete = (
+            set(FILES) <= set(config["files"])
+            and all(type(config["max_tokens"][role]) is int and type(config["prompts"][role]) is str for role in ROLES)
+            and type(config["dimensions"]) is int
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, f"cannot be read ({error!r})", "a bi-encoder's config.json") from None
+    if (kind, version) != (FORMAT, FORMAT_VERSION) or not is_complete:
+        raise _damaged(path, f"format is {kind!r} {version}", f"a complete one of format {FORMAT!r} {FORMAT_VERSION}")
+    return dict(config)
+
+
+def _check_hashes(folder: Path, recorded: dict[str, str]) -> None:
+    for name in FILES:
+        try:
+            found = sha256(folder / name)
+        except OSError as error:
+            raise _damaged(folder / name, f"cannot be read ({error.strerror})", "a file of the bi-encoder") from None
+        if found != recorded[name]:
+            raise _damaged(folder / name, f"SHA-256 is {found[:12]}…", f"{recorded[name][:12]}…, as in config.json")
+
+
+def _fingerprint(config: dict[str, Any]) -> str:
+    stated = [
+        FORMAT_VERSION,
+        *(config["files"][name] for name in FILES),
+        *([config["max_tokens"][role], config["prompts"][role]] for role in ROLES),
+    ]
+    return hashlib.sha256(json.dumps(stated).encode()).hexdigest()
+
+
+def _damaged(path: Path, fault: str, expected: str) -> ModelError:
+    return ModelError(f"{path}: {fault}, expected {expected}; reinstall dowse, or export the model again")

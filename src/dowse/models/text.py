@@ -1,0 +1,23 @@
+"""Models: what an encoder reads of a document, built here for training, indexing and evaluation alike.
+
+Where a function lies and what it is called often say more than its body, so both stand before the code. A text without
+them (a benchmark's bare function) is the code alone, and models are trained on both forms.
+"""
+
+from __future__ import annotations
+
+_PATH_PARTS = 3
+"""The last parts of a path name the module; those before repeat in every document and would take the code's place."""
+
+
+def document_text(path: str, symbol: str | None, text: str) -> str:
+    r"""Return a document as encoders read it: `path symbol`, a line break, the code; what is empty is left out.
+
+    >>> document_text("src/app/net/upload.py", "Client.retry", "def retry(self): ...")
+    'app/net/upload.py Client.retry\ndef retry(self): ...'
+    >>> document_text("", None, "x = 1")
+    'x = 1'
+    """
+    place = "/".join(path.split("/")[-_PATH_PARTS:])
+    head = " ".join(part for part in (place, symbol) if part)
+    return f"{head}\n{text}" if head else text

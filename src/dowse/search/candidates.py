@@ -1,0 +1,90 @@
+"""Step 6 of 7, search: what the words and the embedding of a query bring up in one root.
+
+Ranking looks at a few hundred documents of what may be hundreds of thousands. The inverted index and the static vectors
+choose them; the bi-encoder adds its own once it has embedded everything (`retrieve`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dowse.index.local import Filter, LocalStore
+from dowse.search.evidence import Candidates, Query
+
+N_LEXICAL = 200
+N_DENSE = 100
+"""How many documents the words, and either kind of embedding, bring up in a root."""
+
+MAX_QUERY_TERMS = 64
+"""Of a long query the most telling terms are looked up; the rest would cost time and move nothing."""
+
+
+def as_question(stores: Sequence[LocalStore], text: str, found: Sequence[str]) -> Query:
+    """Weigh a query's terms by how telling they are, on average over the roots, and keep the most telling."""
+    idf = np.mean([store.telling(found) for store in stores], axis=0)
+    kept = np.sort(np.argsort(-idf, kind="stable")[:MAX_QUERY_TERMS])
+    return Query(text, [found[i] for i in kept], idf[kept].astype(np.float32))
+
+
+def brought_up(
+    number: int,
+    store: LocalStore,
+    query: Query,
+    vector: NDArray[np.float32],
+    boosts: Sequence[float],
+    allowed: Filter | None,
+    at_least: int,
+) -> Candidates:
+    """Return the best documents of a root by words and those nearest by static embedding.
+
+    Args:
+        number: the root's, as candidates have it.
+        store: its index.
+        query: the query.
+        vector: its static embedding, shape (D,).
+        boosts: weight of body, symbol and path in BM25.
+        allowed: what may be brought up.
+        at_least: how many are asked for; each brings up so many where that is more than usual.
+    """
+    by_words, bm25 = store.search_words(query.terms, max(N_LEXICAL, at_least), boosts, allowed)
+    by_vector, _ = store.search_vector(vector, max(N_DENSE, at_least), allowed)
+    scores = dict(zip(by_words.tolist(), bm25.tolist(), strict=True))
+    return described(number, store, np.union1d(by_words, by_vector), scores, vector)
+
+
+def described(
+    number: int,
+    store: LocalStore,
+    ids: NDArray[np.int64],
+    bm25: Mapping[int, float],
+    vector: NDArray[np.float32],
+    retriever: NDArray[np.float32] | None = None,
+) -> Candidates:
+    """Return what ranking looks at of some documents of a root; those that are gone are left out.
+
+    Args:
+        number: the root's, as candidates have it.
+        store: its index.
+        ids: the documents, shape (n,).
+        bm25: scores by id, 0 for all others.
+        vector: the query's static embedding, shape (D,).
+        retriever: cosines by the bi-encoder, shape (n,), where they are known.
+    """
+    entries = store.entries(ids)
+    known = np.array([i in entries for i in ids.tolist()], np.bool_)
+    ids = ids[known]
+    listed = [entries[i] for i in ids.tolist()]
+    paths, files = np.unique([entry.path for entry in listed], return_inverse=True)
+    return Candidates(
+        ids=ids,
+        roots=np.full(len(ids), number, np.int64),
+        entries=listed,
+        bm25=np.array([bm25.get(i, 0.0) for i in ids.tolist()], np.float32),
+        cosine=store.similarities(vector, ids),
+        files=files.astype(np.int64),
+        paths=paths.tolist(),
+        retriever=None if retriever is None else retriever[known],
+    )

@@ -1,0 +1,129 @@
+"""Step 6 of 7, search: what the bi-encoder says of candidates, embedding no more than time allows.
+
+A repository is not embedded before it is searched. A question embeds the best candidates of the first stage, best
+first, until its budget is spent; what it embedded is kept (`index.cache`) and costs nothing the next time. `fill`
+embeds the rest when there is time, and from then on the bi-encoder brings up candidates of its own. On the development
+repositories the first 20 candidates gained as much as all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dowse.index.cache import EmbeddingCache, hash_of
+from dowse.index.dense import pack, unpack
+from dowse.index.local import Filter, LocalStore
+from dowse.index.update import Progress
+from dowse.models.text import document_text
+from dowse.search.evidence import Candidates
+from dowse.types import Document, Embeddings, Encoder
+
+TEXTS_AT_ONCE = 4
+"""Embedded between two looks at the clock: a core each on a usual machine, a tenth of a second on a slow one."""
+
+TEXTS_KEPT_AT_ONCE = 32
+"""Embedded by `fill` between two writings: what a kill may lose."""
+
+
+def similarities(
+    encoder: Encoder,
+    stores: Sequence[LocalStore],
+    query: NDArray[np.float32],
+    candidates: Candidates,
+    best: NDArray[np.int64],
+    until: float,
+) -> NDArray[np.float32]:
+    """Return the cosine of each candidate with the query, shape (n,), NaN where it is not known.
+
+    Known are those embedded before, and as many of the best as can be embedded in time.
+
+    Args:
+        encoder: the bi-encoder.
+        stores: the index of each root, by its number.
+        query: the query's embedding, shape (D,).
+        candidates: n candidates.
+        best: positions of those that are worth embedding, best first.
+        until: when to stop embedding, by time.monotonic().
+    """
+    cosines = np.full(len(candidates.ids), np.nan, np.float32)
+    for number, store in enumerate(stores):
+        own = np.flatnonzero(candidates.roots == number)
+        hashes = store.hashes()[np.searchsorted(store.ids(), candidates.ids[own])]
+        known, embeddings = store.cache(encoder).lookup(hashes)
+        cosines[own[known]] = np.vecdot(embeddings[known], query)
+    todo = [at for at in best.tolist() if np.isnan(cosines[at])]
+    made: dict[int, list[tuple[int, NDArray[np.float32]]]] = {}
+    while todo and time.monotonic() < until:
+        some, todo = todo[:TEXTS_AT_ONCE], todo[TEXTS_AT_ONCE:]
+        texts = _texts(stores, candidates, some)
+        # as they will be read from the cache, or the same question would be answered otherwise the next time
+        rows = unpack(pack(encoder.encode_documents(list(texts.values()))))
+        for (at, text), row in zip(texts.items(), rows, strict=True):
+            cosines[at] = np.vecdot(row, query)
+            made.setdefault(int(candidates.roots[at]), []).append((hash_of(text), row))
+    for number, rows_made in made.items():
+        _keep(stores[number], encoder, rows_made)
+    return cosines
+
+
+def nearest(
+    encoder: Encoder, store: LocalStore, query: NDArray[np.float32], n: int, only: Filter | None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return ids and cosines of the `n` documents nearest to a query's embedding, none before `fill` is done."""
+    cache = store.cache(encoder)
+    if not cache.is_settled:
+        return np.empty(0, np.int64), np.empty(0, np.float32)
+    rows, cosines = cache.nearest(store.hashes(), query, n, store.allowed(only))
+    return store.ids()[rows], cosines
+
+
+def fill(store: LocalStore, encoder: Encoder, until: float | None = None, progress: Progress | None = None) -> int:
+    """Embed what is not embedded yet of an index, until the time is up; return how many documents are left.
+
+    Args:
+        store: the index, fresh.
+        encoder: the bi-encoder.
+        until: when to stop, by time.monotonic(); at the end where None.
+        progress: told how many documents are embedded and how many there are.
+    """
+    cache, ids, hashes = store.cache(encoder), store.ids(), store.hashes()
+    first = dict(zip(hashes[::-1].tolist(), ids[::-1].tolist(), strict=True))
+    missing = [first[value] for value in cache.missing(hashes).tolist()]
+    total, left = len(ids), len(missing)
+    while left and (until is None or time.monotonic() < until):
+        some = missing[-left:][:TEXTS_KEPT_AT_ONCE]
+        found = list(store.fetch(np.array(some, np.int64)).values())
+        texts = [_text(document) for document in found]
+        cache.add(np.array([hash_of(text) for text in texts], np.int64), encoder.encode_documents(texts))
+        left -= len(some)
+        if progress is not None:
+            progress(total - left, total)
+    if not left and (missing or not cache.is_settled):
+        cache.settle(hashes)
+    return left
+
+
+def _text(document: Document) -> str:
+    return document_text(document.path, document.symbol, document.text)
+
+
+def _texts(stores: Sequence[LocalStore], candidates: Candidates, positions: Sequence[int]) -> dict[int, str]:
+    """Fetch what is embedded of some candidates, by their position; what is gone by now is left out."""
+    texts = {}
+    for number, store in enumerate(stores):
+        own = [at for at in positions if candidates.roots[at] == number]
+        found = store.fetch(candidates.ids[own])
+        texts.update({at: _text(found[i]) for at in own if (i := int(candidates.ids[at])) in found})
+    return {at: texts[at] for at in positions if at in texts}
+
+
+def _keep(store: LocalStore, encoder: Encoder, made: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
+    cache: EmbeddingCache = store.cache(encoder)
+    embeddings: Embeddings = np.stack([row for _, row in made])
+    cache.add(np.array([value for value, _ in made], np.int64), embeddings)
+    if cache.is_overfull(len(store)):
+        cache.sweep(store.hashes())

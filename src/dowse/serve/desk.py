@@ -1,0 +1,77 @@
+"""Step 7 of 7, serve: where questions wait for a reader: first come, first served, and never for long.
+
+The event loop asks, worker threads answer. Stages after the first take longer, so they have a queue of their own with
+one place and a budget: whoever has waited that long keeps the instant order, and a caller that has gone leaves the
+queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from dowse.errors import DowseError
+from dowse.serve.view import Question, View
+from dowse.serve.workspace import READERS, Workspace
+
+WAITING = 150
+"""More than this are refused at once: at 10 ms a search they would wait longer than anybody does."""
+
+ANSWER_S = 30.0
+"""From asking to the answer, the waiting included."""
+
+LATER_WAIT_S = 5.0
+"""The budget of the later stages: nobody looks at the instant order for longer before reading it."""
+
+T = TypeVar("T")
+
+
+class BusyError(DowseError):
+    """Too many questions are waiting."""
+
+
+class Desk:
+    """Puts questions to a workspace from an event loop."""
+
+    def __init__(self, workspace: Workspace, later_wait_s: float = LATER_WAIT_S) -> None:
+        """Serve questions about `workspace`; must be called within the event loop."""
+        self._workspace, self._later_wait_s = workspace, later_wait_s
+        self._readers = anyio.CapacityLimiter(READERS)
+        self._later = anyio.Semaphore(1)
+
+    async def ask(self, work: Callable[[], T]) -> T:
+        """Run something that needs a reader in a worker thread, when one is free.
+
+        Raises:
+            BusyError: too many wait, or it takes too long.
+        """
+        if self._readers.statistics().tasks_waiting >= WAITING:
+            raise BusyError(f"{WAITING} questions are waiting for an answer; ask again in a second")
+        try:
+            with anyio.fail_after(ANSWER_S):
+                return await anyio.to_thread.run_sync(work, limiter=self._readers, abandon_on_cancel=True)
+        except TimeoutError:
+            raise BusyError(f"there was no answer within {ANSWER_S:.0f} s; ask again later, or for less") from None
+
+    async def later_stages(self, view: View, question: Question) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yield what the stages after the first answer, none if their turn does not come in time."""
+        if len(self._workspace.searcher.STAGES) < 2 or question.literal or not await self._turn():
+            return
+        try:
+            stages = view.later_stages(question)
+            try:
+                while (stage := await anyio.to_thread.run_sync(next, stages, None)) is not None:
+                    yield stage
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(stages.close)
+        finally:
+            self._later.release()
+
+    async def _turn(self) -> bool:
+        with anyio.move_on_after(self._later_wait_s) as waiting:
+            await self._later.acquire()
+        return not waiting.cancelled_caught

@@ -1,0 +1,79 @@
+"""Step 7 of 7, serve: what happens to repositories, carried from the threads that keep them to whoever listens.
+
+Each listener has a short queue of its own. One that reads too slowly loses the oldest progress, never the newest, so
+it ends up right and holds nothing up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+from dowse.serve.workspace import Event, Workspace
+
+QUEUED = 100
+"""Events kept for one listener."""
+
+ALIVE_S = 15.0
+"""A comment is sent after so long a silence, so that nothing in between takes the connection for dead."""
+
+
+class Announcements:
+    """The events of a workspace, for any number of coroutines."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        """Begin to listen; must be called within the event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._queues: set[asyncio.Queue[Event]] = set()
+        self.closing = asyncio.Event()
+        self._end = workspace.listen(self._hear)
+
+    def close(self) -> None:
+        """End every stream."""
+        self._end()
+        self.closing.set()
+
+    def _hear(self, event: Event) -> None:
+        """Take over an event in a keeper's thread."""
+        with contextlib.suppress(RuntimeError):  # the loop may be closed while keepers end their work
+            self._loop.call_soon_threadsafe(self._spread, event)
+
+    def _spread(self, event: Event) -> None:
+        for queue in self._queues:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(event)
+
+    async def stream(
+        self, written: Callable[[Event], str | None], now: Callable[[], Iterable[Event]]
+    ) -> AsyncIterator[str]:
+        """Yield how things stand `now`, then every event until the server closes; `written` may leave some out."""
+        queue: asyncio.Queue[Event] = asyncio.Queue(QUEUED)
+        self._queues.add(queue)
+        closing = asyncio.ensure_future(self.closing.wait())
+        coming: asyncio.Future[Event] | None = None
+        try:
+            for event in now():  # asked after listening has begun, so that nothing falls in between
+                if (text := written(event)) is not None:
+                    yield text
+            while not closing.done():
+                coming = asyncio.ensure_future(queue.get())
+                await asyncio.wait({coming, closing}, timeout=ALIVE_S, return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    coming.cancel()
+                    yield ": alive\n\n"
+                elif (text := written(coming.result())) is not None:
+                    yield text
+        finally:
+            closing.cancel()
+            if coming is not None:
+                coming.cancel()
+            self._queues.discard(queue)
+
+
+def server_sent(name: str, data: Any) -> str:
+    """Return one event as the wire has it."""
+    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"

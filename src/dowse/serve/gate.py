@@ -1,0 +1,143 @@
+"""Step 7 of 7, serve: who may ask. Stands before every endpoint, MCP's included.
+
+A browser must not be made to ask on behalf of a foreign page: the Host header has to be an address or a name of this
+server (a page whose name is pointed here afterwards, DNS rebinding, carries its own), a foreign Origin is refused, and
+no CORS header is ever sent. Where tokens are asked for, one must come as `Authorization: Bearer`; the page itself, its
+assets and `/v1/health` say nothing of any repository and are open. Refusals look like every other error.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dowse.serve.tokens import TokenFile
+
+GUARDED = frozenset({"v1", "mcp", "metrics"})
+"""First parts of the paths that need a token, where tokens are asked for."""
+
+OPEN = "/v1/health"
+
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a name for limits and the log, and the folders it may see, None for all."""
+
+    name: str
+    allowed: frozenset[Path] | None = None
+
+
+class Gate:
+    """ASGI middleware that lets through whom it knows, and leaves the `Caller` in the scope as "dowse.caller"."""
+
+    def __init__(self, app: ASGIApp, tokens: TokenFile | None, names: Sequence[str]) -> None:
+        """Stand before `app`.
+
+        Args:
+            app: what is guarded.
+            tokens: one of these is asked for; none where None.
+            names: host names of this server beside "localhost"; addresses are always right.
+        """
+        self._app, self._tokens = app, tokens
+        self._names = {"localhost", *(name.lower() for name in names)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse or pass on one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        send = _with_headers(send, scope["path"])
+        refusal = self._misled(headers, scope)
+        if refusal is None:
+            address = (scope.get("client") or ("unknown", 0))[0]
+            scope["dowse.caller"] = Caller(address)
+            if self._tokens is not None and _is_guarded(scope["path"]):
+                scheme, _, secret = headers.get("authorization", "").partition(" ")
+                token = self._tokens.find(secret.strip()) if scheme.lower() == "bearer" else None
+                if token is None:
+                    said = "this server asks for a token; send it as Authorization: Bearer TOKEN"
+                    if secret:
+                        said = "the token is not known or its time is over; make another with: dowse token add"
+                    refusal = refused(401, "Unauthorized", said, {"www-authenticate": "Bearer"})
+                else:
+                    scope["dowse.caller"] = Caller(f"token {token.name}", token.allowed)
+        await (refusal or self._app)(scope, receive, send)
+
+    def _misled(self, headers: Headers, scope: Scope) -> JSONResponse | None:
+        """Return a refusal for a request that a foreign page may have caused."""
+        host = headers.get("host", "")
+        name = urlsplit(f"//{host}").hostname if _is_netloc(host) else None
+        if name is None or not (_is_address(name) or name.lower() in self._names):
+            said = f"the Host {host[:100]!r} is no name of this server; if it is, start it with --allow-host NAME"
+            return refused(421, "ForbiddenHost", said)
+        origin = headers.get("origin")
+        if origin is not None and (not _is_netloc(origin) or urlsplit(origin).netloc.lower() != host.lower()):
+            return refused(403, "ForbiddenOrigin", "another site's page may not ask here; open this server's own page")
+        if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+            return refused(403, "ForbiddenOrigin", "another site's page may not ask here; open this server's own page")
+        return None
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Return who asks, as the gate found it."""
+    caller: Caller = scope["dowse.caller"]
+    return caller
+
+
+def refused(status: int, kind: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Return an error as every endpoint writes it."""
+    return JSONResponse({"error": {"type": kind, "message": message}}, status, headers)
+
+
+def _is_guarded(path: str) -> bool:
+    return path != OPEN and path.lstrip("/").partition("/")[0].lower() in GUARDED
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_netloc(text: str) -> bool:
+    """Tell whether the parser of addresses makes anything of a text: brackets may not match."""
+    try:
+        return bool(urlsplit(text if "//" in text else f"//{text}").hostname)
+    except ValueError:
+        return False
+
+
+def _with_headers(send: Send, path: str) -> Callable[[Message], Awaitable[None]]:
+    """Add what every answer says to browsers; answers about code are never kept by them."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers[name] = value
+            if path.startswith(("/v1/", "/metrics")):
+                headers["cache-control"] = "no-store"
+        await send(message)
+
+    return sending

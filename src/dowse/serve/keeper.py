@@ -1,0 +1,214 @@
+"""Step 7 of 7, serve: one thread for each repository, which keeps its index up to what lies on disk.
+
+It brings the index up to date, then waits for the system to say that files changed. Changes are gathered until they
+pause, so that a branch switch is one update; what has changed is found by the index's own scan, never taken from the
+events. So nothing depends on every event arriving: a look at fixed intervals catches what was lost, and where watching
+is impossible (too many folders, a network file system) looking takes its place.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Literal
+
+from watchfiles import Change, watch
+
+from dowse.config import IndexSettings
+from dowse.errors import DowseError
+from dowse.index.local import LocalStore
+from dowse.index.scan import VENDORED_NAMES, VERSION_CONTROL
+from dowse.index.update import Freshness, bring_up_to_date
+from dowse.index.worktrees import adopt
+from dowse.models.static import StaticEncoder
+
+QUIET_MS = 250
+"""A pause this long ends a burst of changes..."""
+
+GATHER_MS = 3_000
+"""...and one that does not pause is cut here, so that a log file written all day does not keep the index behind."""
+
+TICK_MS = 1_000
+"""How often a thread that waits looks whether a look is due: an idle one costs about 0.01 % of a core."""
+
+LOOK_S = 300.0
+"""Between two looks that no event asked for."""
+
+RETRY_S = 5.0
+"""Before trying again after an update that failed or found another process writing."""
+
+_NOT_OURS = VERSION_CONTROL | VENDORED_NAMES
+
+State = Literal["indexing", "ready", "failed"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How a repository stands: files `done` of `total` while it is `indexing`, and how fresh its answers are."""
+
+    state: State
+    done: int
+    total: int
+    freshness: Freshness
+
+
+class StoppedError(Exception):
+    """The keeper was told to stop in the middle of its work."""
+
+
+class Keeper:
+    """Keeps the index of one root fresh from `start` until `stop`."""
+
+    def __init__(
+        self,
+        root: Path,
+        folder: Path,
+        settings: IndexSettings,
+        encoders: queue.Queue[StaticEncoder],
+        tell: Callable[[Literal["state", "progress"], Condition], None],
+    ) -> None:
+        """Prepare to keep the index of `root` in `folder`; nothing is read before `start`.
+
+        Args:
+            encoders: taken from while there is work and given back: as many repositories are indexed at once as it
+                holds.
+            tell: called from the keeper's thread after every change of its condition.
+        """
+        self._root, self._folder, self._settings = root, folder, settings
+        self._encoders, self._tell = encoders, tell
+        self._stopping = threading.Event()
+        self._store: LocalStore | None = None
+        self.opened = threading.Event()
+        """The index is there to be read, however little is in it."""
+        self.settled = threading.Event()
+        """The first update has ended, one way or the other."""
+        self.condition = Condition("indexing", 0, 0, Freshness(False, time.time(), "waiting to be indexed"))
+        self._thread = threading.Thread(target=self._run, name=f"keeper of {root.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end; files acknowledged so far stay, the next update goes on from there."""
+        self._stopping.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread to end; False if it has not."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # ---- the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._update()
+                try:
+                    self._watch()
+                except (OSError, RuntimeError) as error:  # the watcher's own errors are RuntimeErrors
+                    log.info("%s is looked at rather than watched: %s", self._root.name, error)
+                    self._stopping.wait(RETRY_S)
+        except StoppedError:
+            pass
+        finally:
+            if self._store is not None:
+                self._store.close()
+            self.settled.set()
+
+    def _watch(self) -> None:
+        """Update after every burst of changes, until the next look is due."""
+        until = time.monotonic() + LOOK_S
+        due = 0.0  # what changed before the watcher was there is found by an update right after
+        bursts = watch(
+            self._root,
+            watch_filter=self._may_matter,
+            debounce=GATHER_MS,
+            step=QUIET_MS,
+            rust_timeout=TICK_MS,
+            yield_on_timeout=True,
+            stop_event=self._stopping,
+            raise_interrupt=False,
+            ignore_permission_denied=True,
+        )
+        for changes in bursts:
+            if changes or time.monotonic() >= due:
+                due = until if self._update() else time.monotonic() + RETRY_S
+            if time.monotonic() >= until:
+                return
+
+    def _may_matter(self, change: Change, path: str) -> bool:
+        """Tell whether a change can concern an indexed file: what git and package managers write to theirs cannot."""
+        return not _NOT_OURS.intersection(PurePath(path).parts[len(self._root.parts) :])
+
+    def _update(self) -> bool:
+        """Bring the index up to date; False if that must be tried again soon."""
+        try:
+            with self._encoder() as encoder:
+                store = self._opened(encoder)
+                freshness = bring_up_to_date(store, self._root, self._settings, encoder, self._advance)
+        except DowseError as error:
+            self._failed(str(error))
+        except Exception:
+            log.exception("indexing %s failed", self._root.name)
+            self._failed("indexing failed for a reason that Dowse did not foresee; the log says more")
+        else:
+            self._become(Condition("ready", 0, 0, freshness))
+            return freshness.fresh
+        finally:
+            self.settled.set()
+        return False
+
+    def _opened(self, encoder: StaticEncoder) -> LocalStore:
+        if self._store is None:
+            adopt(self._folder, self._root, self._settings, encoder)
+            self._store = LocalStore(self._folder, self._root.name)
+            self.opened.set()
+        return self._store
+
+    def _failed(self, why: str) -> None:
+        """Say why, and let go of the index: it may have been damaged or deleted, and is opened anew next time."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+        self._become(Condition("failed", 0, 0, Freshness(False, time.time(), why)))
+
+    def _advance(self, done: int, total: int) -> None:
+        if self._stopping.is_set():
+            raise StoppedError
+        note = f"being indexed, {done} of {total} files done"
+        begins = self.condition.state != "indexing"
+        self.condition = Condition("indexing", done, total, Freshness(False, time.time(), note))
+        if begins:
+            self._tell("state", self.condition)
+        self._tell("progress", self.condition)
+
+    def _become(self, condition: Condition) -> None:
+        before, self.condition = self.condition, condition
+        if (before.state, before.freshness.note) != (condition.state, condition.freshness.note):
+            self._tell("state", condition)
+
+    @contextmanager
+    def _encoder(self) -> Iterator[StaticEncoder]:
+        """Wait for one's turn to work."""
+        while True:
+            if self._stopping.is_set():
+                raise StoppedError
+            try:
+                encoder = self._encoders.get(timeout=TICK_MS / 1000)
+                break
+            except queue.Empty:
+                continue
+        try:
+            yield encoder
+        finally:
+            self._encoders.put(encoder)

@@ -1,0 +1,194 @@
+// Step 7 of 7, serve: the index view: every repository, how far it is indexed and how fresh it is, adding and removing.
+
+import { ApiError, call, events } from "./api.js";
+import { byId, copyOf, counted, make } from "./dom.js";
+
+const AGAIN_MS = 3000;
+const LANGUAGES_SHOWN = 6;
+const STATES = { indexing: "indexing", ready: "ready", failed: "failed" };
+
+export class Repositories {
+  #told;
+  #timer = 0;
+
+  /** @param {(repositories: object[]) => void} told called whenever what is known of the repositories changes. */
+  constructor(told) {
+    this.#told = told;
+    this.known = [];
+    this.isKnown = false;
+    byId("add").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#add();
+    });
+  }
+
+  /** Learn what there is, and listen to how it changes for as long as the page is seen. */
+  async follow() {
+    for (;;) {
+      await seen();
+      await this.look();
+      try {
+        for await (const [name] of events("v1/repositories/events", { signal: untilHidden() })) {
+          if (name === "progress" || name === "state") this.#lookSoon();
+        }
+      } catch (error) {
+        if (error.name === "AbortError") continue;
+        if (!(error instanceof ApiError)) throw error;
+        if (error.status === 401 || error.status === 403) return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    }
+  }
+
+  /** Ask for the repositories anew. */
+  async look() {
+    try {
+      this.known = (await call("v1/repositories")).repositories;
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      if (error.status) byId("index-lead").textContent = error.message;
+      return;
+    }
+    this.isKnown = true;
+    this.#draw();
+    this.#told(this.known);
+  }
+
+  /** Progress comes in many small steps; they are shown a few times a second. */
+  #lookSoon() {
+    this.#timer ||= setTimeout(() => {
+      this.#timer = 0;
+      this.look();
+    }, 250);
+  }
+
+  async #add() {
+    const field = byId("folder");
+    const fault = byId("add-error");
+    fault.textContent = "";
+    try {
+      await call("v1/repositories", { method: "POST", body: { path: field.value.trim() } });
+      field.value = "";
+      await this.look();
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      fault.textContent = error.message;
+      field.focus();
+    }
+  }
+
+  #remove({ name }) {
+    const dialog = byId("remove");
+    byId("remove-title").textContent = `Remove ${name}?`;
+    dialog.returnValue = "";
+    dialog.addEventListener(
+      "close",
+      async () => {
+        if (dialog.returnValue !== "remove") return;
+        try {
+          await call(`v1/repositories/${name.split("/").map(encodeURIComponent).join("/")}`, { method: "DELETE" });
+        } catch (error) {
+          if (!(error instanceof ApiError)) throw error;
+          byId("add-error").textContent = error.message;
+        }
+        await this.look();
+        byId("folder").focus();
+      },
+      { once: true },
+    );
+    dialog.showModal();
+  }
+
+  #draw() {
+    const list = byId("repositories");
+    const before = new Map([...list.children].map((item) => [item.dataset.name, item]));
+    const items = this.known.map((repository) => {
+      const item = before.get(repository.name) ?? this.#item(repository);
+      fill(item, repository);
+      return item;
+    });
+    if (items.length !== list.children.length || items.some((item, at) => item !== list.children[at])) {
+      list.replaceChildren(...items);
+    }
+    const documents = counted(this.known.reduce((sum, one) => sum + one.documents, 0), "document");
+    byId("index-lead").textContent = this.known.length
+      ? `${documents} of ${counted(this.known.length, "repository", "repositories")} can be searched.`
+      : "Nothing is indexed yet. Add a folder with source code, and it can be searched in seconds.";
+    const at = this.known.filter((one) => one.state === "indexing").length;
+    const said = at ? `indexing ${counted(at, "repository", "repositories")}` : "nothing is being indexed";
+    if (byId("index-status").textContent !== said) byId("index-status").textContent = said;
+  }
+
+  #item(repository) {
+    const item = copyOf("repository-template");
+    item.dataset.name = repository.name;
+    item.querySelector("h2").textContent = repository.name;
+    item.querySelector(".look").textContent = "Search only this";
+    item.querySelector(".look").href = `?${new URLSearchParams({ repository: repository.name })}`;
+    item.querySelector("progress").setAttribute("aria-label", `Indexing ${repository.name}`);
+    const remove = item.querySelector('[data-act="remove"]');
+    remove.setAttribute("aria-label", `Remove ${repository.name}`);
+    remove.addEventListener("click", () => this.#remove(repository));
+    return item;
+  }
+}
+
+/** Resolve once the page is seen. */
+function seen() {
+  return new Promise((resolve) => {
+    if (!document.hidden) return resolve();
+    document.addEventListener("visibilitychange", () => resolve(seen()), { once: true });
+  });
+}
+
+/** A signal for when the page is hidden: browsers allow six connections to a server, and tabs are many. */
+function untilHidden() {
+  const giveUp = new AbortController();
+  document.addEventListener("visibilitychange", () => giveUp.abort(), { once: true });
+  return giveUp.signal;
+}
+
+function fill(item, { path, documents, files, languages, skipped, state, progress, fresh, checked_at, note }) {
+  const part = (selector) => item.querySelector(selector);
+  part(".place").textContent = path;
+  const word = state === "ready" && !fresh ? "behind" : (STATES[state] ?? state);
+  part(".state").textContent = word;
+  part(".state").dataset.state = word;
+  part(".progress").hidden = state !== "indexing";
+  if (state === "indexing") {
+    const { done = 0, total = 0 } = progress ?? {};
+    const bar = part("progress");
+    if (total) [bar.max, bar.value] = [total, done];
+    else bar.removeAttribute("value");
+    part(".amount").textContent = total ? `${done.toLocaleString("en")} of ${counted(total, "file")}` : "reading files";
+  }
+  part(".counts").textContent = `${counted(documents, "document")} of ${counted(files, "file")}`;
+  fillLanguages(part(".languages"), languages ?? {});
+  const time = new Date(checked_at).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+  const looked = checked_at ? `looked at ${time}` : "";
+  part(".note").textContent = [note ?? (fresh ? "up to date" : null), looked].filter(Boolean).join(", ");
+  const left = Object.entries(skipped ?? {});
+  part(".skipped").hidden = !left.length;
+  part(".skipped summary").textContent = `${counted(left.reduce((sum, [, n]) => sum + n, 0), "file")} left out`;
+  part(".skipped ul").replaceChildren(...left.map(([why, n]) => make("li", {}, `${n.toLocaleString("en")} ${why}`)));
+}
+
+function fillLanguages(place, languages) {
+  const all = Object.entries(languages).sort(([, a], [, b]) => b - a);
+  const shown = all.slice(0, LANGUAGES_SHOWN);
+  const rest = all.slice(LANGUAGES_SHOWN).reduce((sum, [, n]) => sum + n, 0);
+  if (rest) shown.push(["others", rest]);
+  place.hidden = !shown.length;
+  place.querySelector(".bar").replaceChildren(
+    ...shown.map(([, n], at) => {
+      const piece = make("span", { "data-colour": at });
+      piece.style.flexGrow = n;
+      return piece;
+    }),
+  );
+  place.querySelector("ul").replaceChildren(
+    ...shown.map(([name, n], at) =>
+      make("li", {}, make("span", { class: "dot", "data-colour": at }), `${name} ${n.toLocaleString("en")}`),
+    ),
+  );
+}

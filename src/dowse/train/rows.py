@@ -1,0 +1,305 @@
+"""Step 3 of 7, train: labelled folders, pairs and questions → what the retriever is trained on, in memory.
+
+Reads a folder of `dowse label` (its labels too), of `dowse mine` (pairs alone), or JSON lines of questions with code;
+writes nothing. A document that several queries are compared with is kept, and later encoded, once. Numbers are kept in
+flat arrays, so a million queries with seven candidates each take about 100 MB beside their texts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dowse.errors import DataError, MissingExtraError
+from dowse.models.text import document_text
+
+try:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from dowse.label.rows import read_labelled
+    from dowse.mine.pairs import read_batches
+except ImportError as error:
+    raise MissingExtraError("dowse train retriever", "train") from error
+
+Form = Literal["mixed", "text", "text_without_comments"]
+"""Which form of a function is trained on: with comments, without, or what `mixed` says in `RowOptions`."""
+
+_PAIR = (
+    "pair_id",
+    "query",
+    "text",
+    "text_without_comments",
+    "repository",
+    "path",
+    "symbol",
+    "language",
+    "source",
+    "split",
+)
+_LABELLED = (*_PAIR, "query_id", "is_positive", "similarity_label", "is_suspect")
+
+
+@dataclass(frozen=True, slots=True)
+class RowOptions:
+    """Which rows are read, and in what form.
+
+    Attributes:
+        document: `mixed` takes comments off where the query was a docstring, which would stand in its own answer, and
+            leaves them elsewhere, since that is how code is searched.
+        bare_share: Share of the documents that are shown without path and symbol, as a benchmark's bare functions are.
+        max_document_chars: Longer ones are cut; no encoder reads further.
+        languages: Only these; all where empty.
+        split: Of the pairs.
+        max_queries: Of the mined, an even sample of whole groups where there are more; 0 for all.
+        seed: Of the sample and of the share.
+    """
+
+    document: Form = "mixed"
+    bare_share: float = 0.5
+    max_document_chars: int = 2_500
+    languages: tuple[str, ...] = ()
+    split: str = "train"
+    max_queries: int = 0
+    seed: int = 0
+
+
+class Relation(NamedTuple):
+    """What is known of one query and one document; a label of NaN was not measured."""
+
+    text: str
+    label: float
+    is_positive: bool
+    is_suspect: bool
+
+
+@dataclass(slots=True)
+class TrainingRows:
+    """Queries, the distinct documents that they are compared with, and how (Q queries, N documents, R relations).
+
+    Attributes:
+        queries: Q texts.
+        sources: Q names of repositories; a question is a source of its own, since every asker is another one.
+        documents: N texts.
+        query_ids: (Q,) int64, equal where two queries ask the same.
+        offsets: (Q + 1,) int64: the relations of query q lie at offsets[q] to offsets[q + 1].
+        document: (R,) int64, positions in `documents`.
+        label: (R,) float32, NaN where nothing was measured.
+        is_positive: (R,) bool.
+        is_suspect: (R,) bool.
+    """
+
+    queries: list[str]
+    sources: list[str]
+    documents: list[str]
+    query_ids: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    document: NDArray[np.int64]
+    label: NDArray[np.float32]
+    is_positive: NDArray[np.bool_]
+    is_suspect: NDArray[np.bool_]
+    n_mined: int
+    """How many of the queries, the first, were mined; the others are questions."""
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def answer(self, row: int) -> str:
+        """Return the text of a query's first positive."""
+        span = slice(self.offsets[row], self.offsets[row + 1])
+        return self.documents[int(self.document[span][self.is_positive[span]][0])]
+
+    def groups(self) -> NDArray[np.int64]:
+        """Return for every query, (Q,), what queries share that are compared with the same documents: the first."""
+        found: NDArray[np.int64] = np.minimum.reduceat(self.document, self.offsets[:-1])
+        return found
+
+    def sample(self, queries: int, seed: int) -> TrainingRows:
+        """Return about so many queries, never more, in their order: groups drawn by chance, whole."""
+        groups = self.groups()
+        names, sizes = np.unique(groups, return_counts=True)
+        drawn = np.random.default_rng(seed).permutation(len(names))
+        kept = names[drawn[np.cumsum(sizes[drawn]) <= queries]]
+        collected = _Collected()
+        for row in np.flatnonzero(np.isin(groups, kept)).tolist():
+            collected.add(self.queries[row], self.sources[row], self.relations(row))
+        return collected.rows()
+
+    def relations(self, row: int) -> Iterator[Relation]:
+        """Yield what is known of one query."""
+        for at in range(self.offsets[row], self.offsets[row + 1]):
+            text = self.documents[self.document[at]]
+            yield Relation(text, float(self.label[at]), bool(self.is_positive[at]), bool(self.is_suspect[at]))
+
+    def singly(self) -> TrainingRows:
+        """Return the same with one row for every relation, as the released OASIS recipe shuffles them."""
+        owner = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        return TrainingRows(
+            queries=[self.queries[row] for row in owner.tolist()],
+            sources=[self.sources[row] for row in owner.tolist()],
+            documents=self.documents,
+            query_ids=self.query_ids[owner],
+            offsets=np.arange(len(owner) + 1),
+            document=self.document,
+            label=self.label,
+            is_positive=self.is_positive,
+            is_suspect=self.is_suspect,
+            n_mined=int(self.offsets[self.n_mined]),
+        )
+
+
+def read_rows(folder: Path, options: RowOptions, questions: Sequence[Path] = ()) -> TrainingRows:
+    """Read a labelled folder, or a folder of pairs as rows without labels, and files of questions.
+
+    Raises:
+        DataError: A folder or a row is faulty, or nothing is left to train on.
+    """
+    collected = _Collected()
+    for query, source, relations in (_labelled if is_labelled(folder) else _pairs)(folder, options):
+        collected.add(query, source, relations)
+    if not collected.queries:
+        raise DataError(
+            f"{folder}: no row of split {options.split!r}"
+            + (f" in {', '.join(options.languages)}" if options.languages else "")
+            + ", expected some to train on; mine more repositories, or name other languages"
+        )
+    rows = collected.rows()
+    if 0 < options.max_queries < len(rows):
+        rows = rows.sample(options.max_queries, options.seed)
+    if questions:
+        collected = _Collected()
+        for row in range(len(rows)):
+            collected.add(rows.queries[row], rows.sources[row], rows.relations(row))
+        for path in questions:
+            for number, (question, code) in enumerate(read_questions(path)):
+                answer = Relation(code[: options.max_document_chars], np.nan, True, False)
+                collected.add(question, f"{path.name} {number}", [answer])
+        rows = collected.rows(n_mined=len(rows))
+    return rows
+
+
+def is_labelled(folder: Path) -> bool:
+    """Whether a folder holds labels, finished or not, rather than pairs."""
+    return any(folder.glob("labels-*.parquet"))
+
+
+def read_questions(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the questions of a JSON-lines file with their code, but for those labelled as not answered by it.
+
+    Raises:
+        DataError: A line is no object with the texts `query` and `code`.
+    """
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            query, code, label = row["query"], row["code"], row.get("label", 1)
+            if not isinstance(query, str) or not isinstance(code, str):
+                raise TypeError("not texts")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{path} line {number}: not a question ({error!r}), expected a JSON object with the texts 'query' and "
+                "'code'; correct the line"
+            ) from None
+        if label:
+            yield query, code
+
+
+_Found = tuple[str, str, list[Relation]]
+
+
+def _labelled(folder: Path, options: RowOptions) -> Iterator[_Found]:
+    """Yield every query of the split with its labelled documents."""
+    rows = _rows(read_labelled(folder, _LABELLED), options)
+    for _, compared in groupby(rows, key=itemgetter("query_id")):
+        found = list(compared)
+        yield (
+            found[0]["query"],
+            found[0]["repository"],
+            [
+                Relation(_document(row, options), row["similarity_label"], row["is_positive"], row["is_suspect"])
+                for row in found
+            ],
+        )
+
+
+def _pairs(folder: Path, options: RowOptions) -> Iterator[_Found]:
+    for row in _rows(read_batches(folder, _PAIR), options):
+        yield row["query"], row["repository"], [Relation(_document(row, options), np.nan, True, False)]
+
+
+def _rows(batches: Iterable[Any], options: RowOptions) -> Iterator[dict[str, Any]]:
+    for batch in batches:
+        wanted = pc.equal(batch["split"], options.split)
+        if options.languages:
+            wanted = pc.and_(wanted, pc.is_in(batch["language"], pa.array(options.languages)))
+        yield from batch.filter(wanted).to_pylist()
+
+
+def _document(row: dict[str, Any], options: RowOptions) -> str:
+    with_comments = row["source"] != "docstrings" if options.document == "mixed" else options.document == "text"
+    code = (row["text"] if with_comments else row["text_without_comments"])[: options.max_document_chars]
+    if _share(f"{options.seed} {row['pair_id']}") < options.bare_share:
+        return str(code)
+    return document_text(row["path"], row["symbol"], code)
+
+
+def _share(key: str) -> float:
+    """Return a number in [0, 1) that depends on the key alone."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big") / 2**32
+
+
+@dataclass(slots=True)
+class _Collected:
+    """Grows by one query at a time."""
+
+    queries: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    documents: dict[str, int] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=dict)
+    query_ids: array[int] = field(default_factory=lambda: array("q"))
+    offsets: array[int] = field(default_factory=lambda: array("q", [0]))
+    document: array[int] = field(default_factory=lambda: array("q"))
+    label: array[float] = field(default_factory=lambda: array("f"))
+    flags: array[int] = field(default_factory=lambda: array("b"))
+
+    def add(self, query: str, source: str, relations: Iterable[Relation]) -> None:
+        """Add a query with its documents; a document that stands twice counts once."""
+        known: set[int] = set()
+        for text, label, is_positive, is_suspect in relations:
+            number = self.documents.setdefault(text, len(self.documents))
+            if number in known:
+                continue
+            known.add(number)
+            self.document.append(number)
+            self.label.append(label)
+            self.flags.append(is_positive + 2 * is_suspect)
+        self.queries.append(query)
+        self.sources.append(source)
+        self.query_ids.append(self.asked.setdefault(" ".join(query.casefold().split()), len(self.asked)))
+        self.offsets.append(len(self.document))
+
+    def rows(self, n_mined: int | None = None) -> TrainingRows:
+        """Return all that was added, the first `n_mined` of it mined."""
+        flags = np.array(self.flags, np.int8)
+        return TrainingRows(
+            queries=self.queries,
+            sources=self.sources,
+            documents=list(self.documents),
+            query_ids=np.array(self.query_ids, np.int64),
+            offsets=np.array(self.offsets, np.int64),
+            document=np.array(self.document, np.int64),
+            label=np.array(self.label, np.float32),
+            is_positive=(flags & 1).astype(bool),
+            is_suspect=(flags & 2).astype(bool),
+            n_mined=len(self.queries) if n_mined is None else n_mined,
+        )

@@ -1,0 +1,53 @@
+"""Retrievers and rankers by name, with a protocol's limits."""
+
+import numpy as np
+import pytest
+from evaluating import small_task
+from labelling import cross_encoder, sentence_model
+
+from dowse.errors import ConfigError, ModelError
+from dowse.evaluate.cascade import rescore
+from dowse.evaluate.encoders import default_retriever, open_encoder, open_ranker
+from dowse.evaluate.harness import evaluate
+from dowse.evaluate.protocols import OASIS, R2PS, Protocol
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return sentence_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def test_a_sentence_transformers_folder_ranks_and_reads_no_more_than_a_protocol_says(model):
+    whole, cut = open_encoder(str(model), OASIS), open_encoder(str(model), Protocol("cut", "mrr@10", 2, 3))
+    rows = whole.encode_documents(["sort the list of users", "close"])
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1.0) and rows.dtype == np.float32
+    assert whole.fingerprint != cut.fingerprint
+    assert whole.fingerprint == open_encoder(str(model), R2PS).fingerprint  # it reads less than 128 tokens anyway
+    # Of three tokens two are the model's marks: the first word is all that is read.
+    assert cut.encode_documents(["sort the list"]) == pytest.approx(cut.encode_documents(["sort nothing else"]))
+    assert not np.allclose(whole.encode_documents(["sort the list"]), whole.encode_documents(["sort of it"]))
+    assert len(evaluate(small_task(), whole)["q1"]) == 5
+
+
+def test_the_static_model_and_the_default_need_no_name():
+    assert open_encoder("static", OASIS).dimensions == 256
+    assert open_encoder(default_retriever(), OASIS).encode_queries(["sort"]).shape[0] == 1
+
+
+def test_names_that_lead_nowhere_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no such folder, expected a folder of sentence-transformers"):
+        open_encoder(str(tmp_path / "gone"), OASIS)
+    with pytest.raises(ConfigError, match="a folder without a model"):
+        open_encoder(str(tmp_path), OASIS)
+
+
+def test_a_cross_encoder_is_a_ranker_and_other_folders_are_none(tmp_path, model):
+    ranker = open_ranker(str(cross_encoder(tmp_path / "ranker")))
+    scores = ranker.score("sort the list", ["close the socket", "sort the list", "count"])
+    assert scores.shape == (3,) and scores.dtype == np.float32 and len(set(scores.tolist())) == 3
+    run = evaluate(small_task(), open_encoder("static", OASIS))
+    assert set(rescore(small_task(), run, ranker, 3).cascade("c")["q1"]) == set(run["q1"])
+    with pytest.raises(ConfigError, match=r"holds no config\.json, expected a folder that holds a cross-encoder"):
+        open_ranker(str(tmp_path))
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        open_ranker(str(model))

@@ -1,0 +1,105 @@
+"""One benchmark, all its rows: retrievers, cascades, the search, baselines, variants."""
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from evaluating import LetterRanker, WordEncoder
+from labelling import cross_encoder, rows, write_pairs
+
+from dowse.errors import ConfigError, DataError
+from dowse.evaluate.cascade import AVERAGE
+from dowse.evaluate.catalogue import LOADERS, TaskOptions, default_metrics, load_tasks
+from dowse.evaluate.harness import METRICS, measure
+from dowse.evaluate.latency import ranker_ms, retriever_ms
+from dowse.evaluate.suite import Plan, measure_all
+from dowse.evaluate.summary import metrics_of
+from dowse.search.searcher import Searcher
+
+
+@contextmanager
+def opened(tree, index):
+    with Searcher.open([tree], {"index": {"directory": str(index)}}) as searcher:
+        yield searcher
+
+
+@pytest.fixture(scope="module")
+def mined(tmp_path_factory):
+    """Twenty functions of one repository, all in the test split."""
+    found = [pair | {"split": "test"} for pair in rows(count=20)]
+    return TaskOptions("mined", write_pairs(tmp_path_factory.mktemp("mined") / "pairs", found))
+
+
+def test_a_retriever_with_baselines_and_variants(mined, tmp_path):
+    plan = Plan("static", baselines=("bm25", "static"), variants=("masked", "typos"), cache=tmp_path / "cache")
+    told = []
+    measured = measure_all(mined, plan, told=lambda *news: told.append(news))
+    result = measured.result
+    assert (result["name"], result["queries"], result["documents"]) == ("static", 20, 20)
+    assert metrics_of(result) == list(METRICS)
+    assert result["mrr@10"] == measure(measured.tasks[0], measured.runs[0]).means["mrr@10"] > 0.5
+    assert [row["name"] for row in result["baselines"]] == ["bm25", "static"]
+    assert [row["name"] for row in result["variants"]] == ["masked", "typos"]
+    assert result["variants"][0]["mrr@10"] < result["mrr@10"]
+    assert result["query_ms"] > 0 and "query_ms" not in result["baselines"][0]
+    low, high = result["intervals"]["mrr@10"]
+    assert low <= result["mrr@10"] <= high
+    assert result["by_language"]["python"]["queries"] == 20 and (tmp_path / "cache").is_file() and told
+    assert TaskOptions.from_json(json.loads(json.dumps(result["task"]))) == mined
+
+
+def test_a_cascade_says_what_its_retriever_does_alone_and_what_each_k_brings(mined, tmp_path):
+    ranker = str(cross_encoder(tmp_path / "ranker"))
+    plan = Plan("static", ranker, AVERAGE, n_candidates=3, metrics=("mrr@10",))
+    result = measure_all(mined, plan).result
+    alone = measure_all(mined, Plan("static", metrics=("mrr@10",), time_queries=False)).result
+    assert result["name"] == "static + ranker" and result["ranker_share"] == 0.5 and result["candidates"] == 3
+    assert result["retriever_alone"]["mrr@10"] == pytest.approx(alone["mrr@10"])
+    assert result["k_curve"]["0"] == result["k_curve"]["1"] == pytest.approx(alone["mrr@10"])
+    assert result["k_curve"]["3"] == pytest.approx(result["mrr@10"])
+    assert metrics_of(result) == ["mrr@10"] and "query_ms" not in alone
+
+
+def test_the_whole_search_is_measured_where_it_is_lent(mined):
+    result = measure_all(mined, Plan(use_searcher=True), open_searcher=opened).result
+    assert result["name"] == "searcher" and result["unindexed"] == 0 and result["mrr@10"] > 0.5
+    with pytest.raises(ConfigError, match="no searcher was lent"):
+        measure_all(mined, Plan(use_searcher=True))
+
+
+def test_several_tasks_are_averaged_and_given_by_themselves(tmp_path):
+    for language, count in (("ruby", 2), ("javascript", 4), ("go", 2), ("python", 2), ("java", 2), ("php", 2)):
+        (tmp_path / language).mkdir()
+        entries = [
+            {"code_tokens": ["def", word], "docstring_tokens": [word, "it"], "url": f"https://e/{language}/{word}"}
+            for word in ("sort", "merge", "close", "upload")[:count]
+        ]
+        for name in ("test", "codebase"):
+            (tmp_path / language / f"{name}.jsonl").write_text("\n".join(map(json.dumps, entries)))
+    options = TaskOptions("codesearchnet", tmp_path, allow_partial=True)
+    result = measure_all(options, Plan("static", time_queries=False)).result
+    assert len(result["tasks"]) == 6 and result["queries"] == 14 and set(result["by_language"]) >= {"ruby", "php"}
+    assert result["mrr@10"] == pytest.approx(sum(task["mrr@10"] for task in result["tasks"].values()) / 6)
+
+
+def test_benchmarks_are_found_by_name_and_sampled(mined):
+    with pytest.raises(ConfigError, match="no benchmark 'cosca'; did you mean 'cosqa'"):
+        load_tasks(TaskOptions("cosca", Path()))
+    sampled = load_tasks(TaskOptions("mined", mined.data, queries=5))[0]
+    assert len(sampled.queries) == 5 and len(sampled.corpus) == 20
+    assert default_metrics("codenet") == ("map",) and default_metrics("cosqa") == METRICS
+    assert "challenge" in LOADERS and default_metrics("challenge")[0] == "ndcg@300"
+    with pytest.raises(DataError, match="the run's task is not readable"):
+        TaskOptions.from_json({"benchmark": "cosqa"})
+
+
+def test_every_benchmark_reads_its_own_files_from_the_folder(tmp_path):
+    for name in sorted(LOADERS):
+        with pytest.raises((DataError, ConfigError), match=str(tmp_path)):
+            load_tasks(TaskOptions(name, tmp_path / "nothing"))
+
+
+def test_times_are_those_of_the_encoder_and_the_ranker(mined):
+    task = load_tasks(mined)[0]
+    assert retriever_ms(task, WordEncoder()) > 0 and ranker_ms(task, LetterRanker(), 3) > 0

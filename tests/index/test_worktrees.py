@@ -1,0 +1,91 @@
+import shutil
+
+from repos import commit, git, make_repository
+from sources import FILES
+
+from dowse.config import IndexSettings, index_folder
+from dowse.index.local import LocalStore
+from dowse.index.update import bring_up_to_date, update
+from dowse.index.worktrees import adopt, worktrees
+from dowse.models.static import StaticEncoder, default_static
+
+
+class Counting(StaticEncoder):
+    """The shipped model, counting what it is given to embed."""
+
+    @classmethod
+    def made(cls):
+        encoder = cls.__new__(cls)
+        encoder.__dict__.update(default_static().__dict__)
+        encoder.embedded = 0
+        return encoder
+
+    def encode_words(self, documents, names=None):
+        self.embedded += len(documents)
+        return super().encode_words(documents, names)
+
+
+def opened(root, settings):
+    return LocalStore(index_folder(root, settings), root.name)
+
+
+def two_worktrees(tmp_path):
+    main = make_repository(tmp_path / "main", FILES)
+    git(main, "worktree", "add", "--quiet", "-b", "topic", str(tmp_path / "topic"))
+    commit(tmp_path / "topic", {"new.py": "def only_here():\n    return 1\n", "web/cart.ts": ""}, "topic")
+    return main.resolve(), (tmp_path / "topic").resolve()
+
+
+def test_worktrees_find_each_other_and_clones_find_none(tmp_path):
+    main, topic = two_worktrees(tmp_path)
+    assert list(worktrees(main)) == [topic] and list(worktrees(topic)) == [main]
+    git(tmp_path, "clone", "--quiet", str(main), "clone")
+    assert list(worktrees(tmp_path / "clone")) == []
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    assert list(worktrees(plain)) == []
+    (plain / ".git").write_text("gitdir: nowhere\n")
+    assert list(worktrees(plain)) == []
+    shutil.rmtree(topic)
+    assert list(worktrees(main)) == []
+
+
+def test_a_new_worktree_embeds_only_what_differs_and_finds_what_a_new_index_finds(tmp_path):
+    main, topic = two_worktrees(tmp_path)
+    settings = IndexSettings(directory=str(tmp_path / "indexes"))
+    encoder = Counting.made()
+    with_main = opened(main, settings)
+    bring_up_to_date(with_main, main, settings, encoder)
+    whole = encoder.embedded
+    assert adopt(index_folder(topic, settings), topic, settings, encoder) == main
+    store = opened(topic, settings)
+    encoder.embedded = 0
+    bring_up_to_date(store, topic, settings, encoder)
+    assert encoder.embedded == 1 < whole
+    anew = IndexSettings(directory=str(tmp_path / "anew"))
+    fresh = opened(topic, anew)
+    update(fresh, topic, anew, encoder)
+    assert list(store.documents()) == list(fresh.documents())
+    assert {document.symbol for document in store.documents()} >= {"only_here", "parse_duration"}
+    assert store.is_whole
+    assert "web/cart.ts" in {document.path for document in with_main.documents()}  # the source is as it was
+    for one in (store, fresh, with_main):
+        one.close()
+
+
+def test_nothing_is_taken_that_is_not_needed_or_does_not_fit(tmp_path):
+    main, topic = two_worktrees(tmp_path)
+    settings = IndexSettings(directory=str(tmp_path / "indexes"))
+    encoder = Counting.made()
+    place = index_folder(topic, settings)
+    assert adopt(place, topic, settings, encoder) is None  # no index to take
+    with_main = opened(main, settings)
+    bring_up_to_date(with_main, main, settings, encoder)
+    with_main.close()
+    encoder._fingerprint = "another model"
+    assert adopt(place, topic, settings, encoder) is None and not place.exists()
+    encoder = Counting.made()
+    (index_folder(main, settings) / "index.sqlite").write_bytes(b"garbage" * 1000)
+    assert adopt(place, topic, settings, encoder) is None and not place.exists()
+    place.mkdir(parents=True)
+    assert adopt(place, topic, settings, encoder) is None and not any(place.iterdir())

@@ -1,0 +1,77 @@
+import json
+
+import pytest
+from repos import commit, function, make_repository
+
+from dowse.errors import ConfigError, DataError
+from dowse.mine.feedback import FeedbackQueries, default_file
+from dowse.mine.pairs import read_rows
+from dowse.mine.pipeline import MineOptions, mine
+
+
+def verdict(root, query, symbol, useful=True, **more):
+    text = function(symbol).strip() if symbol else "x = 1"
+    said = {"time": "2026-01-01T00:00:00+00:00", "repository": root.name, "path": "lib.py", "root": str(root)}
+    lines = {"start_line": 1, "end_line": 5, "language": "python", "kind": "function"}
+    return said | lines | {"query": query, "useful": useful, "symbol": symbol or None, "text": text} | more
+
+
+def write(verdicts):
+    place = default_file()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("".join(json.dumps(one) + "\n" for one in verdicts))
+    return place
+
+
+@pytest.fixture(autouse=True)
+def own_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+def test_useful_hits_become_pairs_and_all_others_are_counted(tmp_path):
+    root = make_repository(
+        tmp_path / "code", {"lib.py": "".join(map(function, ("split_words", "read_rows", "old_one")))}
+    )
+    commit(root, {"lib.py": function("split_words") + function("read_rows") + function("old_one", "Now another.")}, "x")
+    write(
+        [
+            verdict(root, "how are words told apart in files", "split_words"),
+            verdict(root, "where are rows of a file read", "read_rows", useful=False),
+            verdict(root, "where are rows of a file read", "read_rows"),  # thought better of
+            verdict(root, "which function deletes a whole table", "read_rows", useful=False),
+            verdict(root, "where is this number one kept", ""),
+            verdict(root, "what was here before it changed", "old_one"),
+            verdict(root, "what is in a file that is gone", "split_words", path="gone.py"),
+            verdict(tmp_path / "elsewhere", "how are words told apart elsewhere", "split_words"),
+        ]
+    )
+    counts = mine([root], tmp_path / "pairs", [FeedbackQueries()], MineOptions(jobs=1))
+    rows = {row["query"]: row for row in read_rows(tmp_path / "pairs")}
+    assert {query: row["symbol"] for query, row in rows.items()} == {
+        "how are words told apart in files": "split_words",
+        "where are rows of a file read": "read_rows",
+    }
+    row = rows["how are words told apart in files"]
+    assert row["source"] == "feedback" and row["text"].startswith("def split_words") and row["commit"]
+    dropped = counts["dropped"]["feedback"]
+    assert (dropped["not useful"], dropped["no single function"], dropped["changed since"]) == (1, 2, 1)
+
+
+def test_new_verdicts_are_mined_again(tmp_path):
+    root = make_repository(tmp_path / "code", {"lib.py": function("split_words") + function("read_rows")})
+    first = verdict(root, "how are words told apart in files", "split_words")
+    write([first])
+    assert mine([root], tmp_path / "pairs", [FeedbackQueries()], MineOptions(jobs=1))["pairs"] == 1
+    write([first, verdict(root, "where are rows of a file read", "read_rows")])
+    assert mine([root], tmp_path / "pairs", [FeedbackQueries()], MineOptions(jobs=1))["pairs"] == 2
+
+
+def test_what_is_no_verdict_is_named_with_its_line(tmp_path):
+    root = make_repository(tmp_path / "code", {"lib.py": function("split_words")})
+    with pytest.raises(ConfigError, match=r"feedback\.jsonl does not exist, expected the verdicts of: dowse serve"):
+        mine([root], tmp_path / "pairs", [FeedbackQueries()], MineOptions(jobs=1))
+    place = write([verdict(root, "how are words told apart", "split_words")])
+    for line in ("{", "[]", '{"query": 1}'):
+        place.write_text(place.read_text().split("\n")[0] + "\n" + line + "\n")
+        with pytest.raises(DataError, match=r"feedback\.jsonl line 2: this is no verdict; remove the line"):
+            mine([root], tmp_path / "pairs", [FeedbackQueries()], MineOptions(jobs=1))

@@ -1,0 +1,78 @@
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from dowse.errors import ConfigError
+from dowse.serve.cli import app
+from dowse.serve.installing import Agent, agents, changed, entry_for
+
+ENTRY = entry_for([Path("/code/shop")])
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+def install(*arguments):
+    app(["install", *arguments], standalone_mode=False)
+
+
+@pytest.mark.parametrize("name", sorted(agents()))
+def test_an_entry_is_put_in_and_taken_out_of_every_agents_file(name, capsys):
+    agent = agents()[name]
+    install(name, "--yes", "-f", ".")
+    parse = tomllib.loads if agent.file.suffix == ".toml" else json.loads
+    entry = parse(agent.file.read_text())[agent.table]["dowse"]
+    assert entry["args"] == ["-m", "dowse", "mcp", str(Path().resolve())] and Path(entry["command"]).is_file()
+    assert "+" in capsys.readouterr().out
+    install(name, "--yes", "-f", ".")
+    assert "nothing to change" in capsys.readouterr().err
+    install(name, "--undo", "--yes")
+    assert "dowse" not in agent.file.read_text()
+
+
+def test_what_else_stands_in_a_file_stays(tmp_path):
+    others = {"theme": "dark", "mcpServers": {"other": {"command": "x"}}, "é": [1, 2]}
+    agent = Agent(tmp_path / "a.json", "mcpServers")
+    before = json.dumps(others, indent=2, ensure_ascii=False) + "\n"
+    with_entry = changed(agent, before, ENTRY)
+    assert json.loads(with_entry) == others | {"mcpServers": others["mcpServers"] | {"dowse": ENTRY}}
+    assert changed(agent, with_entry, None) == before
+    assert changed(agent, before, None) == before
+    toml = Agent(tmp_path / "a.toml", "mcp_servers")
+    before = 'model = "m"  # mine\n\n[mcp_servers.other]\ncommand = "x"\n'
+    with_entry = changed(toml, before, ENTRY)
+    assert tomllib.loads(with_entry)["mcp_servers"]["dowse"] == ENTRY and with_entry.startswith(before)
+    assert changed(toml, with_entry, None) == before
+    between = '[mcp_servers.dowse]\ncommand = "old"\n\n[tui]\nx = 1\n'
+    assert tomllib.loads(changed(toml, between, ENTRY)) == {"mcp_servers": {"dowse": ENTRY}, "tui": {"x": 1}}
+
+
+@pytest.mark.parametrize("text", ["{ // comments\n}", "{", "[]", '{"mcpServers": []}'])
+def test_a_file_that_cannot_be_kept_whole_is_left_alone(text):
+    Path(".mcp.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"\.mcp\.json cannot be changed without losing something .* by hand: \{"):
+        install("claude-code", "--yes")
+    assert Path(".mcp.json").read_text() == text
+
+
+def test_nothing_is_written_without_a_yes(monkeypatch, capsys):
+    monkeypatch.setattr("typer.confirm", lambda *said, **more: False)
+    install("claude-code")
+    assert not Path(".mcp.json").exists()
+    shown = capsys.readouterr()
+    assert '+    "dowse": {' in shown.out and "left as it was" in shown.err
+
+
+def test_agents_are_listed_and_unknown_ones_refused(capsys):
+    install("claude-code", "--yes")
+    capsys.readouterr()
+    install()
+    listed = capsys.readouterr().out
+    assert "claude-code     has dowse" in listed and "cursor          lacks dowse" in listed
+    with pytest.raises(ConfigError, match="there is no agent 'cursr'; did you mean 'cursor'"):
+        install("cursr")

@@ -1,0 +1,149 @@
+"""The page in a real browser: the map, the index, tokens, verdicts, and a server that is slow or gone."""
+
+import json
+
+from pages import ask, first_hit
+from playwright.sync_api import expect
+
+from dowse.serve.app import Access
+from dowse.serve.tokens import TokenFile
+
+UPLOAD = "retry a failed upload"
+
+
+def test_a_server_that_stops_answering_is_said_and_found_again(new_page, server):
+    page = new_page(server, said=["ERR_INTERNET_DISCONNECTED"])
+    ask(page, UPLOAD)
+    page.context.set_offline(True)
+    page.locator("#q").fill("parse a duration")
+    expect(page.locator("#notice")).to_contain_text("does not answer")
+    first_hit(page)
+    page.context.set_offline(False)
+    expect(page.locator("#notice")).to_be_hidden()
+    first_hit(page, "parse_duration")
+
+
+def test_the_page_is_there_before_the_server_answers(new_page, server):
+    page = new_page(server)
+    held, holding = [], [True]
+    page.route("**/v1/**", lambda route: held.append(route) if holding else route.continue_())
+    page.reload()
+    expect(page.get_by_role("heading", name="Find code by what it does.")).to_be_visible()
+    expect(page.locator("#q")).to_be_focused()
+    page.keyboard.type(UPLOAD)
+    expect(page.locator("body")).to_have_attribute("data-work", "asking")
+    holding.clear()
+    for route in held:
+        route.continue_()
+    page.keyboard.type(" again")
+    first_hit(page)
+
+
+def test_a_verdict_is_kept_if_the_server_keeps_them_else_none_is_asked_for(new_page, server, serve, place):
+    page = new_page(server)
+    ask(page, UPLOAD)
+    useful = first_hit(page).get_by_role("button", name="Useful", exact=True)
+    useful.click()
+    expect(useful).to_have_attribute("aria-pressed", "true")
+    (kept,) = (place / "user").rglob("feedback.jsonl")
+    record = json.loads(kept.read_text().split("\n")[0])
+    assert (record["query"], record["useful"], record["symbol"]) == (UPLOAD, True, "UploadClient.retry_upload")
+    page = new_page(f"{serve(place / 'tools')}?q=date", said=["403 (Forbidden)"])
+    page.get_by_role("button", name="Not useful").first.click()
+    expect(page.get_by_text("feedback is not kept here", exact=True)).to_be_visible()
+    expect(page.locator(".thumbs:visible")).to_have_count(0)
+
+
+def test_a_token_is_asked_for_once_and_kept_for_the_tab(new_page, serve, place, tmp_path):
+    file = TokenFile(tmp_path / "tokens.json")
+    token = file.add("test", None, [])
+    address = serve(place / "shop", access=Access(tokens=file))
+    page = new_page(f"{address}?q=upload", said=["401 (Unauthorized)"])
+    dialog, field = page.locator("#token"), page.get_by_role("textbox", name="Token")
+    field.fill("wrong")
+    page.keyboard.press("Enter")
+    expect(dialog).to_contain_text("That token was refused")
+    field.fill(token)
+    page.get_by_role("button", name="Use it").click()
+    expect(page.locator("#hits .hit").first).to_be_visible()
+    page.reload()
+    expect(page.locator("#hits .hit").first).to_be_visible()
+    expect(dialog).to_be_hidden()
+    assert token not in page.content() and token not in page.url
+
+
+def test_repositories_are_added_followed_and_removed(new_page, serve, place, tmp_path):
+    address = serve(place / "shop")
+    page = new_page(f"{address}?view=index", said=["400 (Bad Request)"])
+    entry = page.locator(".repository", has_text="shop")
+    expect(entry.locator(".state")).to_have_text("ready")
+    expect(entry).to_contain_text("python")
+    entry.get_by_text("left out").click()
+    expect(entry).to_contain_text("1 not code")
+    page.get_by_label("Add a folder").fill(str(tmp_path / "nowhere"))
+    page.keyboard.press("Enter")
+    expect(page.locator("#add-error")).to_contain_text("does not exist")
+    page.get_by_label("Add a folder").fill(str(place / "tools"))
+    page.get_by_role("button", name="Add").click()
+    added = page.locator(".repository", has_text="tools")
+    expect(added.locator(".state")).to_have_text("ready")
+    expect(page.locator("#index-lead")).to_contain_text("2 repositories")
+    added.get_by_role("link", name="Search only this").click()
+    page.keyboard.type("date")
+    expect(page.locator("#hits .hit").first).to_contain_text("parse_date")
+    page.get_by_role("link", name="Index", exact=True).click()
+    for button, left in (("Keep", 2), ("Remove", 1)):
+        added.get_by_role("button", name="Remove tools").click()
+        page.locator("#remove").get_by_role("button", name=button).click()
+        expect(page.locator("#remove")).to_be_hidden()
+        expect(page.locator(".repository")).to_have_count(left)
+    page.get_by_role("button", name="Remove shop").click()
+    page.locator("#remove").get_by_role("button", name="Remove").click()
+    expect(page.locator("#index-lead")).to_contain_text("Nothing is indexed yet")
+    page.get_by_role("link", name="dowse, start page").click()
+    expect(page.locator("#start-index")).to_have_text("Nothing is indexed yet. Add a folder to search it.")
+
+
+def test_the_map_is_looked_around_in_with_mouse_and_keyboard(page, server):
+    page.goto(f"{server}?q=upload&view=map")
+    expect(page.locator("#map-lead")).to_contain_text("Rings:")
+    canvas = page.locator("#canvas")
+    names = page.locator("#legend .name").all_inner_texts()
+    assert {"shop/src/upload", "tools/tools"} <= set(names)
+    painted = """(canvas) => {
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        return new Set(new Uint32Array(data.buffer)).size;
+    }"""
+    page.wait_for_function(f"({painted})(document.getElementById('canvas')) > 10")
+    canvas.focus()
+    page.keyboard.press("ArrowRight")
+    tip = page.locator("#tip")
+    expect(tip).to_be_visible()
+    first = tip.inner_text()
+    seen = {first}
+    for key in ("ArrowLeft", "ArrowUp", "ArrowDown", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+        seen.add(tip.inner_text())
+    assert len(seen) > 1
+    page.keyboard.press("Enter")
+    expect(page.locator("#map-hit .hit")).to_be_focused()
+    expect(page.locator("#map-hit .line").first).to_be_visible()
+    opened = page.locator("#map-hit .symbol").inner_text()
+    assert tip.inner_text().split("\n")[0] == opened
+    page.keyboard.press("Escape")
+    expect(canvas).to_be_focused()
+    page.locator("#legend button", has_text="tools/tools").click()
+    page.get_by_role("button", name="Zoom in").click()
+    page.get_by_role("button", name="Show all").click()
+    x, y = page.evaluate("""async () => {
+        const { Sheet } = await import("./sheet.js");
+        const sheet = new Sheet(document.getElementById("canvas"));
+        const { points } = await (await fetch("v1/map?repository=shop&repository=tools")).json();
+        const box = sheet.canvas.getBoundingClientRect();
+        const [x, y] = sheet.at(points.find((point) => point.repository === "tools"));
+        return [x + box.x, y + box.y];
+    }""")
+    page.mouse.move(x, y)
+    expect(tip).to_contain_text("tools/dates.py")
+    page.mouse.click(x, y)
+    expect(page.locator("#map-hit .file")).to_have_text("dates.py")

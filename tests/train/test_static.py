@@ -1,0 +1,133 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sentence_transformers as st
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from training import mine_folder, write_encoder
+
+from dowse.errors import DataError
+from dowse.mine import pairs as mined
+from dowse.models.static import StaticEncoder
+from dowse.train.export import export_model2vec, quantise
+from dowse.train.recipes import changed
+from dowse.train.static import STATIC_TRAINING, SquareRootBag, StaticOptions, train_static
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return write_encoder(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> Path:
+    return mine_folder(tmp_path_factory.mktemp("mined"))
+
+
+def options(base: Path, **changes) -> StaticOptions:
+    settings = {"epochs": 6, "batch_size": 32, "learning_rate": 0.02}
+    return StaticOptions(base, vocabulary=120, dimensions=16, training=changed(STATIC_TRAINING, settings | changes))
+
+
+@pytest.fixture(scope="module")
+def trained(base, pairs, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("trained") / "model"
+    train_static(pairs, output, options(base))
+    return output
+
+
+def hit_rate(encoder: StaticEncoder, pairs: Path) -> float:
+    """Return how often a query of the development repository finds its own function first."""
+    rows = [row for row in mined.read_rows(pairs) if row["split"] == "dev"]
+    documents = [row["text_without_comments"] for row in rows]
+    cosines = encoder.encode_queries([row["query"] for row in rows]) @ encoder.encode_documents(documents).T
+    return float((cosines.argmax(axis=1) == np.arange(len(rows))).mean())
+
+
+def test_training_teaches_a_repository_that_was_not_trained_on(base, pairs, trained, tmp_path):
+    train_static(pairs, tmp_path / "still", options(base, learning_rate=1e-9, epochs=1))
+    untrained = hit_rate(StaticEncoder.load(tmp_path / "still" / "int8"), pairs)
+    assert hit_rate(StaticEncoder.load(trained / "int8"), pairs) > max(0.8, untrained)
+
+
+def test_the_same_seed_gives_the_same_model(base, pairs, trained, tmp_path):
+    train_static(pairs, tmp_path / "again", options(base))
+    again, first = StaticEncoder.load(tmp_path / "again" / "int8"), StaticEncoder.load(trained / "int8")
+    assert again.fingerprint == first.fingerprint
+    train_static(pairs, tmp_path / "other", options(base, seed=1))
+    assert StaticEncoder.load(tmp_path / "other" / "int8").fingerprint != first.fingerprint
+
+
+def test_the_trained_folder_loads_in_sentence_transformers_with_the_same_vectors(trained):
+    texts = ["read the file", "sortImage(merge_table)", "token"]
+    theirs = st.SentenceTransformer(str(trained), device="cpu").encode(texts, normalize_embeddings=True)
+    ours = StaticEncoder.load(trained / "int8").encode_documents(texts)
+    assert (theirs * ours).sum(axis=1).min() > 0.999
+
+
+def test_the_folder_for_other_tools_holds_the_vectors_that_search_uses(trained, tmp_path):
+    export_model2vec(trained / "int8", tmp_path / "model2vec")
+    module = StaticEmbedding.load(str(tmp_path / "model2vec"))
+    model = st.SentenceTransformer(modules=[module], device="cpu")
+    texts = ["read the file", "sortImage(merge_table)"]
+    theirs = model.encode(texts, normalize_embeddings=True)
+    assert np.allclose(theirs, StaticEncoder.load(trained / "int8").encode_documents(texts), atol=1e-6)
+
+
+def test_a_word_that_cannot_be_spelt_has_a_zero_vector_after_training(trained):
+    weights = st.SentenceTransformer(str(trained), device="cpu")[0].embedding.weight.detach().numpy()
+    assert not weights[0].any() and np.linalg.norm(weights[1:], axis=1).min() > 0
+
+
+def test_the_card_and_the_manifest_say_how_the_model_was_made(trained, pairs):
+    config = json.loads((trained / "int8" / "config.json").read_text())
+    manifest = json.loads((trained / "manifest.json").read_text())
+    assert config["trained"]["rows"] == {"queries": 160, "questions": 0, "documents": 160, "labels": 0}
+    assert config["trained"]["table"]["dimensions"] == 16 == config["dimensions"]
+    assert manifest["seed"] == 0 and manifest["config"]["learning_rate"] == 0.02
+    assert list(manifest["inputs"]) == [path.as_posix() for path in mined.shards(pairs)]
+
+
+def test_quantised_rows_are_within_half_a_step_and_zero_rows_stay_zero():
+    weights = np.random.default_rng(0).normal(size=(50, 16)).astype(np.float32) * np.logspace(-4, 2, 50)[:, None]
+    weights[7] = 0
+    rows, scales = quantise(weights.astype(np.float32))
+    assert rows.dtype == np.int8 and scales.dtype == np.float32
+    assert (np.abs(rows * scales[:, None] - weights) <= scales[:, None] * 0.501).all()
+    assert not rows[7].any() and (np.abs(rows).max(axis=1)[np.arange(50) != 7] == 127).all()
+
+
+def test_the_module_pools_as_the_shipped_encoder_does(trained):
+    plain = st.SentenceTransformer(str(trained), device="cpu")[0]
+    module = SquareRootBag(plain.tokenizer, embedding_weights=plain.embedding.weight.detach())
+    texts = ["read read read read the file", "def sortImage(image): return image", "", "token"]
+    summed = module(module.preprocess(texts))["sentence_embedding"].detach().numpy()
+    norms = np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-12)
+    ours = StaticEncoder.load(trained / "int8").encode_documents(texts)
+    assert ((summed / norms * ours).sum(axis=1)[[0, 1, 3]] > 0.999).all() and not ours[2].any()
+
+
+def test_pairs_without_the_needed_columns_are_refused(tmp_path, base):
+    pq.write_table(pa.table({"query": ["a"], "split": ["train"]}), tmp_path / "kit.docstrings.parquet")
+    (tmp_path / "manifest.json").touch()
+    with pytest.raises(DataError, match=r"kit\.docstrings\.parquet: column .* is missing.*rebuild it with: dowse mine"):
+        train_static(tmp_path, tmp_path / "out", options(base))
+
+
+def test_the_command_refuses_pairs_that_are_missing_in_one_line(tmp_path):
+    arguments = ["train", "retriever", tmp_path / "none", "-o", tmp_path / "out", "--base", tmp_path, "--static"]
+    done = subprocess.run([sys.executable, "-m", "dowse", *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith(f"error: {tmp_path / 'none'}: does not exist") and "run: dowse mine" in done.stderr
+
+
+@pytest.mark.parametrize("missing", ["sentence_transformers", "torch", "pyarrow"])
+def test_without_the_extra_the_error_names_it(missing):
+    script = f"import sys; sys.modules[{missing!r}] = None; import dowse.train.retriever"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1].endswith("install it with: pip install 'dowse[train]'")
