@@ -1,12 +1,15 @@
 """Fixtures that several test folders share."""
 
 import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for a busy core make tiny models many times slower
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+import signal
 
 import pytest
 from sources import FILES, write_files
+
+# A run started in the background is born deaf to Ctrl-C, and so would be what it starts and means to interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for a busy core make tiny models many times slower
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 @pytest.fixture
