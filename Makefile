@@ -28,8 +28,8 @@ search: $(CORE) ## Q="what the code does" REPO=.: search a repository (core depe
 	@test -n "$$QUERY" || { echo 'error: no query; say what to look for: make search Q="parse a date" REPO=.' >&2; exit 2; }
 	@here="$$PWD"; cd "$$CALLER"; exec "$$here/.venv/bin/dowse" search "$$QUERY" "$$TARGET"
 
-test: $(DEV) $(BROWSER) ## run every test
-	@.venv-dev/bin/python -m pytest
+test: $(DEV) $(BROWSER) ## run every test, a file at a time on each core
+	@.venv-dev/bin/python -m pytest -n auto --dist loadfile
 
 lint: $(DEV) ## ruff: faults and formatting
 	@.venv-dev/bin/ruff check .

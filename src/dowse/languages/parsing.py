@@ -7,6 +7,7 @@ shared library is up to 10 MB.
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterable
 from functools import cache
@@ -38,14 +39,23 @@ _COMPONENT = re.compile(r"[^\W\d][\w$]*[?!]?|[$@~#]+\w+|[^\w\s.:]+")
 _OBJECTS = frozenset({"exports", "module", "prototype", "this", "self"})
 
 
-@cache
-def _parser(language: Language) -> Parser:
+class _Parsers(threading.local):
+    """The parsers of one thread: one that two threads share corrupts its memory."""
+
+    def __init__(self) -> None:
+        self.of = cache(_new_parser)
+
+
+def _new_parser(language: Language) -> Parser:
     from tree_sitter import Language as Grammar
     from tree_sitter import Parser
 
     assert language.grammar is not None
     module, function = language.grammar
     return Parser(Grammar(getattr(import_module(module), function)()))
+
+
+_parsers = _Parsers()
 
 
 def parse(source: bytes, language: Language) -> Tree:
@@ -58,7 +68,7 @@ def parse(source: bytes, language: Language) -> Tree:
         raise DataError(
             f"{language.name} has no grammar, expected a programming language; check Language.is_code first"
         )
-    parser = _parser(language)
+    parser = _parsers.of(language)
     limit_s = PARSE_LIMIT_S * (1 + len(source) / 1e6)
     deadline = time.monotonic() + limit_s
     try:
