@@ -134,7 +134,7 @@ def draw_labels(path: Path, bins: Mapping[str, NDArray[np.int64]], mixture: Mixt
         axes.set_xlim(max(_BINS[filled[0]] - 0.03, 0), min(_BINS[filled[-1] + 1] + 0.03, 1))
     axes.set_xlabel("measured label, (1 + cos) / 2")
     axes.set_ylabel("rows")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper right")
     figure.savefig(path, dpi=130)
 
 
