@@ -4,11 +4,14 @@ import os
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sources import FILES, write_files
 
 # A run started in the background is born deaf to Ctrl-C, and so would be what it starts and means to interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for a busy core make tiny models many times slower
+settings.register_profile("dowse", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("dowse")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

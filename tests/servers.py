@@ -15,7 +15,7 @@ import uvicorn
 from dowse.serve.app import Access, application
 from dowse.serve.workspace import Workspace
 
-PATIENCE_S = 120
+PATIENCE_S = 300
 """A busy machine may be slow; a test that fails has at least waited long enough."""
 
 

@@ -16,7 +16,7 @@ def write(folder, name, date, figures, commit="a" * 40):
 
 def make(folder, *arguments):
     command = [sys.executable, str(SCRIPT), "--results", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def test_the_latest_record_of_each_name_is_shown_as_tables(tmp_path):

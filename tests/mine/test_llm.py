@@ -205,7 +205,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
         command = [sys.executable, "-c", RUN, str(folder), server.url, str(tmp_path / "answers.sqlite")]
         surroundings = os.environ | {"PYTHONPATH": str(SOURCE)}
         with subprocess.Popen(command, env=surroundings, stdout=subprocess.DEVNULL) as run:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 300
             while len(server.bodies) < 12 and time.monotonic() < deadline:
                 time.sleep(0.005)
             run.send_signal(signal.SIGKILL)

@@ -302,7 +302,7 @@ def test_an_interrupted_run_sends_nothing_more():
         next(answers)
         started = time.monotonic()
         answers.close()
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5  # to ask them all takes ten
         sent = len(server.bodies)
         time.sleep(0.3)
         assert len(server.bodies) == sent
@@ -324,7 +324,7 @@ def test_a_killed_run_asks_again_for_nothing_that_it_was_told(tmp_path):
         surroundings = os.environ | {"PYTHONPATH": str(SOURCE)}
         for wanted in (12, 36):
             with subprocess.Popen(command, env=surroundings, stdout=subprocess.DEVNULL) as run:
-                deadline = time.monotonic() + 30
+                deadline = time.monotonic() + 300
                 while len(server.bodies) < wanted and time.monotonic() < deadline:
                     time.sleep(0.005)
                 run.send_signal(signal.SIGKILL)

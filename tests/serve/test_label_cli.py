@@ -12,7 +12,7 @@ from dowse.label.rows import read_labelled
 
 def dowse(*arguments):
     command = [sys.executable, "-m", "dowse", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=300)
 
 
 def test_pairs_become_labels_and_a_report(tmp_path):

@@ -157,10 +157,10 @@ def test_ctrl_c_stops_all_processes_and_says_so(tmp_path):
         assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 130
     assert stderr.decode().count("\n") <= 2, stderr.decode()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         try:
             os.killpg(process.pid, 0)

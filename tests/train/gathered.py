@@ -1,6 +1,6 @@
-"""Computes one batch's loss and gradient by one process, and by two that hold unequal parts of it.
+"""Computes one batch's losses and gradients by one process, and by two that hold unequal parts of it.
 
-gathered.py CONTRASTIVE FOLDER -> FOLDER/1.pt, FOLDER/2.pt
+gathered.py FOLDER -> FOLDER/1.pt, FOLDER/2.pt, each with loss and gradient by the name of the contrastive loss
 """
 
 import os
@@ -53,26 +53,28 @@ def part(rank, count):
     return [{"numbers": asked[rows]}, {"numbers": found[columns]}], relations
 
 
-def run(rank, count, contrastive, folder):
+def run(rank, count, folder):
     if count > 1:
         store = dist.FileStore(str(folder / "store"), count)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=count)
-    model = Linear()
-    loss = sum(
-        RetrieverLoss(model, LossOptions(contrastive=contrastive, order_weight=0.5))(*part(rank, count)).values()
-    )
-    loss.backward()
-    gradient = model.weight.grad
-    if count > 1:  # as training by several processes does
-        dist.all_reduce(gradient)
-        gradient /= count
+    found = {}
+    for contrastive in ("infonce", "weighted"):
+        model = Linear()
+        options = LossOptions(contrastive=contrastive, order_weight=0.5)
+        loss = sum(RetrieverLoss(model, options)(*part(rank, count)).values())
+        loss.backward()
+        gradient = model.weight.grad
+        if count > 1:  # as training by several processes does
+            dist.all_reduce(gradient)
+            gradient /= count
+        found[contrastive] = {"loss": loss.item(), "gradient": gradient}
     if rank == 0:
-        torch.save({"loss": loss.item(), "gradient": gradient}, folder / f"{count}.pt")
+        torch.save(found, folder / f"{count}.pt")
     if count > 1:
         dist.destroy_process_group()
 
 
 if __name__ == "__main__":
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    run(0, 1, sys.argv[1], Path(sys.argv[2]))
-    processes.spawn(run, (2, sys.argv[1], Path(sys.argv[2])), nprocs=2)
+    run(0, 1, Path(sys.argv[1]))
+    processes.spawn(run, (2, Path(sys.argv[1])), nprocs=2)
