@@ -13,7 +13,7 @@ from sources import FILES, write_files
 
 def dowse(*arguments):
     command = [sys.executable, "-m", "dowse", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "120"}, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "80"}, timeout=300)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ try:
     from matplotlib import rc_context
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 except ImportError as error:
     raise MissingExtraError("a report", "evaluate") from error
 
@@ -51,8 +52,9 @@ def quality_against_latency(rows: Sequence[Row], metric: str) -> Figure | None:
         axes.scatter(row["query_ms"], row[metric], s=60, color=COLOURS[number % len(COLOURS)], zorder=3)
         axes.annotate(row["name"], (row["query_ms"], row[metric]), (6, 6), textcoords="offset points")
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.25)
     axes.grid(True, color="#e4e7eb")
     axes.set_xlabel("milliseconds a query")

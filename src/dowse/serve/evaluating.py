@@ -280,7 +280,8 @@ def _show(result: Mapping[str, Any], as_json: bool) -> None:
     metrics = metrics_of(result)
     rows = [result, *result.get("baselines", ()), *result.get("variants", ())]
     documents = f", {result['documents']:,} documents" if "documents" in result else ""
-    table = Table("", box=box.SIMPLE)
+    table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    table.add_column("", min_width=max(len(word) for row in rows for word in str(row["name"]).split()))
     for head in (metrics[0], "95 %", *metrics[1:], "ms a query"):
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
