@@ -36,7 +36,7 @@ lint: $(DEV) ## ruff: faults and formatting
 	@.venv-dev/bin/ruff format --check .
 
 types: $(DEV) ## mypy --strict over src
-	@.venv-dev/bin/mypy
+	@.venv-dev/bin/mypy --num-workers auto
 
 docs: $(DEV) ## examples in docstrings; links, paths and commands named in the documents
 	@.venv-dev/bin/python -m pytest --doctest-modules src
@@ -73,7 +73,7 @@ $(CORE): pyproject.toml constraints.txt
 $(DEV): pyproject.toml constraints.txt
 	$(call make_environment,.venv-dev)
 	@.venv-dev/bin/python -m pip install -qq -c constraints.txt torch
-	@.venv-dev/bin/python -m pip install -qq -c constraints.txt -e '.[data,train,evaluate,serve,llm,dev]'
+	@.venv-dev/bin/python -m pip install -qq -c constraints.txt -e '.[data,train,evaluate,serve,scale,llm,dev]'
 	@touch $@
 
 # A failure only warns: the tests that open a page are the ones to say that they need a browser.

@@ -15,7 +15,8 @@ from dowse.index.dense import pack
 from dowse.index.documents import Span
 from dowse.index.files import Stat
 from dowse.index.lexical import expand, query_terms
-from dowse.index.local import Filter, IndexedFile, LocalStore
+from dowse.index.local import LocalStore
+from dowse.index.store import Filter, IndexedFile
 from dowse.index.writer import BusyError, writing
 from dowse.languages.identifiers import words
 from dowse.models.text import document_text
@@ -115,10 +116,10 @@ def test_searches_under_a_filter_equal_an_exact_scan_of_what_is_allowed(store):
     files = [file(f"f{n}.py", *(f"alpha w{n} x{line}" for line in range(5)), seed=n) for n in range(40)]
     put(store, *files)
     put(store, *(file(f"f{n}.py", "alpha changed", seed=n + 100) for n in range(0, 40, 7)))
-    allowed = [store.files[f"f{n}.py"].id for n in (0, 3, 7, 21, 39)]
-    only = Filter(allowed, frozenset({"function"}))
+    allowed = [f"f{n}.py" for n in (0, 3, 7, 21, 39)]
+    only = Filter(paths=tuple(allowed), kinds=frozenset({"function"}))
     entries = store.entries(store.ids())
-    expected = {i for i, e in entries.items() if e.kind == "function" and store.files[e.path].id in allowed}
+    expected = {i for i, e in entries.items() if e.kind == "function" and e.path in allowed}
     assert set(store.search_words(["alpha"], 1000, BOOSTS, only)[0].tolist()) == expected
     vector = store.embedding(50)
     ids, cosines = store.search_vector(vector, 1000, only)
@@ -265,7 +266,7 @@ def test_occurrences_are_counted_exactly(store):
     put(store, file("a.py", "x += 1; x += 2", "y"), file("b.py", "x += 3"))
     assert store.occurrences("x += ") == [(1, 2), (3, 1)]
     assert store.occurrences("X += ") == []
-    assert store.occurrences("x += ", Filter([store.files["b.py"].id])) == [(3, 1)]
+    assert store.occurrences("x += ", Filter(paths=("b.py",))) == [(3, 1)]
 
 
 KILLED_READ_ONLY = """

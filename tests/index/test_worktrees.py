@@ -1,13 +1,17 @@
 import shutil
 
+from biencoders import write_biencoder
 from repos import commit, git, make_repository
 from sources import FILES
 
 from dowse.config import IndexSettings, index_folder
+from dowse.index import cache
 from dowse.index.local import LocalStore
 from dowse.index.update import bring_up_to_date, update
 from dowse.index.worktrees import adopt, worktrees
+from dowse.models.biencoder import BiEncoder
 from dowse.models.static import StaticEncoder, default_static
+from dowse.search.retrieve import fill
 
 
 class Counting(StaticEncoder):
@@ -89,3 +93,24 @@ def test_nothing_is_taken_that_is_not_needed_or_does_not_fit(tmp_path):
     assert adopt(place, topic, settings, encoder) is None and not place.exists()
     place.mkdir(parents=True)
     assert adopt(place, topic, settings, encoder) is None and not any(place.iterdir())
+
+
+def test_a_new_worktree_takes_the_bi_encoders_embeddings_along_unless_they_are_damaged(tmp_path):
+    main, topic = two_worktrees(tmp_path)
+    settings = IndexSettings(directory=str(tmp_path / "indexes"))
+    encoder, retriever = Counting.made(), BiEncoder.load(write_biencoder(tmp_path / "retriever"))
+    with_main = opened(main, settings)
+    bring_up_to_date(with_main, main, settings, encoder)
+    assert fill(with_main, retriever) == 0
+    assert adopt(index_folder(topic, settings), topic, settings, encoder) == main
+    store = opened(topic, settings)
+    bring_up_to_date(store, topic, settings, encoder)
+    held = store.cache(retriever)
+    new = store.hashes_of(store.ids_of_file("new.py"))
+    assert held.is_settled and held.missing(store.hashes()).tolist() == new.tolist()
+    store.close()
+    with_main.close()
+    shutil.rmtree(index_folder(topic, settings))
+    (index_folder(main, settings) / cache.FILE).write_bytes(b"garbage" * 1000)
+    assert adopt(index_folder(topic, settings), topic, settings, encoder) == main
+    assert not (index_folder(topic, settings) / cache.FILE).exists()

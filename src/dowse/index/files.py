@@ -24,6 +24,7 @@ from pathlib import Path
 from dowse.config import IndexSettings
 from dowse.index.ignore import open_regular
 from dowse.index.scan import Stat, Tree, scan
+from dowse.index.secrets import secrets_in
 from dowse.languages import language_of
 
 __all__ = ["Skip", "Source", "Stat", "Tree", "decode", "read", "scan"]
@@ -177,4 +178,6 @@ def _refusal(path: str, text: str, settings: IndexSettings) -> str | None:
         if in_long_lines > len(text) / 2 or (is_code and len(text) > MEAN_LINE_CHARS * len(lines)):
             return "minified"
     header = "\n".join(line[:HEADER_LINE_CHARS] for line in lines[:HEADER_LINES])
-    return "generated" if "generated" in header.lower() and _GENERATED.search(header) else None
+    if "generated" in header.lower() and _GENERATED.search(header):
+        return "generated"
+    return "holds a secret" if settings.leave_out_secrets and any(secrets_in(text)) else None

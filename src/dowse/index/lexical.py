@@ -68,7 +68,16 @@ def terms(text: str) -> list[str]:
     >>> terms("retryUploads")
     ['retri', 'upload', 'retryupload']
     """
-    return _analyzer.analyze(expand(words(text)))
+    return stems(expand(words(text)))
+
+
+def stems(expanded: str) -> list[str]:
+    """Return the stemmed terms of what `expand` returned.
+
+    >>> stems("retry uploads")
+    ['retri', 'upload']
+    """
+    return _analyzer.analyze(expanded)
 
 
 def query_terms(query: str) -> list[str]:

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,10 @@ from dowse.index.dense import nearest, unpack
 from dowse.index.documents import Span
 from dowse.index.files import Stat, Tree
 from dowse.index.lexical import LexicalIndex
+from dowse.index.store import Entry, Filter, IndexedFile, KnownFile, StoreWriter, tally
 from dowse.types import Document, Embeddings, Encoder
+
+__all__ = ["FORMAT_VERSION", "PARTS", "Entry", "Filter", "IndexedFile", "KnownFile", "LocalStore"]
 
 FORMAT_VERSION = 2
 """Raised whenever what lies in the folder changes its meaning; another version is built anew."""
@@ -56,58 +59,8 @@ CREATE TABLE IF NOT EXISTS hashes (file INTEGER PRIMARY KEY, packed BLOB NOT NUL
 CREATE TABLE IF NOT EXISTS leftovers (file INTEGER PRIMARY KEY);
 """
 
-
-class KnownFile(NamedTuple):
-    """What the index remembers of one file; `skipped` is why it has no documents, None if it was indexed."""
-
-    id: int
-    stat: Stat
-    content_hash: str
-    language: str
-    skipped: str | None
-    first_document: int
-    n_documents: int
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedFile:
-    """One file as it goes into the index.
-
-    Attributes:
-        skipped: why it has no documents, None if it is indexed.
-        spans: lines, symbol and kind of its n documents.
-        texts: what stands in those lines.
-        bodies: the texts' terms, as `lexical.expand` returns them.
-        packed: the documents' embeddings, int8 of shape (n, D), from `dense.pack`.
-    """
-
-    path: str
-    stat: Stat
-    content_hash: str
-    language: str
-    skipped: str | None = None
-    spans: Sequence[Span] = ()
-    texts: Sequence[str] = ()
-    bodies: Sequence[str] = ()
-    packed: NDArray[np.int8] = field(default_factory=lambda: np.empty((0, 0), np.int8))
-
-
-class Filter(NamedTuple):
-    """What may be found: ids of files, and kinds of documents (all where None)."""
-
-    file_ids: Sequence[int]
-    kinds: frozenset[str] | None = None
-
-
-class Entry(NamedTuple):
-    """What ranking looks at of one document; the text is fetched for hits only."""
-
-    path: str
-    start_line: int
-    end_line: int
-    language: str
-    symbol: str | None
-    kind: str
+_ROWS = [[int, str, int, int, int, int, str, str, skipped, int, int] for skipped in (type(None), str)]
+"""Types of the columns of `files`; a file has no more documents than characters."""
 
 
 class LocalStore:
@@ -132,6 +85,35 @@ class LocalStore:
             self.lexical = LexicalIndex(folder / "lexical")
         self.reload()
 
+    @property
+    def repositories(self) -> list[str]:
+        """The one repository."""
+        return [self.repository]
+
+    def models(self) -> dict[str, str]:
+        """Return the fingerprint of the model that the index was made with."""
+        return {self.repository: self.meta.get("fingerprint", "")}
+
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    @property
+    def format_version(self) -> int:
+        """`FORMAT_VERSION`."""
+        return FORMAT_VERSION
+
+    def mark_of(self, root: Path) -> str:
+        """Return the root's path: an index is of one folder of this machine."""
+        return ascii(str(root))  # its name may hold bytes that are not UTF-8
+
+    def writing(self, wait_s: float) -> AbstractContextManager[StoreWriter]:
+        """Be the one writer of the index, as `writer.writing` says."""
+        from dowse.index.writer import writing  # which imports this module
+
+        return writing(self, wait_s)
+
     # ---- reading ---------------------------------------------------------------------------------------------------
 
     def reload(self) -> None:
@@ -142,10 +124,11 @@ class LocalStore:
             with transaction(self.database, "DEFERRED") as execute:
                 self.meta: dict[str, str] = dict(execute("SELECT key, value FROM meta"))
                 rows = execute("SELECT * FROM files ORDER BY first_document, id")
-                self.files = {row[1]: KnownFile(row[0], Stat(*row[2:6]), *row[6:]) for row in rows}
+                self.files = dict(map(_known_file, rows))
                 self._embeddings: Embeddings | None = None
                 self._hashes: Hashes | None = None
                 self._entries: dict[int, Entry] = {}
+                self._filtered: dict[Filter, list[int]] = {}
             indexed = [(path, known) for path, known in self.files.items() if known.n_documents]
             self._paths = [path for path, _ in indexed]
             self._known = [known for _, known in indexed]
@@ -161,6 +144,11 @@ class LocalStore:
             return None
         with translated(self.folder):
             return Tree.unpacked(self.meta["tree"], {path: known.stat for path, known in self.files.items()})
+
+    def counted(self) -> dict[str, Any]:
+        """Return how many documents and files are indexed, and files by language or why they are not."""
+        kinds = ((known.language, known.skipped, 1) for known in self.files.values())
+        return tally(len(self), kinds, self.tree())
 
     def embeddings(self) -> Embeddings:
         """Return every document's embedding, float32 unit rows of shape (N, D), in order of id."""
@@ -198,8 +186,8 @@ class LocalStore:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return ids and BM25 scores of the best `n` documents for terms (`lexical.query_terms`), best first."""
         with translated(self.folder):
-            files, kinds = (None, None) if only is None else (only.file_ids, only.kinds)
-            ids, scores = self.lexical.search(query, n, boosts, files, None if kinds is None else sorted(kinds))
+            kinds = None if only is None or only.kinds is None else sorted(only.kinds)
+            ids, scores = self.lexical.search(query, n, boosts, self._file_ids(only), kinds)
         known = self._is_known(ids)
         return ids[known], scores[known]
 
@@ -215,8 +203,9 @@ class LocalStore:
         """Return which documents a filter lets through, in order of id, shape (N,); None where it is none."""
         if only is None:
             return None
-        files = np.isin([known.id for known in self._known], np.asarray(only.file_ids, np.int64))
-        allowed: NDArray[np.bool_] = np.repeat(files, self._counts)
+        allowed: NDArray[np.bool_] = np.ones(len(self), np.bool_)
+        if (files := self._file_ids(only)) is not None:
+            allowed = np.repeat(np.isin([known.id for known in self._known], np.asarray(files, np.int64)), self._counts)
         if only.kinds is not None:
             allowed &= np.isin(self.ids(), self._ids_of_kinds(only.kinds))
         return allowed
@@ -230,6 +219,10 @@ class LocalStore:
             rows = b"".join(packed.get(known.id, bytes(known.n_documents * 8)) for known in self._known)
             self._hashes = np.frombuffer(rows, np.int64)
         return self._hashes
+
+    def hashes_of(self, ids: NDArray[np.int64]) -> Hashes:
+        """Return the hashes of some documents, by id, shape (n,)."""
+        return self.hashes()[np.searchsorted(self.ids(), ids)]
 
     def cache(self, encoder: Encoder) -> EmbeddingCache:
         """Return the cache of an encoder's embeddings, opened once."""
@@ -281,7 +274,7 @@ class LocalStore:
                 (text,),
             ).fetchall()
         entries = self.entries(np.array([row[0] for row in rows], np.int64))
-        files = None if only is None else set(only.file_ids)
+        files = None if (allowed := self._file_ids(only)) is None else set(allowed)
         kinds = None if only is None else only.kinds
         return [
             (i, count)
@@ -307,6 +300,17 @@ class LocalStore:
         for path in sorted(self._paths):
             yield from self.fetch(self.ids_of_file(path)).values()
 
+    def indexed_files(self) -> Iterator[IndexedFile]:
+        """Iterate over every file as it went in, by path; `bodies` are left out."""
+        for path in sorted(self.files):
+            known = self.files[path]
+            found = list(self.fetch(self.ids_of_file(path)).values())
+            spans = [Span(one.start_line, one.end_line, one.symbol, one.kind) for one in found]
+            with translated(self.folder):
+                row = self.database.execute("SELECT packed FROM embeddings WHERE file = ?", (known.id,)).fetchone()
+            packed = np.frombuffer(row[0] if row else b"", np.int8).reshape(len(found), -1 if found else 0)
+            yield IndexedFile(path, *known[1:5], spans, [one.text for one in found], (), packed)
+
     def close(self) -> None:
         """Let go of the files."""
         for cache in self._caches.values():
@@ -327,9 +331,35 @@ class LocalStore:
         at = np.searchsorted(self._firsts, ids, side="right") - 1
         return (at >= 0) & (ids < self._firsts[at] + self._counts[at])
 
+    def _file_ids(self, only: Filter | None) -> list[int] | None:
+        """Return the ids of the files that a filter lets through, None where it lets all through."""
+        if only is None or (only.languages is None and only.paths is None):
+            return None
+        if only in self._filtered:
+            return self._filtered[only]
+        globs = None
+        if only.paths is not None:
+            from pathspec import GitIgnoreSpec  # takes longer to import than an unfiltered search to answer
+
+            globs = GitIgnoreSpec.from_lines(only.paths)
+        self._filtered[only] = [
+            known.id
+            for path, known in self.files.items()
+            if (only.languages is None or known.language.lower() in only.languages)
+            and (globs is None or globs.match_file(path))
+        ]
+        return self._filtered[only]
+
     def _ids_of_kinds(self, kinds: frozenset[str]) -> NDArray[np.int64]:
         with translated(self.folder):
             rows = self.database.execute(
                 "SELECT id FROM documents WHERE kind IN (SELECT value FROM json_each(?))", (json.dumps(sorted(kinds)),)
             )
             return np.fromiter((row[0] for row in rows), np.int64)
+
+
+def _known_file(row: tuple[Any, ...]) -> tuple[str, KnownFile]:
+    """Return one row of `files` as path and the rest; SQLite does not notice damage within a value."""
+    if list(map(type, row)) not in _ROWS or not 0 <= row[10] <= row[2] + 1:
+        raise ValueError(f"what is said of the file {row[1]!r} cannot be")
+    return row[1], KnownFile(row[0], Stat(*row[2:6]), *row[6:])

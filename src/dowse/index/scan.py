@@ -104,11 +104,18 @@ class Tree:
 
     @classmethod
     def unpacked(cls, packed: str, files: dict[str, Stat]) -> Tree:
-        """Return the tree that was packed, given its files; their stats may be any."""
-        kept = json.loads(packed)
-        for name in ("directories", "ignore_files"):
-            kept[name] = {path: stat and Stat(*stat) for path, stat in kept[name].items()}
-        return cls(files, **kept)
+        """Return the tree that was packed, given its files; their stats may be any.
+
+        Raises:
+            ValueError: it is no packed tree.
+        """
+        try:
+            kept = json.loads(packed)
+            for name in ("directories", "ignore_files"):
+                kept[name] = {path: stat and Stat(*stat) for path, stat in kept[name].items()}
+            return cls(files, **kept)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"what was packed is no tree: {error!r}") from error
 
 
 def scan(root: Path, settings: IndexSettings, previous: Tree | None = None) -> Tree:

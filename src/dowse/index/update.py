@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -22,9 +21,9 @@ from dowse.index.dense import pack
 from dowse.index.documents import cut
 from dowse.index.files import Skip, Source, Stat, read, scan
 from dowse.index.lexical import expand
-from dowse.index.local import FORMAT_VERSION, IndexedFile, KnownFile, LocalStore
-from dowse.index.writer import LOCK_WAIT_S, BusyError, Writer, writing
-from dowse.languages import LANGUAGES, language_of
+from dowse.index.store import IndexedFile, KnownFile, Store, StoreWriter
+from dowse.index.writer import LOCK_WAIT_S, BusyError
+from dowse.languages import language_of
 from dowse.languages.identifiers import words
 from dowse.models.static import StaticEncoder
 
@@ -59,7 +58,7 @@ class Freshness:
 
 
 def bring_up_to_date(
-    store: LocalStore,
+    store: Store,
     root: Path,
     settings: IndexSettings,
     encoder: StaticEncoder,
@@ -81,7 +80,7 @@ def bring_up_to_date(
         else:
             update(store, root, settings, encoder, progress, BUILD_WAIT_S)
     except IndexFormatError as error:
-        if not len(store) or not _comparable(store, _made_with(root, settings, encoder)):
+        if not len(store) or not _comparable(store, _made_with(store, root, settings, encoder)):
             raise
         note = str(error)
     if not len(store):
@@ -89,14 +88,14 @@ def bring_up_to_date(
     return Freshness(note is None, checked, note)
 
 
-def look(store: LocalStore, root: Path, settings: IndexSettings, encoder: StaticEncoder) -> Freshness:
+def look(store: Store, root: Path, settings: IndexSettings, encoder: StaticEncoder) -> Freshness:
     """Say how far an index is behind, changing nothing.
 
     Raises:
         ConfigError: the root is not a readable directory.
     """
     checked = time.time()
-    if not store.meta.items() >= _made_with(root, settings, encoder).items():
+    if not store.meta.items() >= _made_with(store, root, settings, encoder).items():
         return Freshness(
             False, checked, "nothing is indexed yet" if not len(store) else "made by other settings or models"
         )
@@ -109,7 +108,7 @@ def look(store: LocalStore, root: Path, settings: IndexSettings, encoder: Static
     return Freshness(note is None, checked, note)
 
 
-def _explained(store: LocalStore) -> str:
+def _explained(store: Store) -> str:
     reasons = skipped_by_reason(store)
     if not reasons:
         return "it holds no files; give a folder with source code"
@@ -117,19 +116,14 @@ def _explained(store: LocalStore) -> str:
     return f"every file was left out ({listed}); files that are not code are taken in with --text"
 
 
-def skipped_by_reason(store: LocalStore) -> dict[str, int]:
+def skipped_by_reason(store: Store) -> dict[str, int]:
     """Count what an index leaves out, by reason, most frequent first."""
-    tree = store.tree()
-    reasons = Counter(known.skipped for known in store.files.values() if known.skipped)
-    if tree is not None:
-        reasons.update(tree.skipped.values())
-        if tree.ignored:
-            reasons["ignored"] = tree.ignored
-    return dict(reasons.most_common())
+    reasons: dict[str, int] = store.counted()["skipped"]
+    return reasons
 
 
 def update(
-    store: LocalStore,
+    store: Store,
     root: Path,
     settings: IndexSettings,
     encoder: StaticEncoder,
@@ -143,14 +137,14 @@ def update(
         BusyError: another process is at it and was not done after `wait_s` seconds.
         IndexFormatError: the index cannot be written.
     """
-    made_with = _made_with(root, settings, encoder)
+    made_with = _made_with(store, root, settings, encoder)
     seen = store.files
     same_rules = store.meta.items() >= made_with.items()
     before = store.tree() if same_rules else None
     tree = scan(root, settings, before)
     if before == tree and store.is_whole:
         return
-    with writing(store, wait_s) as writer:
+    with store.writing(wait_s) as writer:
         if store.files is not seen:  # another process wrote while this one looked or waited
             tree = scan(root, settings, store.tree() if store.meta.items() >= made_with.items() else None)
         if not _comparable(store, made_with):
@@ -162,26 +156,23 @@ def update(
         writer.finish(made_with | {"tree": tree.packed()}, removed)
 
 
-def _made_with(root: Path, settings: IndexSettings, encoder: StaticEncoder) -> dict[str, str]:
+def _made_with(store: Store, root: Path, settings: IndexSettings, encoder: StaticEncoder) -> dict[str, str]:
     """What an index depends on: a difference in `settings` changes which files belong in it, any other, everything."""
-    rules = {key: value for key, value in asdict(settings).items() if key != "directory"}
+    rules = {key: value for key, value in asdict(settings).items() if key not in ("directory", "store")}
     return {
-        "format": str(FORMAT_VERSION),
+        "format": str(store.format_version),
         "fingerprint": encoder.fingerprint,
-        "root": ascii(str(root)),  # its name may hold bytes that are not UTF-8
+        "root": store.mark_of(root),
         "settings": json.dumps(rules, sort_keys=True),
     }
 
 
 def _differs(known: KnownFile | None, stat: Stat, same_rules: bool) -> bool:
     """Tell whether a file must be read: it is new, its stat is another, or other rules may judge it otherwise."""
-    if known is None or known.stat != stat:
-        return True
-    language = LANGUAGES.get(known.language)
-    return not same_rules and (known.skipped is not None or language is None or not language.is_code)
+    return known is None or known.stat != stat or not same_rules
 
 
-def _comparable(store: LocalStore, made_with: dict[str, str]) -> bool:
+def _comparable(store: Store, made_with: dict[str, str]) -> bool:
     """Tell whether what is indexed may stand beside new documents: made in the same way, from whichever files."""
     return all(store.meta.get(key, value) == value for key, value in made_with.items() if key != "settings")
 
@@ -200,8 +191,8 @@ def _batches(files: dict[str, Stat]) -> Iterator[dict[str, Stat]]:
 
 
 def _apply_all(
-    writer: Writer,
-    store: LocalStore,
+    writer: StoreWriter,
+    store: Store,
     root: Path,
     files: dict[str, Stat],
     settings: IndexSettings,
@@ -224,13 +215,13 @@ def _apply_all(
             pending.result()
 
 
-def _acknowledge(writer: Writer, changed: list[IndexedFile], touched: dict[str, Stat]) -> None:
+def _acknowledge(writer: StoreWriter, changed: list[IndexedFile], touched: dict[str, Stat]) -> None:
     writer.apply(changed)
     writer.touch(touched)
 
 
 def _read(
-    store: LocalStore, root: Path, files: dict[str, Stat], settings: IndexSettings, encoder: StaticEncoder
+    store: Store, root: Path, files: dict[str, Stat], settings: IndexSettings, encoder: StaticEncoder
 ) -> tuple[list[IndexedFile], dict[str, Stat]]:
     """Return what is to be indexed anew, and the new stats of files with their old content."""
     changed: list[IndexedFile] = []

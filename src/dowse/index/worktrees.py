@@ -2,8 +2,8 @@
 
 The worktrees of a git repository hold mostly the same files. The index of one is therefore copied for the next; the
 update that follows finds other stats, reads the files, and keeps the documents of those whose content is the same: only
-what differs is cut and embedded. Reads git's own files rather than calling git; writes the new index folder, whole or
-not at all.
+what differs is cut and embedded. The bi-encoder's embeddings come along. Reads git's own files rather than calling git;
+writes the new index folder, whole or not at all.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from dowse.config import IndexSettings, index_folder
 from dowse.errors import DowseError
+from dowse.index.cache import FILE as CACHE
 from dowse.index.local import FORMAT_VERSION, LocalStore
 from dowse.index.writer import LOCK_WAIT_S, writing
 from dowse.models.static import StaticEncoder
@@ -86,5 +87,18 @@ def _copy(source: Path, folder: Path, root: Path, encoder: StaticEncoder) -> boo
                 database.execute("INSERT OR REPLACE INTO meta VALUES ('root', ?)", (ascii(str(root)),))
                 database.execute("DELETE FROM meta WHERE key = 'tree'")
             shutil.copytree(source / "lexical", copy / "lexical")
+            _copy_cache(source / CACHE, copy / CACHE)
             copy.replace(folder)
     return True
+
+
+def _copy_cache(source: Path, copy: Path) -> None:
+    """Copy the bi-encoder's embeddings, whoever adds to them meanwhile; without them they are made anew."""
+    if not source.is_file():
+        return
+    try:
+        with closing(sqlite3.connect(source)) as cache, closing(sqlite3.connect(copy)) as database:
+            cache.backup(database)
+    except sqlite3.DatabaseError:
+        with suppress(OSError):
+            copy.unlink()

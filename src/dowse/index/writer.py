@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from dowse.index.cache import hash_of
 from dowse.index.database import transaction, translated
 from dowse.index.files import Stat
 from dowse.index.lexical import expand
-from dowse.index.local import PARTS, IndexedFile, LocalStore
+from dowse.index.local import PARTS, LocalStore
+from dowse.index.store import IndexedFile
 from dowse.languages.identifiers import words
 from dowse.models.text import document_text
 
@@ -97,7 +98,7 @@ class Writer:
             if len(self._lexical) != len(store):
                 self._restore_words()
 
-    def reset(self, meta: dict[str, str]) -> None:
+    def reset(self, meta: Mapping[str, str]) -> None:
         """Forget everything, and remember what the new index is made with."""
         with translated(self._store.folder):
             with transaction(self._database, "IMMEDIATE") as execute:
@@ -125,7 +126,7 @@ class Writer:
                 first += len(file.spans)
             self._lexical.commit()
 
-    def touch(self, stats: dict[str, Stat]) -> None:
+    def touch(self, stats: Mapping[str, Stat]) -> None:
         """Remember new stats of files whose content is what it was."""
         with translated(self._store.folder), transaction(self._database, "IMMEDIATE") as execute:
             for path, stat in stats.items():
@@ -133,7 +134,7 @@ class Writer:
                     "UPDATE files SET size = ?, mtime_ns = ?, ctime_ns = ?, inode = ? WHERE path = ?", (*stat, path)
                 )
 
-    def finish(self, meta: dict[str, str] | None = None, removed: Sequence[str] = ()) -> None:
+    def finish(self, meta: Mapping[str, str] | None = None, removed: Sequence[str] = ()) -> None:
         """Forget removed files and remember some facts, all or nothing; then clear away the words of what is gone."""
         with translated(self._store.folder):
             with transaction(self._database, "IMMEDIATE") as execute:

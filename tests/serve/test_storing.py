@@ -1,0 +1,84 @@
+"""A shared store at the front doors: indexed by one process, served by another, taken back, carried in a file."""
+
+import json
+import re
+import urllib.request
+from urllib.parse import urlencode
+
+import pytest
+from servers import PATIENCE_S, serving, until
+from sources import FILES, write_files
+
+from dowse.errors import DowseError
+from dowse.serve.cli import app
+
+
+@pytest.fixture
+def dowse(capfd):
+    """Run the command line in this process and return stdout and stderr; errors are raised as they are."""
+
+    def run(*arguments):
+        capfd.readouterr()
+        app([*map(str, arguments)], standalone_mode=False)
+        return capfd.readouterr()
+
+    return run
+
+
+def ask(server, endpoint, **parameters):
+    """Return the JSON of an answer."""
+    with urllib.request.urlopen(f"{server.url}/v1/{endpoint}?{urlencode(parameters)}", timeout=PATIENCE_S) as answer:
+        return json.load(answer)
+
+
+def test_a_replica_serves_what_is_stored_and_follows_it(project, tmp_path, dowse):
+    store = f"lance:{tmp_path / 'shared'}"
+    dowse("index", project, "--store", store)
+    with serving("--store", store) as server:
+        assert "serving 1 repository at" in server.lines[0]
+
+        def found(query):
+            hits = ask(server, "search", q=query, top_k=20)["hits"]
+            return {(hit["repository"], hit["symbol"]) for hit in hits}
+
+        assert ("project", "parse_duration") in found("parse a duration")
+        (project / "added.py").write_text("def brand_new(path):\n\n    return path\n\n\n# end\n")
+        write_files(tmp_path / "second", {"second.py": FILES[next(iter(FILES))] + "\n\ndef only_second():\n    pass\n"})
+        dowse("index", project, tmp_path / "second", "--store", store)
+        until(lambda: ("project", "brand_new") in found("brand_new"), "the new file")
+        until(lambda: ("second", "only_second") in found("only_second"), "the new repository")
+        only = ask(server, "search", q="brand_new", repository="second")["hits"]
+        assert {hit["repository"] for hit in only} == {"second"}
+        shown = ask(server, "document", repository="project", path="added.py", start_line=1)
+        assert shown["text"] == "def brand_new(path):\n\n    return path\n\n\n# end" and shown["as_indexed"]
+        like = ask(server, "similar", repository="second", path="second.py", line=1)["hits"]
+        assert like and {hit["repository"] for hit in like} <= {"project", "second"}
+
+        versions = dowse("store", "versions", store).out.splitlines()
+        assert versions[-1].startswith("1  ") and len(versions) > 10
+        dowse("store", "rollback", store, "1")
+        until(lambda: not ask(server, "search", q="parse a duration")["hits"], "the way back")
+
+
+def test_an_index_is_carried_in_a_file_between_folders_and_stores(project, tmp_path, dowse):
+    file, store = tmp_path / "index.dowse", f"lance:{tmp_path / 'shared'}"
+    _, said = dowse("index", project, "--index-dir", tmp_path / "a", "--export", file)
+    wrote = re.search(r"wrote (\d+) documents of project", said)
+    answer, said = dowse("index", project, "--index-dir", tmp_path / "b", "--import", file, "--json")
+    assert f"took in {wrote[1]} documents of project" in said and json.loads(answer)["documents"] == int(wrote[1])
+    answer, _ = dowse("index", "--store", store, "--import", file, "--json")
+    assert json.loads(answer)["documents"] == int(wrote[1])
+    answer, _ = dowse("search", "parse a duration", "--store", store, "--no-retriever", "--json", "-k", "1")
+    assert json.loads(answer)["hits"][0]["repository"] == "project"
+    answer, _ = dowse("search", "parse a duration", "--store", store, "--no-retriever")
+    assert "parse_duration" in answer
+    file.write_bytes(file.read_bytes()[:-40])
+    second = write_files(tmp_path / "second", {"second.py": "def second():\n    return 2\n"})
+    for arguments, said in {
+        ("--index-dir", tmp_path / "c", "--import", file): "is no exported index, or damaged",
+        ("--index-dir", tmp_path / "c", "--store", store): "are two places for the same index",
+        (tmp_path, "--import", file): "--import is of one index and there are 2 folders",
+        (second, "--store", store, "--export", file): "--export is of one index and there are several",
+    }.items():
+        with pytest.raises(DowseError, match=said):
+            dowse("index", project, *arguments)
