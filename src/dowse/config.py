@@ -28,18 +28,23 @@ class IndexSettings:
         include_hidden: also files and folders whose name begins with a dot.
         max_file_bytes: larger files are left out; above a megabyte it is nearly always data or generated.
         exclude: patterns in .gitignore's form, relative to the root, before all other rules.
+        leave_out_secrets: leave out files that hold what looks like a password or a key (`dowse.index.secrets`).
         directory: folder that holds one index for each root; the user's cache folder where None. Taken from the command
             line and the user's settings, never from a searched folder's.
+        store: instead, a Lance table that many share: lance:PATH or s3://BUCKET/PREFIX (docs/scale.md). As `directory`.
     """
 
     include_text: bool = False
     include_hidden: bool = False
     max_file_bytes: int = 1_000_000
     exclude: tuple[str, ...] = ()
+    leave_out_secrets: bool = False
     directory: str | None = None
+    store: str | None = None
 
 
-RETRIEVER_CHOICES = ("auto", "off")
+MODEL_CHOICES = ("auto", "off")
+"""What a setting that names a model may say beside a folder: the one that ships, where one does, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +53,30 @@ class SearchSettings:
 
     Attributes:
         top_k: hits at most.
-        retriever: "auto" to let the bi-encoder look at the best candidates, "off" to leave it out.
+        retriever: "auto" to let the bi-encoder that ships look at the best candidates, "off" to leave it out, or the
+            folder of another one.
         n_candidates: how many of them it looks at.
-        budget_ms: how long it may embed what is not embedded yet; the rest keeps its place by the other evidence.
+        ranker: the same for the ranker, which reads the best of them together with the query.
+        n_reranked: how many it reads.
+        combine: what its judgement counts: "replace", "average", or its share as a number from 0 to 1.
+        budget_ms: how long both may take for a question, by a batch of texts at most; what there is no time for keeps
+            its place by the other evidence.
     """
 
     top_k: int = 10
     retriever: str = "auto"
     n_candidates: int = 50
+    ranker: str = "auto"
+    n_reranked: int = 20
+    combine: str = "average"
     budget_ms: int = 500
 
     def __post_init__(self) -> None:
-        """Refuse a word that is not known."""
-        if self.retriever not in RETRIEVER_CHOICES:
-            known = suggestion(self.retriever, RETRIEVER_CHOICES)
-            raise ConfigError(f"[search] retriever is {self.retriever!r}{known}")
+        """Refuse a model that is neither known nor there."""
+        for name, said in (("retriever", self.retriever), ("ranker", self.ranker)):
+            if said not in MODEL_CHOICES and not Path(said).expanduser().is_dir():
+                known = suggestion(said, (*MODEL_CHOICES, "the folder of a model"))
+                raise ConfigError(f"[search] {name} is {said!r}{known}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +135,23 @@ def load_settings(root: Path | None, overrides: Overrides | None = None) -> Sett
     for path in filter(None, (user, repository)):
         for table, values in _read(path).items():
             said[table].update(values)
-            if path == repository and "directory" in values:  # a clone may not choose where files are written
-                raise ConfigError(f"{path}: [index] directory is a setting of the user's; move it to {user}")
-            if path == repository and table == "serve":  # nor who may reach this machine
-                raise ConfigError(f"{path}: [serve] is a table of the user's; move it to {user}")
+            if path == repository:
+                _refuse_what_is_the_users(path, table, values, user)
     for table, overriding in (overrides or {}).items():
         said[table].update({key: value for key, value in overriding.items() if value is not None})
     return Settings(IndexSettings(**said["index"]), SearchSettings(**said["search"]), ServeSettings(**said["serve"]))
+
+
+def _refuse_what_is_the_users(path: Path, table: str, values: Mapping[str, Any], user: Path) -> None:
+    """A clone may choose neither where files are written, nor which are loaded, nor who may reach this machine."""
+    for place in {"directory", "store"} & values.keys():
+        raise ConfigError(f"{path}: [index] {place} is a setting of the user's; move it to {user}")
+    for model in ("retriever", "ranker"):
+        if values.get(model, "off") not in MODEL_CHOICES:
+            fault = f"{path}: [search] {model} is {values[model]!r}, expected {' or '.join(MODEL_CHOICES)}"
+            raise ConfigError(f"{fault}; name a model's folder in {user}")
+    if table == "serve":
+        raise ConfigError(f"{path}: [serve] is a table of the user's; move it to {user}")
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +40,15 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer of a search: a document and its score, higher is better."""
+    """One answer of a search: a document and its score, higher is better.
+
+    Scores order the hits of one query. `probability` (0 to 1) is the ranker's, that the document answers the query: it
+    can be compared between queries, and is None where the ranker has not read the document.
+    """
 
     document: Document
     score: float
+    probability: float | None = None
 
 
 class Encoder(Protocol):
@@ -81,6 +86,15 @@ class Ranker(Protocol):
         ...
 
 
+class CalibratedRanker(Ranker, Protocol):
+    """A ranker as the search uses it: its scores are probabilities, 0 to 1, that a document answers the query."""
+
+    @property
+    def input(self) -> Literal["code", "enriched"]:
+        """What it reads of a document: the code alone, or path and symbol before it."""
+        ...
+
+
 class TreeSearcher(Protocol):
     """Anything that searches one source tree: what a later step lends to the evaluation."""
 
@@ -90,4 +104,24 @@ class TreeSearcher(Protocol):
 
     def documents(self) -> Iterable[Document]:
         """Iterate over every document that can be found."""
+        ...
+
+
+class CorpusRanker(Protocol):
+    """Anything that ranks a whole corpus for many queries: what a ranker's negatives are drawn from."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of weights and settings: equal fingerprints mean equal rankings."""
+        ...
+
+    def rank(
+        self, queries: Sequence[str], documents: Sequence[str], depth: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rank N documents for each of Q queries.
+
+        Returns:
+            Positions of the best documents, int64 of shape (Q, K) with K at most `depth`, best first and -1 where a
+            query has no more of them, and their scores, float32 of shape (Q, K), higher is better.
+        """
         ...

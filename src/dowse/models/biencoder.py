@@ -43,6 +43,8 @@ on one line costs no time."""
 _THREADS = 4
 """By default as many cores as there are, up to so many: search is a guest on the machine."""
 
+_REMEDY = "reinstall dowse, or export the model again"
+
 _DEFAULT = Path(__file__).parent / "default" / "retriever"
 
 
@@ -83,12 +85,15 @@ class BiEncoder:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors only: stderr belongs to the command
         try:
-            session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, ["CPUExecutionProvider"])
+            # without a second attempt, which it would announce on stdout
+            session = onnxruntime.InferenceSession(
+                str(folder / "model.onnx"), options, ["CPUExecutionProvider"], enable_fallback=0
+            )
             tokenizers = {role: _tokenizer(folder / "tokenizer.json", config["max_tokens"][role]) for role in ROLES}
+            inputs = sorted(given.name for given in session.get_inputs())
+            shapes = [list(given.shape[1:]) for given in session.get_outputs()]
         except Exception as error:  # neither library has errors of its own that say more
             raise _damaged(folder, f"cannot be read ({error})", "the files of a bi-encoder") from None
-        inputs = sorted(given.name for given in session.get_inputs())
-        shapes = [list(given.shape[1:]) for given in session.get_outputs()]
         if inputs != ["attention_mask", "input_ids"] or shapes != [[config["dimensions"]]]:
             expected = f"input_ids and attention_mask → (N, {config['dimensions']}), as in config.json"
             raise _damaged(folder / "model.onnx", f"maps {inputs} to rows of {shapes}", expected)
@@ -131,7 +136,13 @@ class BiEncoder:
 
     def _embed(self, ids: NDArray[np.int64]) -> Embeddings:
         """Embed one text given as its tokens, shape (1, L), as a row of shape (1, D)."""
-        row: Embeddings = self._session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
+        try:
+            row: Embeddings = self._session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
+        except Exception as error:  # a network that loads may still be none that runs
+            fault = (str(error).splitlines() or ["it failed"])[0]
+            raise ModelError(
+                f"the bi-encoder cannot embed ({fault}), expected a network that runs; {_REMEDY}"
+            ) from None
         return row
 
 
@@ -188,4 +199,4 @@ def _fingerprint(config: dict[str, Any]) -> str:
 
 
 def _damaged(path: Path, fault: str, expected: str) -> ModelError:
-    return ModelError(f"{path}: {fault}, expected {expected}; reinstall dowse, or export the model again")
+    return ModelError(f"{path}: {fault}, expected {expected}; {_REMEDY}")

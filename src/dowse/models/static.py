@@ -42,6 +42,9 @@ repositories, by margins within their errors."""
 
 FILES = ("embeddings.npy", "scales.npy", "tokenizer.json")
 
+MAX_SCALE = 1e6
+"""Real ones are below 1; from sums of these no text gets an embedding that is not finite."""
+
 _CACHED_WORDS = 1 << 18
 """Words whose tokens are remembered: about 50 MB, more than most repositories have; forgotten all at once when full."""
 
@@ -89,6 +92,8 @@ class StaticEncoder:
         if found != (shape, "int8", shape[:1], "float32", shape[0]):
             expected = f"int8 {shape} and float32 {shape[:1]}, as in config.json"
             raise _damaged(folder, f"the arrays are {found}", expected)
+        if not (np.abs(scales) < MAX_SCALE).all():  # nor is what is not a number
+            raise _damaged(folder / "scales.npy", "a scale is no number or too large", f"numbers below {MAX_SCALE:g}")
         return cls(tokenizer, embeddings, scales, _fingerprint(config))
 
     @property

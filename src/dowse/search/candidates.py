@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.index.local import Filter, LocalStore
+from dowse.index.store import Filter, Store
 from dowse.search.evidence import Candidates, Query
 
 N_LEXICAL = 200
@@ -22,7 +22,7 @@ MAX_QUERY_TERMS = 64
 """Of a long query the most telling terms are looked up; the rest would cost time and move nothing."""
 
 
-def as_question(stores: Sequence[LocalStore], text: str, found: Sequence[str]) -> Query:
+def as_question(stores: Sequence[Store], text: str, found: Sequence[str]) -> Query:
     """Weigh a query's terms by how telling they are, on average over the roots, and keep the most telling."""
     idf = np.mean([store.telling(found) for store in stores], axis=0)
     kept = np.sort(np.argsort(-idf, kind="stable")[:MAX_QUERY_TERMS])
@@ -31,7 +31,7 @@ def as_question(stores: Sequence[LocalStore], text: str, found: Sequence[str]) -
 
 def brought_up(
     number: int,
-    store: LocalStore,
+    store: Store,
     query: Query,
     vector: NDArray[np.float32],
     boosts: Sequence[float],
@@ -57,7 +57,7 @@ def brought_up(
 
 def described(
     number: int,
-    store: LocalStore,
+    store: Store,
     ids: NDArray[np.int64],
     bm25: Mapping[int, float],
     vector: NDArray[np.float32],

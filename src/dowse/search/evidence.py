@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dowse.index.lexical import terms
-from dowse.index.local import Entry
+from dowse.index.store import Entry
 from dowse.languages.identifiers import parts, words
 
 Evidence = NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""Step 6 of 7, search: what a person wants hits to be like: languages, paths, kinds."""
+"""Step 6 of 7, search: what a person wants hits to be like: languages, paths, kinds, and how likely an answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dowse.config import suggestion
 from dowse.errors import ConfigError
-from dowse.index.local import Filter, LocalStore
+from dowse.index.store import Filter
 from dowse.languages import LANGUAGES
 
 KINDS = ("function", "method", "class", "block", "text")
@@ -18,13 +18,16 @@ KINDS = ("function", "method", "class", "block", "text")
 class Only:
     """What hits must be: of one of these languages, paths (gitignore-style globs) and kinds; all where empty.
 
+    `min_score` is the least probability, by the ranker, that a hit answers the query; anything will do where 0.
+
     Raises:
-        ConfigError: a language or kind is not known.
+        ConfigError: a language or kind is not known, or a probability is none.
     """
 
     languages: Sequence[str] = ()
     paths: Sequence[str] = ()
     kinds: Sequence[str] = ()
+    min_score: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what could only ever find nothing."""
@@ -32,35 +35,37 @@ class Only:
             for name in said:
                 if name.lower() not in known:
                     raise ConfigError(f"{what} {name!r} is not known{suggestion(name.lower(), known)}")
+        if not 0 <= self.min_score <= 1:
+            raise ConfigError(f"the least score is {self.min_score}, expected a probability, 0 to 1; give another")
         if self.paths and all(not path.strip("!") or path.startswith("!") for path in self.paths):
             raise ConfigError(
-                f"--path {self.paths[0]!r} matches nothing; give a glob such as 'src/**' before exceptions"
+                f"the path {self.paths[0]!r} lets nothing through; give a glob such as 'src/**' before exceptions"
             )
 
-    def filter(self, store: LocalStore, root: Path) -> Filter | None:
-        """Return the same as ids of a store's files, None where nothing is left out.
+    def filter(self, root: Path) -> Filter | None:
+        """Return the same as stores understand it, None where nothing is left out.
+
+        Args:
+            root: the searched folder; paths that begin with it are taken as relative to it.
 
         Raises:
             ConfigError: a path is no valid glob.
         """
         if not (self.languages or self.paths or self.kinds):
             return None
-        import pathspec  # takes longer to import than an unfiltered search to answer
-
-        languages = frozenset(name.lower() for name in self.languages)
         own = [path.removeprefix("./").replace(f"{root}/", "/", 1) for path in self.paths]
-        try:
-            globs = pathspec.GitIgnoreSpec.from_lines(own) if own else None
-        except ValueError as error:
-            raise ConfigError(
-                f"--path {' '.join(self.paths)} is no glob ({error}); give for instance 'src/**'"
-            ) from None
+        if own:
+            import pathspec  # takes longer to import than an unfiltered search to answer
+
+            try:
+                pathspec.GitIgnoreSpec.from_lines(own)
+            except ValueError as error:
+                raise ConfigError(
+                    f"the path {' '.join(self.paths)!r} is no glob ({error}); give for instance 'src/**'"
+                ) from None
         return Filter(
-            [
-                known.id
-                for path, known in store.files.items()
-                if (not languages or known.language.lower() in languages) and (globs is None or globs.match_file(path))
-            ],
+            frozenset(name.lower() for name in self.languages) or None,
+            tuple(own) or None,
             frozenset(kind.lower() for kind in self.kinds) or None,
         )
 

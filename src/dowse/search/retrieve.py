@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dowse.index.cache import EmbeddingCache, hash_of
 from dowse.index.dense import pack, unpack
-from dowse.index.local import Filter, LocalStore
+from dowse.index.store import Filter, Store
 from dowse.index.update import Progress
 from dowse.models.text import document_text
 from dowse.search.evidence import Candidates
@@ -31,7 +31,7 @@ TEXTS_KEPT_AT_ONCE = 32
 
 def similarities(
     encoder: Encoder,
-    stores: Sequence[LocalStore],
+    stores: Sequence[Store],
     query: NDArray[np.float32],
     candidates: Candidates,
     best: NDArray[np.int64],
@@ -52,7 +52,7 @@ def similarities(
     cosines = np.full(len(candidates.ids), np.nan, np.float32)
     for number, store in enumerate(stores):
         own = np.flatnonzero(candidates.roots == number)
-        hashes = store.hashes()[np.searchsorted(store.ids(), candidates.ids[own])]
+        hashes = store.hashes_of(candidates.ids[own])
         known, embeddings = store.cache(encoder).lookup(hashes)
         cosines[own[known]] = np.vecdot(embeddings[known], query)
     todo = [at for at in best.tolist() if np.isnan(cosines[at])]
@@ -71,7 +71,7 @@ def similarities(
 
 
 def nearest(
-    encoder: Encoder, store: LocalStore, query: NDArray[np.float32], n: int, only: Filter | None
+    encoder: Encoder, store: Store, query: NDArray[np.float32], n: int, only: Filter | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return ids and cosines of the `n` documents nearest to a query's embedding, none before `fill` is done."""
     cache = store.cache(encoder)
@@ -81,7 +81,7 @@ def nearest(
     return store.ids()[rows], cosines
 
 
-def fill(store: LocalStore, encoder: Encoder, until: float | None = None, progress: Progress | None = None) -> int:
+def fill(store: Store, encoder: Encoder, until: float | None = None, progress: Progress | None = None) -> int:
     """Embed what is not embedded yet of an index, until the time is up; return how many documents are left.
 
     Args:
@@ -111,7 +111,7 @@ def _text(document: Document) -> str:
     return document_text(document.path, document.symbol, document.text)
 
 
-def _texts(stores: Sequence[LocalStore], candidates: Candidates, positions: Sequence[int]) -> dict[int, str]:
+def _texts(stores: Sequence[Store], candidates: Candidates, positions: Sequence[int]) -> dict[int, str]:
     """Fetch what is embedded of some candidates, by their position; what is gone by now is left out."""
     texts = {}
     for number, store in enumerate(stores):
@@ -121,7 +121,7 @@ def _texts(stores: Sequence[LocalStore], candidates: Candidates, positions: Sequ
     return {at: texts[at] for at in positions if at in texts}
 
 
-def _keep(store: LocalStore, encoder: Encoder, made: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
+def _keep(store: Store, encoder: Encoder, made: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
     cache: EmbeddingCache = store.cache(encoder)
     embeddings: Embeddings = np.stack([row for _, row in made])
     cache.add(np.array([value for value, _ in made], np.int64), embeddings)

@@ -3,16 +3,14 @@
 The path of a query: its words and its embedding each bring up candidates, in every root; what is known of the
 candidates becomes evidence (`evidence`), which is fused into one order (`fuse`) and returned as hits with their text.
 That is the first stage. In the second the bi-encoder looks at the best of them (`retrieve`), and with what it says they
-are fused anew.
+are fused anew. In the third the ranker reads the best of those together with the query (`rerank`).
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -21,20 +19,22 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.config import Overrides, Settings, index_folder, load_settings
+from dowse.config import Overrides, Settings
 from dowse.errors import ConfigError
 from dowse.index.lexical import query_terms
-from dowse.index.local import Filter, LocalStore
-from dowse.index.scan import checked_root
-from dowse.index.update import Freshness, Progress, bring_up_to_date, look, skipped_by_reason
-from dowse.index.writer import discard
+from dowse.index.store import Filter
+from dowse.index.update import Progress
+from dowse.models.cascade import Combination
 from dowse.models.static import StaticEncoder, default_static
 from dowse.search import retrieve
 from dowse.search.candidates import N_DENSE, as_question, brought_up, described
 from dowse.search.evidence import Candidates, Query, pooled
 from dowse.search.fuse import Weights, fitted_weights, score, settle
+from dowse.search.models import ranker_named, retriever_named
 from dowse.search.only import EVERYTHING, KINDS, Only
-from dowse.types import Document, Encoder, Hit
+from dowse.search.rerank import Found, Wanted, rerank
+from dowse.search.roots import Root, open_roots, overall
+from dowse.types import CalibratedRanker, Document, Encoder, Hit
 
 __all__ = ["EVERYTHING", "KINDS", "Only", "Root", "Searcher", "overall"]
 
@@ -42,37 +42,11 @@ MAX_QUERY_CHARS = 10_000
 """Longer queries are cut: no question is longer, and a pasted file says early what it is about."""
 
 
-@dataclass(slots=True)
-class Root:
-    """One searched folder: its index, and how fresh that is."""
-
-    path: Path
-    store: LocalStore
-    freshness: Freshness
-    settings: Settings
-
-    def status(self) -> dict[str, Any]:
-        """Return what is indexed of this root, how fresh it is and what was left out and why."""
-        indexed = [known.language for known in self.store.files.values() if not known.skipped]
-        return {
-            "repository": self.store.repository,
-            "path": str(self.path),
-            "index": str(self.store.folder),
-            "documents": len(self.store),
-            "files": len(indexed),
-            "languages": dict(Counter(indexed).most_common()),
-            "skipped": skipped_by_reason(self.store),
-            "fresh": self.freshness.fresh,
-            "checked_at": datetime.fromtimestamp(self.freshness.checked, UTC).isoformat(timespec="seconds"),
-            "note": self.freshness.note,
-        }
-
-
 class Searcher:
     """Answers queries over the indexes of one or several roots."""
 
-    STAGES: ClassVar[tuple[str, ...]] = ("instant", "retriever")
-    """The names of what `stages` yields; only the first one where there is no bi-encoder."""
+    STAGES: ClassVar[tuple[str, ...]] = ("instant", "retriever", "ranker")
+    """The names of what `stages` yields; the first one always, the others where there are such models."""
 
     def __init__(
         self,
@@ -80,6 +54,7 @@ class Searcher:
         encoder: StaticEncoder,
         weights: Weights | None = None,
         retriever: Encoder | None = None,
+        ranker: CalibratedRanker | None = None,
     ) -> None:
         """Search some opened roots.
 
@@ -87,11 +62,16 @@ class Searcher:
             roots: what to search.
             encoder: the static model that their indexes were made with.
             weights: of the first stage; those that ship where None.
-            retriever: the bi-encoder of the second stage; the one that ships where None, unless settings say "off".
+            retriever: the bi-encoder of the second stage; what settings say where None, and none if they say "off".
+            ranker: the same for the third stage.
+
+        Raises:
+            ConfigError: the first root's settings combine the scores in a way that is not known.
         """
         self.roots, self.encoder = list(roots), encoder
         self.weights = weights or fitted_weights()
-        self._retriever = retriever
+        self._retriever, self._ranker = retriever, ranker
+        self._combination = Combination.named(self.settings.search.combine)
 
     @classmethod
     def from_path(cls, path: str | Path, index_dir: str | Path | None = None) -> Self:
@@ -126,21 +106,7 @@ class Searcher:
             IndexFormatError: as `from_path`.
         """
         encoder = default_static()
-        roots = []
-        for path, name in _named(dict.fromkeys(checked_root(path) for path in paths)).items():
-            settings = load_settings(path, overrides)
-            folder = index_folder(path, settings.index)
-            if look_only and not folder.is_dir():
-                raise ConfigError(f"{path} is not indexed yet; index it with: dowse index {path}")
-            if rebuild:
-                discard(folder)
-            store = LocalStore(folder, name)
-            if look_only:
-                freshness = look(store, path, settings.index, encoder)
-            else:
-                freshness = bring_up_to_date(store, path, settings.index, encoder, progress)
-            roots.append(Root(path, store, freshness, settings))
-        return cls(roots, encoder)
+        return cls(open_roots(paths, encoder, overrides, progress, rebuild, look_only), encoder)
 
     @property
     def settings(self) -> Settings:
@@ -165,13 +131,14 @@ class Searcher:
     @property
     def retriever(self) -> Encoder | None:
         """The bi-encoder, loaded when it is first asked for; None where it is off or not installed."""
-        if self.settings.search.retriever == "off":
-            return None
-        if self._retriever is None:
-            from dowse.models.biencoder import default_biencoder  # its runtime takes longer to import than a search
+        said = self.settings.search.retriever
+        return None if said == "off" else self._retriever or retriever_named(said)
 
-            self._retriever = default_biencoder()
-        return self._retriever
+    @property
+    def ranker(self) -> CalibratedRanker | None:
+        """The ranker, loaded when it is first asked for; None where it is off or not installed."""
+        said = self.settings.search.ranker
+        return None if said == "off" else self._ranker or ranker_named(said)
 
     def search(
         self, query: str, top_k: int = 10, only: Only = EVERYTHING, stages: Sequence[str] | None = None
@@ -185,29 +152,50 @@ class Searcher:
             stages: the names of the stages to go through, some first ones of `STAGES`; all where None.
 
         Raises:
-            ConfigError: the query has no letter or digit, `top_k` is below 1, or there is no such stage.
+            ConfigError: the query has no letter or digit, `top_k` is below 1, there is no such stage, or a probability
+                is asked for and there is no ranker.
+            ModelError: a model's files are damaged, or what it says is no number.
         """
         wanted = tuple(self.STAGES if stages is None else stages)
         if not wanted or wanted != self.STAGES[: len(wanted)]:
             raise ConfigError(f"stages are {wanted}, expected {self.STAGES} or its beginning; leave out the others")
-        return list(islice(self.stages(query, top_k, only), len(wanted)))[-1][1]
+        has_second = "retriever" in wanted and self.retriever is not None
+        has_third = "ranker" in wanted and self.ranker is not None
+        return list(islice(self.stages(query, top_k, only), 1 + has_second + has_third))[-1][1]
 
     def stages(self, query: str, top_k: int = 10, only: Only = EVERYTHING) -> Iterator[tuple[str, list[Hit]]]:
         """Yield what each of `STAGES` answers as soon as it is known, under its name; the last one is the best.
 
+        The ranker's stage is left out where there was no time for it. It alone knows probabilities: the answers before
+        it are not held to `only.min_score`.
+
         Raises:
             ConfigError: as `search`.
-            ModelError: the bi-encoder's files are damaged; the first stage has answered by then.
+            ModelError: as `search`; the stages before have answered by then.
         """
         _check(top_k)
+        if only.min_score and self.ranker is None:
+            raise ConfigError("--min-score needs the ranker, and it is off or not installed; name one with --ranker")
         question, candidates = self.candidates(query, only, top_k)
         scores = score(question, candidates, self.weights)
-        yield self.STAGES[0], self._ranked(candidates, scores, self.weights, top_k)
-        if (retriever := self.retriever) is None:
-            return
-        looked_at = self._looked_at(retriever, question, candidates, scores, only, top_k)
-        weights = fitted_weights(self.STAGES[1])
-        yield self.STAGES[1], self._ranked(looked_at, score(question, looked_at, weights), weights, top_k)
+        ranked = _settled(candidates, scores, self.weights)
+        yield self.STAGES[0], self._hits(ranked, top_k)
+        retriever, ranker = self.retriever, self.ranker  # to load them costs a question no time of its own
+        left_s = self.settings.search.budget_ms / 1000
+        if retriever is not None:
+            started = time.monotonic()
+            until = started + (left_s if ranker is None else left_s / 2)
+            candidates = self._looked_at(retriever, question, candidates, scores, only, top_k, until)
+            weights = fitted_weights(self.STAGES[1])
+            ranked = _settled(candidates, score(question, candidates, weights), weights)
+            hits = self._hits(ranked, top_k)
+            left_s -= time.monotonic() - started
+            yield self.STAGES[1], hits
+        if ranker is not None:
+            wanted = self._wanted(top_k, only, left_s)
+            read = rerank(ranker, [root.store for root in self.roots], question.text, ranked, wanted)
+            if read is not None:
+                yield self.STAGES[2], self._hits(read, top_k)
 
     def fill(self, budget_s: float | None = None, progress: Progress | None = None) -> int:
         """Embed documents ahead of the questions, until all are or the time is up; return how many are left.
@@ -258,14 +246,13 @@ class Searcher:
         scores: NDArray[np.float32],
         only: Only,
         top_k: int,
+        until: float,
     ) -> Candidates:
         """Return the candidates with what the bi-encoder says of the best, and with those that it brings up itself."""
-        settings = self.settings.search
-        until = time.monotonic() + settings.budget_ms / 1000
         vector = retriever.encode_queries([query.text])[0]
         static = self.encoder.encode_queries([query.text])[0]
         stores = [root.store for root in self.roots]
-        best = np.lexsort((candidates.ids, -scores))[: max(settings.n_candidates, top_k)]
+        best = np.lexsort((candidates.ids, -scores))[: max(self.settings.search.n_candidates, top_k)]
         cosines = retrieve.similarities(retriever, stores, vector, candidates, best, until)
         pools = [replace(candidates, retriever=cosines)]
         for number, store in enumerate(stores):
@@ -291,14 +278,16 @@ class Searcher:
             ids, cosines = root.store.search_vector(embedding, top_k + 1, self._filter(number, only))
             near = zip(ids.tolist(), cosines.tolist(), strict=True)
             ranked += [(-cosine, number, i) for i, cosine in near if (number, i) != (owner, source)]
-        return self._hits(((number, i, -cosine) for cosine, number, i in sorted(ranked)), top_k)
+        return self._hits((Found(number, i, -cosine) for cosine, number, i in sorted(ranked)), top_k)
 
     def literal(self, text: str, top_k: int = 10, only: Only = EVERYTHING) -> list[Hit]:
         """Return documents that contain a string exactly, those with most occurrences first; the score counts them.
 
         Raises:
-            ConfigError: the string is empty.
+            ConfigError: the string is empty, or a probability is asked for.
         """
+        if only.min_score:
+            raise ConfigError("an exact string has no probability; leave out --min-score, or --literal")
         if not text:
             raise ConfigError("the string to look for is empty; give at least one character")
         _check(top_k)
@@ -311,7 +300,7 @@ class Searcher:
         for number, root in enumerate(self.roots):
             for i, count in root.store.occurrences(text, self._filter(number, only)):
                 found.append((-count, number, i))
-        return self._hits(((number, i, float(-count)) for count, number, i in sorted(found)), top_k)
+        return self._hits((Found(number, i, float(-count)) for count, number, i in sorted(found)), top_k)
 
     def documents(self) -> Iterator[Document]:
         """Iterate over every indexed document, by root, path and line."""
@@ -325,26 +314,35 @@ class Searcher:
             root.store.refresh()
 
     def _filter(self, number: int, only: Only) -> Filter | None:
-        return only.filter(self.roots[number].store, self.roots[number].path)
+        return only.filter(self.roots[number].path)
 
-    def _ranked(self, candidates: Candidates, scores: NDArray[np.float32], weights: Weights, top_k: int) -> list[Hit]:
-        order, scores = settle(candidates, scores, weights)
-        ranked = zip(candidates.roots[order].tolist(), candidates.ids[order].tolist(), scores.tolist(), strict=True)
-        return self._hits(ranked, top_k)
+    def _wanted(self, top_k: int, only: Only, left_s: float) -> Wanted:
+        n = self.settings.search.n_reranked
+        return Wanted(
+            top_k=top_k,
+            n=max(n, top_k) if only.min_score else n,  # what is not read is no hit then
+            until=time.monotonic() + left_s,
+            combination=self._combination,
+            min_score=only.min_score,
+        )
 
-    def _hits(self, ranked: Iterable[tuple[int, int, float]], top_k: int) -> list[Hit]:
-        """Fetch the documents of the first (root, id, score) triples; what is gone by now is passed over."""
+    def _hits(self, ranked: Iterable[Found], top_k: int) -> list[Hit]:
+        """Fetch the first documents of what was found; what is gone by now is passed over."""
         hits: list[Hit] = []
         ordered = iter(ranked)
         while len(hits) < top_k and (some := list(islice(ordered, top_k - len(hits)))):
-            found = {
+            documents = {
                 (number, i): document
-                for number in {number for number, _, _ in some}
+                for number in {one.root for one in some}
                 for i, document in self.roots[number]
-                .store.fetch(np.array([i for at, i, _ in some if at == number]))
+                .store.fetch(np.array([one.id for one in some if one.root == number]))
                 .items()
             }
-            hits += [Hit(found[number, i], score) for number, i, score in some if (number, i) in found]
+            hits += [
+                Hit(documents[one.root, one.id], one.score, one.probability)
+                for one in some
+                if (one.root, one.id) in documents
+            ]
         return hits
 
     def _at(self, path: str, line: int) -> tuple[int, int]:
@@ -367,31 +365,10 @@ class Searcher:
         raise ConfigError(f"{path} is not indexed; give a path relative to the searched root, as hits print it")
 
 
-def overall(roots: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the status of several roots, at least one, as that of one index; each own one stands under "roots"."""
-    skipped: Counter[str] = Counter()
-    for root in roots:
-        skipped.update(root["skipped"])
-    return {
-        "fresh": all(root["fresh"] for root in roots),
-        "checked_at": min(root["checked_at"] for root in roots),
-        "documents": sum(root["documents"] for root in roots),
-        "files": sum(root["files"] for root in roots),
-        "skipped": dict(skipped.most_common()),
-        "notes": [root["note"] for root in roots if root["note"]],
-        "roots": list(roots),
-    }
-
-
-def _named(paths: Iterable[Path]) -> dict[Path, str]:
-    """Name roots by their folder, by more of their path where that is shared; roots within others are left out."""
-    given = list(paths)
-    outermost = [path for path in given if not any(other != path and path.is_relative_to(other) for other in given)]
-    shared = Counter(path.name for path in outermost)
-    names = {path: path.name if shared[path.name] == 1 else "/".join(path.parts[-2:]) for path in outermost}
-    if len(set(names.values())) < len(names):
-        return {path: str(path) for path in outermost}
-    return names
+def _settled(candidates: Candidates, scores: NDArray[np.float32], weights: Weights) -> list[Found]:
+    order, scores = settle(candidates, scores, weights)
+    ranked = zip(candidates.roots[order].tolist(), candidates.ids[order].tolist(), scores.tolist(), strict=True)
+    return [Found(*place) for place in ranked]
 
 
 def _check(top_k: int) -> None:

@@ -1,0 +1,159 @@
+"""Latency of each stage of the cascade by size of the corpus, beside reading everything with the ranker.
+
+    python benchmarks/cascade_latency.py --retriever DIR --ranker DIR [--sizes 1000 10000 100000]
+
+Writes trees of so many functions below a temporary folder (`source_tree`), asks every query on each, and leaves
+`cascade-latency-<commit>.json` in `results/`. Two figures are not measured outright, and the record says so:
+
+- Warm figures need every document embedded, which would take hours; instead the cache is filled with random unit rows.
+  Times do not depend on what the rows say. The query itself is embedded by the model, and the ranker reads real code.
+- Nobody waits for the ranker to read 100,000 documents: the time a pair takes is measured on a sample of each tree's
+  documents, with the threads that search gives it, and multiplied by their number.
+
+Cold figures are those of first questions: nothing embedded beforehand, models loaded, the budget of the settings,
+within which the ranker reads what it has time for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from measure import p50, p95, timed
+from numpy.typing import NDArray
+from source_tree import queries, write_tree
+
+from dowse import Searcher
+from dowse.config import SearchSettings
+from dowse.models.biencoder import BiEncoder
+from dowse.models.crossencoder import CrossEncoder
+from dowse.records import write_result
+from dowse.search.rerank import text_of
+from dowse.types import CalibratedRanker, Embeddings, Encoder
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZES = (1_000, 10_000, 100_000)
+UNHURRIED_MS = 3_600_000
+
+
+class Drawn:
+    """A bi-encoder that embeds queries, and gives documents random unit rows."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder, self._random = encoder, np.random.default_rng(0)
+        self.dimensions, self.fingerprint = encoder.dimensions, f"drawn-{encoder.fingerprint}"
+
+    def encode_queries(self, queries: Sequence[str]) -> Embeddings:
+        """Embed N queries as rows of shape (N, D)."""
+        return self._encoder.encode_queries(queries)
+
+    def encode_documents(self, texts: Sequence[str]) -> Embeddings:
+        """Draw N rows of shape (N, D)."""
+        rows = self._random.standard_normal((len(texts), self.dimensions), np.float32)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+class Counted:
+    """A ranker that counts what it reads."""
+
+    def __init__(self, ranker: CalibratedRanker) -> None:
+        self._ranker, self.read = ranker, 0
+        self.input, self.fingerprint = ranker.input, ranker.fingerprint
+
+    def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Score N texts."""
+        self.read += len(texts)
+        return self._ranker.score(query, texts)
+
+
+def main() -> None:
+    """Measure every size and write the record."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--retriever", type=Path, required=True, help="folder of an exported bi-encoder")
+    parser.add_argument("--ranker", type=Path, required=True, help="folder of an exported ranker")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="functions in each tree")
+    parser.add_argument(
+        "--candidates", type=int, default=SearchSettings().n_reranked, help="documents the ranker reads"
+    )
+    parser.add_argument("--queries", type=int, default=50)
+    parser.add_argument("--sample", type=int, default=64, help="pairs that the ranker's own speed is measured on")
+    parser.add_argument("--scratch", type=Path, help="where the trees are written, by default the system's place")
+    parser.add_argument("--results", type=Path, default=ROOT / "results", help="where the record goes")
+    arguments = parser.parse_args()
+    retriever, ranker = BiEncoder.load(arguments.retriever), CrossEncoder.load(arguments.ranker)
+    figures: dict[str, object] = {}
+    for size in arguments.sizes:
+        with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
+            figures[f"{size:,} functions"] = found = measure(Path(scratch), size, retriever, ranker, arguments)
+        print(f"{size:,} functions:", json.dumps(found, indent=2))
+    settings = {
+        "candidates": arguments.candidates,
+        "queries": arguments.queries,
+        "sizes": list(arguments.sizes),
+        "sample": arguments.sample,
+        "retriever": retriever.fingerprint,
+        "ranker": ranker.fingerprint,
+        "warm": "document embeddings are random unit rows, which the times do not depend on",
+        "full_ranker_s": "extrapolated: time of a pair, measured on the sample, times the number of documents",
+        "cold": f"nothing embedded, a budget of {SearchSettings().budget_ms} ms for both later stages",
+    }
+    print("written:", write_result("cascade-latency", figures, settings, arguments.results))
+
+
+def measure(
+    scratch: Path, size: int, retriever: BiEncoder, ranker: CrossEncoder, arguments: argparse.Namespace
+) -> dict[str, float]:
+    """Return the figures of one size."""
+    write_tree(scratch / "tree", size)
+    overrides = {"index": {"directory": str(scratch / "index")}, "search": {"n_reranked": arguments.candidates}}
+    asked = queries(arguments.queries)
+    with Searcher.open([scratch / "tree"], overrides) as plain:
+        documents = list(plain.documents())
+        cold = stage_times(Searcher(plain.roots, plain.encoder, retriever=retriever, ranker=ranker), asked)
+        for root in plain.roots:
+            unhurried = replace(root.settings.search, budget_ms=UNHURRIED_MS)
+            root.settings = replace(root.settings, search=unhurried)
+        counted = Counted(ranker)
+        searcher = Searcher(plain.roots, plain.encoder, retriever=Drawn(retriever), ranker=counted)
+        searcher.fill()
+        stage_times(searcher, asked[:2])
+        counted.read = 0
+        warm = stage_times(searcher, asked)
+    step = max(1, len(documents) // arguments.sample)
+    sample = documents[::step][: arguments.sample]
+    texts = [text_of(ranker, document) for document in sample]
+    pair_s = timed(lambda: ranker.score(asked[0], texts)) / len(texts)
+    stages = {f"{name}_{which.__name__}_ms": which(times) for name, times in warm.items() for which in (p50, p95)}
+    return {
+        "documents": len(documents),
+        **stages,
+        "cascade_p50_ms": p50([sum(times) for times in zip(*warm.values(), strict=True)]),
+        "cold_p50_ms": p50([sum(times) for times in zip(*cold.values(), strict=True)]),
+        "pairs_read": counted.read / len(asked),
+        "pair_ms": 1000 * pair_s,
+        "full_ranker_s": pair_s * len(documents),
+    }
+
+
+def stage_times(searcher: Searcher, asked: Sequence[str]) -> dict[str, list[float]]:
+    """Return the milliseconds that each stage took for each query, 0 where it was left out."""
+    taken: dict[str, list[float]] = {name: [] for name in searcher.STAGES}
+    for query in asked:
+        times = dict.fromkeys(searcher.STAGES, 0.0)
+        started = time.perf_counter()
+        for name, _ in searcher.stages(query):
+            times[name] = 1000 * (time.perf_counter() - started)
+            started = time.perf_counter()
+        for name, milliseconds in times.items():
+            taken[name].append(milliseconds)
+    return taken
+
+
+if __name__ == "__main__":
+    main()
