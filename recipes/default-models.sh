@@ -72,3 +72,19 @@ cp "$work"/results/*.json "$repository/results/"
 "${dowse[@]}" label "$work/pairs" -o "$work/labelled" --in-groups --negatives 7 --positive docstring --ast-cutoff 0
 "${dowse[@]}" train retriever "$work/labelled" -o "$work/retriever" \
   --config "${CONFIG:-$repository/configs/base.toml}" ${questions[@]+"${questions[@]}"}
+
+# The ranker: six layers on what the retriever ranks high, then three that learn from them. Neither has been run at full
+# size; whether one ships is for the figures to say (benchmarks/ranker_table.py).
+"${dowse[@]}" train ranker "$work/labelled" -o "$work/ranker-6" --retriever "$work/retriever" --no-export \
+  ${questions[@]+"${questions[@]}"}
+"${dowse[@]}" train ranker "$work/labelled" -o "$work/ranker" --retriever "$work/retriever" \
+  --distill-from "$work/ranker-6" --layers 3 --layers-kept spread ${questions[@]+"${questions[@]}"}
+"${PYTHON:-python3}" - "$work" <<'PYTHON'
+import sys
+from pathlib import Path
+
+from dowse.train.card import write_ranker_card
+
+work = Path(sys.argv[1])
+write_ranker_card(work / "ranker" / "int8", work / "pairs", sorted((work / "results").glob("ranker-*.json")))
+PYTHON

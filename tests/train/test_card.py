@@ -1,6 +1,6 @@
 import json
 
-from dowse.train.card import write_static_card
+from dowse.train.card import write_ranker_card, write_static_card
 
 CONFIG = {
     "vocabulary": 37902,
@@ -57,3 +57,55 @@ def test_a_card_holds_the_figures_the_settings_and_every_repository(tmp_path):
     assert "37,902 tokens × 256 dimensions" in text and "119,092 mined pairs and 32,316" in text
     assert "ab" * 32 in text and "6 minutes on 2 cores of A Processor" in text
     assert "has seen CodeSearchNet" in text
+
+
+RANKER = {
+    "max_tokens": 128,
+    "max_query_tokens": 32,
+    "input": "enriched",
+    "layers": 3,
+    "weights": "int8",
+    "calibration": {"slope": 7.25, "offset": -2.5},
+    "agreement": {"lists": 200, "spearman": 0.9876, "top_1": 0.965},
+    "trained": {
+        "rows": {"queries": 1500, "questions": 500},
+        "settings": {"epochs": 2, "sampling": {"negatives": "ranking", "last_rank": 100}},
+        "machine": {"cores": 2, "cpu": "A Processor", "accelerator": "A Card"},
+        "steps": 4321,
+        "seconds": 600,
+    },
+}
+MEASURED = {
+    "figures": {
+        "mined test, mrr@10": {
+            "retriever": {"mean": 0.5, "queries": 1000, "documents": 25000},
+            "3 layers, PS": {
+                "replace": {
+                    "mean": 0.55,
+                    "against the retriever": {"value": 0.05, "low": 0.03, "high": 0.07, "p_bootstrap": 0.001},
+                }
+            },
+        }
+    }
+}
+
+
+def test_a_rankers_card_holds_what_it_is_what_it_is_worth_and_what_it_was_trained_on(tmp_path):
+    for name, content in (("config", RANKER), ("counts", COUNTS), ("result", MEASURED)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    write_ranker_card(tmp_path, tmp_path, [tmp_path / "result.json"])
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for line in (
+        "**mined test, mrr@10** (1,000 queries, 25,000 documents)",
+        "| retriever | 0.500 | | | |",
+        "| 3 layers, PS | 0.550 | 0.050 | 0.030 | 0.070 |",
+        "Settings: epochs 2, negatives ranking, last_rank 100.",
+        "Of 1,015 functions in 2.3 MB of source mining kept 8 pairs: python 7, go 1.",
+        "| alpha | 1.2 | MIT | train | 5 |",
+    ):
+        assert line in lines
+    assert "4,321 steps on 1,000 mined pairs and 500 questions, 10 minutes on A Card." in text
+    assert "3 layers, int8 weights, 0.0 MB" in text and "slope 7.250 and offset -2.500" in text
+    write_ranker_card(tmp_path, tmp_path, [])
+    assert "None yet" in (tmp_path / "README.md").read_text(encoding="utf-8")

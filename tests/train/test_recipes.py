@@ -1,4 +1,4 @@
-"""Settings files and the command line → how a retriever is trained."""
+"""Settings files and the command line → how a model is trained."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from training import write_encoder
 
 from dowse.errors import ConfigError
-from dowse.train.recipes import base_folder, read_recipe, read_static_recipe
+from dowse.train.recipes import base_folder, read_ranker_recipe, read_recipe, read_static_recipe
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -46,6 +46,36 @@ def test_a_table_of_token_vectors_has_settings_of_its_own(base):
     options = read_static_recipe(None, {"base": base, "vocabulary": 100, "batch_size": 8})
     assert (options.vocabulary, options.training.batches.batch_size, options.training.epochs) == (100, 8, 2)
     assert options.training.loss.order_weight == 0.0
+
+
+def test_the_papers_settings_of_r2ps_are_those_of_the_file_that_ships(base):
+    recipe = read_ranker_recipe(CONFIGS / "r2ps.toml", {"base": base})
+    options, sampling = recipe.options, recipe.options.sampling
+    assert (options.epochs, options.learning_rate, options.warmup_share, options.weight_decay) == (10, 2e-5, 0, 0)
+    assert (options.max_grad_norm, options.seed, options.targets.scale, options.batch_size) == (1.0, 123456, 20.0, 32)
+    assert (options.max_query_tokens, options.max_tokens, options.ranker_input) == (128, 128 + 256 + 5, "code")
+    assert (sampling.negatives, sampling.n_negatives, sampling.sampling_scale) == ("ranking", 31, 0.0)
+    assert (sampling.first_rank, sampling.last_rank, options.targets.graded_share) == (1, 100, 0.0)
+    assert (recipe.backbone.name, recipe.backbone.pooling, recipe.backbone.normalise) == ("unixcoder", "mean", False)
+    retriever = read_recipe(CONFIGS / "r2ps.toml", {"base": base}).options
+    assert (retriever.batches.batch_size, retriever.epochs, retriever.seed) == (64, 10, 123456)
+    assert (retriever.loss.scale, retriever.loss.order_weight, retriever.loss.contrastive_weight) == (20.0, 0.0, 1.0)
+
+
+def test_a_ranker_has_records_of_its_own_and_says_what_it_starts_from(tmp_path, base):
+    file = tmp_path / "mine.toml"
+    file.write_text('[train.ranker]\nlast_rank = 50\ngraded_share = 0.2\nlanguages = ["go"]\nseed = 3\n')
+    recipe = read_ranker_recipe(file, {"base": base, "layers": 1, "negatives": None})
+    options = recipe.options
+    assert (options.sampling.last_rank, options.targets.graded_share, options.rows.languages) == (50, 0.2, ("go",))
+    assert (options.seed, options.rows.seed, options.layers, options.base[:7]) == (3, 3, 1, "model (")
+    assert recipe.backbone is None and recipe.teacher is None
+    graph = read_ranker_recipe(None, {"base": base, "preset": "graphcodebert"})
+    assert (graph.backbone.data_flow_nodes, graph.backbone.pooling) == (0, "pooler")
+    with pytest.raises(ConfigError, match="expected a trained ranker to distil from; check --distill-from"):
+        read_ranker_recipe(None, {"distill_from": str(tmp_path / "none")})
+    with pytest.raises(ConfigError, match=r"'n_negative' is not known; did you mean 'n_negatives'"):
+        read_ranker_recipe(None, {"n_negative": 3})
 
 
 @pytest.mark.parametrize(

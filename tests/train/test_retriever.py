@@ -15,6 +15,7 @@ from dowse.errors import ConfigError, DataError, ModelError
 from dowse.train.recipes import changed
 from dowse.train.retriever import RetrieverOptions, StopsWhenDiverged, train_retriever
 from dowse.train.rows import RowOptions, read_rows
+from dowse.train.run import last_checkpoint
 
 CHANGES = {
     "bare_share": 1.0,
@@ -114,6 +115,19 @@ retriever.train_retriever(Path({str(labelled)!r}), model, Path({str(tmp_path / "
     assert not (tmp_path / "stopped" / "manifest.json").exists()
     train_retriever(labelled, load(base), tmp_path / "stopped", SMALL)
     assert torch.allclose(weights(load(tmp_path / "stopped")), weights(load(trained)), atol=1e-6)
+
+
+def test_a_checkpoint_that_a_kill_cut_short_is_passed_over(trained, tmp_path):
+    output = tmp_path / "model"
+    for step in (4, 8, 12):
+        (output / "checkpoints" / f"checkpoint-{step}").mkdir(parents=True)
+    assert last_checkpoint(output) is None
+    for step, state in ((4, "{}"), (8, "{}"), (12, '{"epoch": 1.')):
+        (output / "checkpoints" / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    assert last_checkpoint(output) == str(output / "checkpoints" / "checkpoint-8")
+    assert last_checkpoint(tmp_path / "nowhere") is None
+    newest = last_checkpoint(trained)
+    assert newest is not None and newest.endswith("checkpoint-8")
 
 
 def test_equal_seeds_give_equal_models_and_another_seed_another(base, labelled, trained, tmp_path):

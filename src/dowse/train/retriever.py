@@ -9,16 +9,13 @@ own are the labels, the batches and the losses; everything else of training is t
 from __future__ import annotations
 
 import json
-import math
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dowse.errors import ConfigError, DataError, MissingExtraError, ModelError
+from dowse.errors import DataError, MissingExtraError
 from dowse.records import machine, write_json, write_manifest
 
 try:
@@ -26,12 +23,20 @@ try:
     import torch
     from datasets import Dataset
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
-    from transformers import TrainerCallback
-    from transformers.trainer_utils import get_last_checkpoint
 
     from dowse.train.batches import BatchOptions, Collator, RunSampler
     from dowse.train.objective import LossOptions, RetrieverLoss
     from dowse.train.rows import RowOptions, TrainingRows, is_labelled, read_rows
+    from dowse.train.run import (
+        StopsWhenDiverged,
+        accelerator,
+        as_model_error,
+        claimed,
+        computes_bfloat16,
+        freeze_layers,
+        last_checkpoint,
+        set_dropout,
+    )
 except ImportError as error:
     raise MissingExtraError("dowse train retriever", "train") from error
 
@@ -40,9 +45,6 @@ EVALUATED_QUERIES = 1_000
 
 CHECKED_QUERIES, CHECKED_DOCUMENTS = 50, 500
 """Enough to see whether an export ranks as its model does."""
-
-DIVERGED = 1.5
-"""A loss that has grown to so many times what it began with does not come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +124,12 @@ def fit(
         ConfigError, ModelError: As `train_retriever`.
     """
     started = time.monotonic()
-    _claim(output, options)
-    _set_dropout(model, options.dropout)
-    _freeze(model, options.frozen_layers)
-    trainer = _trainer(model, rows, evaluator, output, options)
-    with _as_model_error(output):
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(output / "checkpoints")))
+    with claimed(output, options):
+        set_dropout(model, options.dropout)
+        freeze_layers(model, options.frozen_layers)
+        trainer = _trainer(model, rows, evaluator, output, options)
+    with as_model_error(output):
+        trainer.train(resume_from_checkpoint=last_checkpoint(output))
     return {
         "settings": json.loads(json.dumps(asdict(options), default=str)),
         "rows": {
@@ -137,7 +139,7 @@ def fit(
             "labels": int((rows.label >= 0).sum()),
         },
         "steps": trainer.state.global_step,
-        "machine": machine() | {"accelerator": _accelerator()},
+        "machine": machine() | {"accelerator": accelerator()},
         "seconds": round(time.monotonic() - started),
         "log": trainer.state.log_history,
     }
@@ -187,7 +189,7 @@ def _trainer(
         max_grad_norm=options.max_grad_norm,
         warmup_steps=options.warmup_share,
         optim="adamw_torch_fused",
-        bf16=options.bf16 and _computes_bfloat16(),
+        bf16=options.bf16 and computes_bfloat16(),
         seed=options.seed,
         logging_steps=options.log_steps,
         logging_nan_inf_filter=False,
@@ -260,90 +262,3 @@ class _Trainer(st.SentenceTransformerTrainer):
     def get_batch_sampler(self, dataset: Any, *_: Any, **__: Any) -> RunSampler:
         """Return batches of the rows behind a dataset of row numbers."""
         return RunSampler(dataset, self._rows, self._options.batches, self._options.seed)
-
-
-class StopsWhenDiverged(TrainerCallback):
-    """Ends a run whose logged loss is no number, or has grown to `DIVERGED` times the first."""
-
-    def __init__(self) -> None:
-        self._first: float | None = None
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
-        """Look at every logged loss."""
-        loss = (logs or {}).get("loss")
-        if loss is None:
-            return
-        self._first = self._first if self._first is not None else loss
-        if not math.isfinite(loss) or loss > DIVERGED * max(self._first, 1e-6):
-            raise ModelError(
-                f"training diverges: the loss is {loss:.3g} at step {state.global_step}, having begun at "
-                f"{self._first:.3g}; lower the learning rate, or warm up longer"
-            )
-
-
-@contextmanager
-def _as_model_error(output: Path) -> Iterator[None]:
-    """Turn what the library says of a checkpoint that does not fit into an error of ours."""
-    try:
-        yield
-    except (RuntimeError, ValueError, KeyError, OSError) as error:
-        said = str(error).strip().splitlines()
-        if not (output / "checkpoints").is_dir() or not any(
-            word in str(error) for word in ("size mismatch", "checkpoint", "state_dict", "param_groups")
-        ):
-            raise
-        raise ModelError(
-            f"{output / 'checkpoints'}: the checkpoint does not fit this model ({said[0] if said else error!r}), "
-            "expected one of the same base; remove the folder to begin anew"
-        ) from None
-
-
-def _claim(output: Path, options: RetrieverOptions) -> None:
-    """Keep the settings beside the checkpoints, and refuse to go on with others."""
-    place = output / "checkpoints" / "settings.json"
-    wanted = json.loads(json.dumps(asdict(options), default=str))
-    if place.is_file():
-        kept = json.loads(place.read_text(encoding="utf-8"))
-        if kept != wanted:
-            changed = ", ".join(sorted(key for key in wanted if kept.get(key) != wanted[key]))
-            raise ConfigError(
-                f"{output} holds a run with other settings ({changed}), expected the same to go on with; name another "
-                "output folder, or remove this one"
-            )
-        return
-    write_json(place, wanted)
-
-
-def _set_dropout(model: st.SentenceTransformer, share: float) -> None:
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = share
-
-
-def _freeze(model: st.SentenceTransformer, layers: int) -> None:
-    """Take the token embeddings and the first layers out of training.
-
-    Raises:
-        ConfigError: The model has no more layers than that.
-    """
-    if not layers:
-        return
-    numbered = {name: re.search(r"\blayers?\.(\d+)\.", name) for name, _ in model.named_parameters()}
-    last = max((int(found[1]) for found in numbered.values() if found), default=-1)
-    if layers > last:
-        raise ConfigError(f"frozen layers is {layers}, expected fewer than the {last + 1} of the model")
-    for name, weights in model.named_parameters():
-        found = numbered[name]
-        if "embed" in name or (found and int(found[1]) < layers):
-            weights.requires_grad_(False)
-
-
-def _computes_bfloat16() -> bool:
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return any(able.get(unit) for unit in ("amx_bf16", "avx512_bf16", "bf16"))
-
-
-def _accelerator() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"

@@ -1,0 +1,271 @@
+"""Step 3 of 7, train: labelled pairs and a frozen retriever → a ranker (cross-encoder), on the library's trainer.
+
+Reads a labelled folder (or pairs), files of questions, a base model and what ranks the corpus; writes a
+sentence-transformers folder that any such tool loads, `training.json` (what was logged), `manifest.json` and, below
+`checkpoints/`, what a killed run goes on from, the frozen ranking among it. Our own are the negatives and the lists;
+everything else of training is the library's. As in R2PS the ranker starts from pretrained weights, not from the
+retriever's (Dong et al. 2023, arXiv:2305.04508).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dowse.errors import ConfigError, MissingExtraError
+from dowse.models.crossencoder import Input
+from dowse.records import machine, write_json, write_manifest
+from dowse.types import CorpusRanker
+
+try:
+    from datasets import Dataset
+    from sentence_transformers import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
+
+    from dowse.train.corpus import Corpus, read_corpus
+    from dowse.train.judged import JudgedList, evaluator_of
+    from dowse.train.listwise import ListCollator, ListSampler, RankerLoss, TargetOptions
+    from dowse.train.negatives import NegativeSampler, SamplingOptions
+    from dowse.train.ranker_model import KEPT, Kept, check_same_tokens, depth_of, tokenizer_of
+    from dowse.train.rankings import freeze
+    from dowse.train.reading import PairReader
+    from dowse.train.rows import RowOptions
+    from dowse.train.run import (
+        StopsWhenDiverged,
+        accelerator,
+        as_model_error,
+        claimed,
+        computes_bfloat16,
+        freeze_layers,
+        last_checkpoint,
+        set_dropout,
+    )
+except ImportError as error:
+    raise MissingExtraError("dowse train ranker", "train") from error
+
+INPUTS: tuple[Input, ...] = ("enriched", "code")
+
+
+@dataclass(frozen=True, slots=True)
+class RankerOptions:
+    """How a ranker is trained; the defaults are for MiniLM on one GPU, `configs/r2ps.toml` has the paper's.
+
+    Attributes:
+        rows: Of its `bare_share`, lists of an enriched input are read as code alone, as in a benchmark without paths.
+        ranker_input: `enriched` reads path and symbol before the code, where they are known; `code` is the paper's.
+        max_query_tokens: Longer queries are cut.
+        max_tokens: The window, of query, code and special tokens; longer code is cut.
+        layers: Of the network, if it is made shallower before training; all where 0.
+        layers_kept: Which.
+        batch_size: Lists in a batch, of one process.
+        epochs: Passes over the queries; with `max_steps` above 0 so many steps instead.
+        warmup_share: Share of the steps in which the learning rate rises; then it falls to 0 in a line.
+        frozen_layers: With this above 0, the token embeddings and so many of the first layers stay as they are.
+        bf16: Compute in bfloat16 where the hardware can.
+        log_steps, save_steps: Steps between two lines of the log, and between two checkpoints with an evaluation.
+        base, teacher, retriever: What it starts from, what is distilled and what ranks, by name and fingerprint; kept
+            so that a run goes on with the same. The last is filled in by training.
+
+    Raises:
+        ConfigError: A word is not known.
+    """
+
+    rows: RowOptions = field(default_factory=RowOptions)
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    targets: TargetOptions = field(default_factory=TargetOptions)
+    ranker_input: Input = "enriched"
+    max_query_tokens: int = 64
+    max_tokens: int = 192
+    layers: int = 0
+    layers_kept: Kept = "first"
+    batch_size: int = 32
+    epochs: float = 2.0
+    max_steps: int = -1
+    learning_rate: float = 5e-5
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    warmup_share: float = 0.05
+    gradient_accumulation_steps: int = 1
+    gradient_checkpointing: bool = False
+    frozen_layers: int = 0
+    dropout: float = 0.0
+    bf16: bool = True
+    log_steps: int = 20
+    save_steps: int = 500
+    seed: int = 0
+    base: str = ""
+    teacher: str = ""
+    retriever: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a word that is not known."""
+        for name, value, known in (
+            ("ranker_input", self.ranker_input, INPUTS),
+            ("layers_kept", self.layers_kept, KEPT),
+        ):
+            if value not in known:
+                raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(known)}; correct the setting")
+
+    @property
+    def as_code(self) -> bool:
+        """Whether documents are read without path and symbol."""
+        return self.ranker_input == "code"
+
+
+def train_ranker(
+    folder: Path,
+    model: CrossEncoder,
+    retriever: CorpusRanker,
+    output: Path,
+    options: RankerOptions,
+    *,
+    questions: Sequence[Path] = (),
+    dev: Sequence[JudgedList] = (),
+    teacher: CrossEncoder | None = None,
+) -> dict[str, Any]:
+    """Train a model in place, save it into `output` and return what a model card states.
+
+    A run that was stopped goes on from its last checkpoint, and ends as it would have without the stop.
+
+    Args:
+        folder: Labels or pairs.
+        model: A cross-encoder, as `build_ranker` makes it.
+        retriever: Ranks the corpus, where negatives are drawn by rank.
+        output: Where everything goes.
+        options: See there.
+        questions: JSON lines with query and code, trained on too.
+        dev: Lists that are ranked at every checkpoint.
+        teacher: A ranker whose scores are learnt too.
+
+    Raises:
+        ConfigError: The output holds a run of other settings, or settings do not fit the corpus or the model.
+        DataError: The folder is faulty or holds nothing to train on.
+        ModelError: The loss or a score of the retriever is no number, or a checkpoint does not fit the model.
+    """
+    started = time.monotonic()
+    options = replace(options, retriever=retriever.fingerprint)
+    corpus = read_corpus(folder, options.rows, questions)
+    with claimed(output, options):
+        if teacher is not None:
+            check_same_tokens(teacher, model)
+        sampler = _sampler(corpus, retriever, output, options)
+        set_dropout(model, options.dropout)
+        freeze_layers(model, options.frozen_layers)
+        trainer = _trainer(model, corpus, sampler, output, options, dev, teacher)
+    with as_model_error(output):
+        trainer.train(resume_from_checkpoint=last_checkpoint(output))
+    card = _card(trainer, corpus, sampler, options) | {"seconds": round(time.monotonic() - started)}
+    model.save_pretrained(str(output), create_model_card=False)
+    write_json(output / "training.json", card)
+    inputs = [*sorted(folder.glob("*.parquet")), *questions]
+    write_manifest(output, config=asdict(options), inputs=inputs, seed=options.seed, seconds=card["seconds"])
+    return card
+
+
+def _card(
+    trainer: CrossEncoderTrainer, corpus: Corpus, sampler: NegativeSampler, options: RankerOptions
+) -> dict[str, Any]:
+    """Return what a model card states of a run, its duration aside."""
+    return {
+        "settings": json.loads(json.dumps(asdict(options), default=str)),
+        "layers": depth_of(trainer.model),
+        "rows": {
+            "queries": len(corpus),
+            "questions": len(corpus) - corpus.rows.n_mined,
+            "documents": len(corpus.codes),
+            "queries_without_negatives": sampler.n_without,
+        },
+        "steps": trainer.state.global_step,
+        "machine": machine() | {"accelerator": accelerator()},
+        "log": trainer.state.log_history,
+    }
+
+
+def _sampler(corpus: Corpus, retriever: CorpusRanker, output: Path, options: RankerOptions) -> NegativeSampler:
+    """Rank the corpus if negatives are drawn by rank, or read what an earlier start of the run has kept."""
+    kept, depth = output / "checkpoints" / "ranking.npz", options.sampling.depth
+    texts = corpus.rows.queries, corpus.rows.documents
+    ranking = freeze(retriever, *texts, depth, kept) if depth else None
+    return NegativeSampler(corpus, ranking, options.sampling, options.seed)
+
+
+def _trainer(
+    model: CrossEncoder,
+    corpus: Corpus,
+    sampler: NegativeSampler,
+    output: Path,
+    options: RankerOptions,
+    dev: Sequence[JudgedList],
+    teacher: CrossEncoder | None,
+) -> CrossEncoderTrainer:
+    arguments = _arguments(output, options, evaluates=bool(dev))
+    collator = ListCollator(
+        corpus,
+        sampler,
+        PairReader(tokenizer_of(model), options.max_query_tokens, options.max_tokens),
+        options.targets,
+        in_batch=options.sampling.negatives == "in_batch",
+        bare_share=1.0 if options.as_code else options.rows.bare_share,
+        seed=options.seed,
+    )
+    a_pass = max(1, len(corpus) // options.batch_size)
+    steps = options.max_steps * options.gradient_accumulation_steps * arguments.world_size
+    passes = math.ceil(steps / a_pass) + 1 if options.max_steps > 0 else math.ceil(options.epochs)
+    return _Trainer(
+        len(corpus),
+        options,
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_dict({"row": np.arange(passes * len(corpus))}),
+        data_collator=collator,
+        loss=RankerLoss(model, options.targets, teacher.eval() if teacher else None),
+        evaluator=evaluator_of(dev),
+        callbacks=[StopsWhenDiverged()],
+    )
+
+
+def _arguments(output: Path, options: RankerOptions, *, evaluates: bool) -> CrossEncoderTrainingArguments:
+    has_gpu = accelerator() != "none"
+    return CrossEncoderTrainingArguments(
+        output_dir=str(output / "checkpoints"),
+        num_train_epochs=options.epochs,
+        max_steps=options.max_steps,
+        per_device_train_batch_size=options.batch_size,
+        gradient_accumulation_steps=options.gradient_accumulation_steps,
+        activation_checkpointing=options.gradient_checkpointing,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        max_grad_norm=options.max_grad_norm,
+        warmup_steps=options.warmup_share,
+        optim="adamw_torch_fused",
+        bf16=options.bf16 and computes_bfloat16(),
+        seed=options.seed,
+        logging_steps=options.log_steps,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if evaluates else "no",
+        eval_steps=options.save_steps,
+        save_steps=options.save_steps,
+        save_total_limit=1,
+        report_to="tensorboard",
+        dataloader_pin_memory=has_gpu,
+        dataloader_num_workers=4 if has_gpu else 0,
+        disable_tqdm=True,
+    )
+
+
+class _Trainer(CrossEncoderTrainer):
+    """The library's trainer, whose batches are drawn by `ListSampler`."""
+
+    def __init__(self, n_queries: int, options: RankerOptions, **settings: Any) -> None:
+        self._n_queries, self._options = n_queries, options
+        super().__init__(**settings)
+
+    def get_batch_sampler(self, dataset: Any, *_: Any, **__: Any) -> ListSampler:
+        """Return batches of queries and epochs."""
+        return ListSampler(dataset, self._n_queries, self._options.batch_size, self._options.seed)

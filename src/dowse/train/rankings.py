@@ -1,0 +1,154 @@
+"""Step 3 of 7, train: a frozen ranking of the training corpus, which a ranker's hard negatives are drawn from.
+
+The retriever that ranks is never trained here. It may be dense (any encoder), lexical (BM25) or anything else that is
+handed in, such as Dowse's own search. What it said is kept beside the checkpoints, so that a run that is continued
+draws from the very same ranking and embeds nothing again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dowse.errors import MissingExtraError, ModelError
+from dowse.languages.identifiers import parts, words
+from dowse.types import CorpusRanker, Encoder
+
+_QUERIES_AT_ONCE = 256
+_TEXTS_AT_ONCE = 1024
+
+Ranked = tuple[NDArray[np.int64], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The best K documents of each of Q queries.
+
+    Attributes:
+        documents: (Q, K) int64, best first; -1 where there are no more.
+        scores: (Q, K) float32, finite where there is a document.
+    """
+
+    documents: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+class DenseRanking:
+    """Ranks by the cosine of an encoder's embeddings; satisfies `dowse.types.CorpusRanker`."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.fingerprint = encoder.fingerprint
+
+    def rank(self, queries: Sequence[str], documents: Sequence[str], depth: int) -> Ranked:
+        """Return the best documents of each query, (Q, K), and their cosines, (Q, K)."""
+        encode = self._encoder.encode_documents
+        embedded = np.concatenate([encode(some) for some in _slices(documents, _TEXTS_AT_ONCE)])
+        asked = (self._encoder.encode_queries(some) for some in _slices(queries, _QUERIES_AT_ONCE))
+        found = [_best(rows @ embedded.T, depth) for rows in asked]
+        return np.concatenate([ids for ids, _ in found]), np.concatenate([scores for _, scores in found])
+
+
+class LexicalRanking:
+    """Ranks by BM25 over the parts of identifiers; satisfies `dowse.types.CorpusRanker`."""
+
+    fingerprint = "bm25 k1=1.5 b=0.75"
+
+    def __init__(self) -> None:
+        """Take the library.
+
+        Raises:
+            MissingExtraError: bm25s is not installed.
+        """
+        try:
+            import bm25s  # type: ignore[import-untyped]  # ships no types
+        except ImportError as error:
+            raise MissingExtraError("ranking by BM25", "evaluate") from error
+        self._index: Any = bm25s.BM25(k1=1.5, b=0.75)
+
+    def rank(self, queries: Sequence[str], documents: Sequence[str], depth: int) -> Ranked:
+        """Return the best documents of each query, (Q, K), and their scores, (Q, K); none without a common word."""
+        self._index.index([_terms(text) or [""] for text in documents], show_progress=False)
+        known, none = self._index.vocab_dict, np.zeros(len(documents), np.float32)
+        ids, scores = [], []
+        for query in queries:
+            asked = [term for term in _terms(query) if term in known]
+            row = self._index.get_scores(asked).astype(np.float32) if asked else none
+            best, found = _best(row[None], depth)
+            ids.append(np.where(found > 0, best, -1))
+            scores.append(found)
+        return np.concatenate(ids), np.concatenate(scores)
+
+
+def freeze(
+    ranker: CorpusRanker, queries: Sequence[str], documents: Sequence[str], depth: int, kept: Path | None = None
+) -> Ranking:
+    """Rank a corpus for its queries.
+
+    Args:
+        ranker: The retriever.
+        queries: Q texts.
+        documents: N texts.
+        depth: Ranks that are kept; all N where there are fewer.
+        kept: A file for the ranking. One of the same texts and retriever is read instead of ranking again.
+
+    Raises:
+        ModelError: A score is no number, or the ranking is not one of these documents.
+    """
+    depth = min(depth, len(documents))
+    stated = hashlib.sha256(
+        json.dumps([ranker.fingerprint, depth, list(queries), list(documents)]).encode()
+    ).hexdigest()
+    if kept and kept.is_file():
+        with np.load(kept) as stored:
+            if str(stored["stated"]) == stated:
+                return Ranking(stored["documents"], stored["scores"])
+    ids, scores = ranker.rank(queries, documents, depth)
+    if ids.shape != scores.shape or len(ids) != len(queries) or ids.min() < -1 or ids.max() >= len(documents):
+        raise ModelError(
+            f"the retriever ranked {ids.shape} of {len(documents)} documents for {len(queries)} queries, expected "
+            "their positions, best first; check --retriever"
+        )
+    faulty = ~np.isfinite(scores) & (ids >= 0)
+    if faulty.any():
+        row = int(faulty.any(axis=1).argmax())
+        raise ModelError(
+            f"the retriever's score for query {queries[row][:60]!r} is {scores[row][faulty[row]][0]}, expected a "
+            "number; train it again, or name another with --retriever"
+        )
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        scratch = kept.with_suffix(".part.npz")
+        np.savez(scratch, documents=ids, scores=scores, stated=np.array(stated))
+        scratch.replace(kept)
+    return Ranking(ids, scores)
+
+
+def _best(scores: NDArray[np.float32], depth: int) -> Ranked:
+    """Return the positions of the best of each row, (Q, K), best first, of equal ones the first, and their scores.
+
+    NaN counts as the best, so that a faulty score is seen and not sorted away.
+    """
+    ordered = -np.where(np.isnan(scores), np.inf, scores)
+    kept = min(depth, scores.shape[1])
+    some = np.sort(np.argpartition(ordered, kept - 1, axis=1)[:, :kept], axis=1)
+    order = np.argsort(np.take_along_axis(ordered, some, 1), axis=1, kind="stable")
+    ids = np.take_along_axis(some, order, 1)
+    return ids, np.take_along_axis(scores, ids, 1)
+
+
+def _slices(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(texts), size):
+        yield texts[start : start + size]
+
+
+def _terms(text: str) -> list[str]:
+    return list(chain.from_iterable(map(parts, words(text))))
