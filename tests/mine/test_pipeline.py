@@ -71,6 +71,7 @@ def test_a_documented_method_becomes_a_row_with_everything_known_of_it(tmp_path)
         "symbol": "Store.size",
         "source": "docstrings",
         "split": "train",
+        "rejected": None,
     }
 
 

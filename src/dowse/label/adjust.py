@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dowse.errors import MissingExtraError
-from dowse.label.candidates import POSITIVE
+from dowse.label.candidates import POSITIVE, REJECTED
 from dowse.label.judge import Case, Judge
+from dowse.label.rejected import with_rejected
 from dowse.label.rows import CHANGES, LABELLED, ROLES, sharing
 from dowse.label.settings import LabelSettings
 from dowse.label.suspects import REASONS, Mixture, joined, reasons_for
@@ -49,14 +50,14 @@ def adjust_block(
     Raises:
         ModelError: The judge is an endpoint that cannot be used any more.
     """
-    columns = {name: measured[name].to_numpy() for name in measured.column_names}
+    functions, columns = with_rejected(pairs, {name: measured[name].to_numpy() for name in measured.column_names})
     query, candidate, role, label = (columns[name] for name in ("query", "candidate", "role", "label"))
     is_positive = role == POSITIVE
     positive_label = np.full(pairs.num_rows, np.nan, dtype=np.float32)
     positive_label[query[is_positive]] = label[is_positive]
     threshold = None if mixture is None else mixture.threshold
     found = reasons_for(label, positive_label[query], columns["distance"], threshold, settings.suspects)
-    found[is_positive] = False
+    found[is_positive | (role == REJECTED)] = False
     suspect = found.any(axis=1)
     counts: Counter[str] = Counter(rows=len(query), suspects=int(suspect.sum()))
     counts.update({f"suspect: {reason}": int(found[:, place].sum()) for place, reason in enumerate(REASONS)})
@@ -66,7 +67,7 @@ def adjust_block(
     raised, judged = label.copy(), np.zeros(len(query), dtype=np.int8)
     if judge is not None:
         rows = np.flatnonzero(suspect)
-        verdicts = _verdicts(pairs, query[rows], candidate[rows], judge, told)
+        verdicts = _verdicts(functions, query[rows], candidate[rows], judge, told)
         judged[rows] = [verdict is not None for verdict in verdicts]
         won = rows[[verdict is True for verdict in verdicts]]
         raised[won] = np.minimum(raised[won] + np.float32(settings.raised_by), np.float32(1))
@@ -77,11 +78,11 @@ def adjust_block(
     kept["ast_distance"] = columns["distance"]
     named = {
         "role": (ROLES, role),
-        "labelling": (("docstring", "code"), _compared(is_positive, settings)),
+        "labelling": (("docstring", "code", "verdict"), _compared(role, settings)),
         "judged": (("", judge.name if judge is not None else ""), judged),
         "reason": _coded(joined(found)),
     }
-    return _rows(pairs, query, candidate, kept, named), counts
+    return _rows(functions, query, candidate, kept, named), counts
 
 
 def write_changes(files: Sequence[Path], output: Path) -> int:
@@ -119,10 +120,10 @@ def _verdicts(
     return verdicts
 
 
-def _compared(is_positive: NDArray[np.bool_], settings: LabelSettings) -> NDArray[np.int8]:
-    """Return 1 for rows measured against code, 0 for those against a docstring."""
+def _compared(role: NDArray[np.int8], settings: LabelSettings) -> NDArray[np.int8]:
+    """Return 1 for rows measured against code, 0 for those against a docstring, 2 for those that a person judged."""
     own, others = settings.positive_against == "code", settings.against == "code"
-    return np.where(is_positive, own, others).astype(np.int8)
+    return np.select([role == POSITIVE, role == REJECTED], [own, 2], others).astype(np.int8)
 
 
 def _coded(words: list[str]) -> tuple[Sequence[str], NDArray[np.int8]]:

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dowse.errors import DataError, MissingExtraError
 from dowse.label.rows import check_columns, check_filled
-from dowse.mine.pairs import SCHEMA
+from dowse.mine.pairs import OPTIONAL, SCHEMA, completed, opened
 
 try:
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 except ImportError as error:
     raise MissingExtraError("dowse label", "data") from error
 
@@ -38,8 +38,10 @@ COLUMNS = (
     "split",
     "source",
     "code_hash",
+    "rejected",
 )
 _EXPECTED = pa.schema([SCHEMA.field(name) for name in COLUMNS])
+_NEEDED = pa.schema([field for field in _EXPECTED if field.name not in OPTIONAL])
 _MAKER = "dowse mine"
 _BATCH_ROWS = 4096
 
@@ -105,7 +107,7 @@ def plan_blocks(files: Sequence[Path], block_pairs: int) -> list[Block]:
 
 
 def read_block(files: Sequence[Path], block: Block) -> tuple[Any, list[tuple[int, int]]]:
-    """Return the rows of a block as a table of strings (`COLUMNS`), and the first and last + 1 row of each span.
+    """Return the rows of a block as a table (`COLUMNS`), and the first and last + 1 row of each span.
 
     Raises:
         DataError: A value is missing, a query or a code is empty, or an identifier stands twice.
@@ -137,21 +139,16 @@ def read_block(files: Sequence[Path], block: Block) -> tuple[Any, list[tuple[int
     return whole, borders
 
 
-def open_pairs(path: Path) -> Any:
+@contextmanager
+def open_pairs(path: Path) -> Iterator[Any]:
     """Open a Parquet file of pairs.
 
     Raises:
-        DataError: It is something else, or lacks a column.
+        DataError: It is something else, lacks a column, or turns out damaged while it is read.
     """
-    try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        fault = str(error).splitlines()[0]
-        raise DataError(
-            f"{path}: cannot be read as Parquet ({fault}), expected pairs made by {_MAKER}; make it again"
-        ) from None
-    check_columns(path, file.schema_arrow, _EXPECTED, _MAKER)
-    return file
+    with opened(path, f"pairs made by {_MAKER}", "make it again") as file:
+        check_columns(path, file.schema_arrow, _NEEDED, _MAKER)
+        yield file
 
 
 def _pack(repositories: dict[str, _Found], block_pairs: int) -> Iterator[Block]:
@@ -186,8 +183,9 @@ def _collect(
     """Add the wanted rows of a row group to what was collected for their repositories."""
     seen = {name: before for name, (_, before) in wanted.items()}
     for batch in batches:
+        batch = completed(batch, COLUMNS)
         batch = batch.cast(_EXPECTED) if batch.schema != _EXPECTED else batch
-        check_filled(path, batch, first, _MAKER)
+        check_filled(path, batch, first, _MAKER, OPTIONAL)
         for name in ("query", "text_without_comments"):
             empty = pc.index(pc.equal(pc.utf8_trim_whitespace(batch[name]), ""), True).as_py()
             if empty >= 0:

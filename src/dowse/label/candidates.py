@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from dowse.types import Encoder
 
-POSITIVE, RANDOM, HARD = range(3)
+POSITIVE, RANDOM, HARD, REJECTED = range(4)
 """Roles as they are counted; their names are `dowse.label.rows.ROLES`."""
 
 _PREFERRED = ("docstrings", "llm", "commits")

@@ -31,8 +31,8 @@ NOT_TWO_GROUPS = (
 _BINS = np.linspace(0.0, 1.0, 201)
 _SAMPLES = 10
 _CODE_LINES = 12
-_KINDS = ("random", "hard", "suspect", "positive")
-_COLOURS = {"random": "#9aa5b1", "hard": "#5b8fb9", "suspect": "#d1495b", "positive": "#2e933c"}
+_KINDS = ("random", "hard", "rejected", "suspect", "positive")
+_COLOURS = {"random": "#9aa5b1", "hard": "#5b8fb9", "rejected": "#8d6a9f", "suspect": "#d1495b", "positive": "#2e933c"}
 
 
 def write_card(folder: Path, settings: LabelSettings, figures: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dowse.errors import DataError, MissingExtraError
+from dowse.mine.pairs import opened
 
 try:
     import pyarrow as pa
@@ -26,8 +27,8 @@ LABELLED = pa.schema(
     [
         ("query_id", pa.string()),  # pair_id of the query's own pair
         ("query", pa.string()),
-        ("pair_id", pa.string()),  # of the candidate
-        ("candidate_query", pa.string()),  # what was mined for the candidate: mostly its own docstring
+        ("pair_id", pa.string()),  # of the candidate; the code_hash of a rejected one
+        ("candidate_query", pa.string()),  # what was mined for the candidate: mostly its own docstring; "" if rejected
         ("text", pa.string()),  # the candidate's code as it stands in its file
         ("text_without_comments", pa.string()),
         ("path", pa.string()),
@@ -35,12 +36,12 @@ LABELLED = pa.schema(
         ("language", pa.string()),
         ("repository", pa.string()),
         ("split", pa.string()),
-        ("source", pa.string()),  # of the query: docstrings, commits or llm
-        ("role", pa.string()),  # positive, random or hard
+        ("source", pa.string()),  # of the query: docstrings, commits, llm or feedback
+        ("role", pa.string()),  # positive, random, hard or rejected
         ("is_positive", pa.bool_()),
         ("similarity_label", pa.float32()),  # what to train on, 0 to 1
         ("measured_label", pa.float32()),  # before a judge raised it
-        ("labelling", pa.string()),  # what the query was compared with: docstring or code
+        ("labelling", pa.string()),  # what the query was compared with: docstring, code, or nothing: verdict
         ("is_suspect", pa.bool_()),
         ("reason", pa.string()),  # why it is suspect: threshold, above positive, ast, joined by ", "
         ("ast_distance", pa.float32()),  # to the positive, where it is small enough to matter, otherwise null
@@ -63,7 +64,7 @@ CHANGES = pa.schema(
     ]
     + [LABELLED.field("similarity_label"), LABELLED.field("reason"), LABELLED.field("judged")]
 )
-ROLES = ("positive", "random", "hard")
+ROLES = ("positive", "random", "hard", "rejected")
 NULLABLE = frozenset({"ast_distance", "symbol"})
 
 _DICTIONARY_BYTES = 1 << 30
@@ -83,12 +84,13 @@ def read_labelled(folder: Path, columns: Sequence[str] | None = None, batch_rows
             `docs/label.md`.
     """
     for path in labelled_files(folder):
-        with _open(path) as file:
+        with opened(path, "a file made by dowse label", "make it again") as file:
             check_columns(path, file.schema_arrow, LABELLED, "dowse label")
             wanted = list(columns) if columns is not None else LABELLED.names
             checked = list(dict.fromkeys([*wanted, "similarity_label", "measured_label", "role", "is_positive"]))
             first = 0
             for batch in file.iter_batches(batch_rows, columns=checked):
+                batch.validate(full=True)
                 _check_rows(path, batch, first)
                 first += batch.num_rows
                 yield batch.select(wanted)
@@ -158,16 +160,6 @@ def sharing(values: Any, positions: Any) -> Any:
     encoded = values.combine_chunks().dictionary_encode() if isinstance(values, pa.ChunkedArray) else values
     encoded = encoded if pa.types.is_dictionary(encoded.type) else encoded.dictionary_encode()
     return encoded.take(pa.array(positions))
-
-
-def _open(path: Path) -> Any:
-    try:
-        return pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(
-            f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]}), expected a file made by dowse label; "
-            "make it again"
-        ) from None
 
 
 def _same_kind(found: Any, expected: Any) -> bool:

@@ -1,8 +1,9 @@
 """Step 1 of 7, mine: verdicts on hits → (query, function) pairs, the source of queries that people really asked.
 
 Reads the JSON lines that `dowse serve --feedback` appends in the user's data folder. A hit that was useful for a query
-becomes a pair; of several verdicts on one hit the last one counts. Left out and counted: hits that were not useful (a
-pair is a positive by its nature), hits that are no single function, and functions that have changed since. Writes
+becomes a pair, and hits that were not useful for the same query go with it, to be labelled as negatives; of several
+verdicts on one hit the last one counts. Left out and counted: hits that are no single function, functions that have
+changed since, and rejected hits of a query for which nothing was useful (a pair is a positive by its nature). Writes
 nothing.
 """
 
@@ -44,7 +45,7 @@ class FeedbackQueries:
     def settings(self) -> dict[str, object]:
         """What its pairs depend on: everything that was said."""
         said = self.file.read_bytes() if self.file.is_file() else b""
-        return {"verdicts": hashlib.sha256(said).hexdigest()}
+        return {"verdicts": hashlib.sha256(said).hexdigest(), "rejected": "kept"}
 
     def pairs(self, repository: Repository, functions: Sequence[Function]) -> Iterator[Pair]:
         """Yield a pair for every function of the repository that was useful for a query.
@@ -58,16 +59,22 @@ class FeedbackQueries:
         last = {
             (said["query"], said["path"], said["symbol"]): said for said in self._verdicts() if said["root"] == root
         }
+        useful: dict[str, list[Function]] = {}
+        rejected: dict[str, list[Function]] = {}
         for (query, path, symbol), said in last.items():
             function = by_name.get((path, symbol))
-            if not said["useful"]:
-                self.dropped["not useful"] += 1
-            elif function is None:
+            if function is None:
                 self.dropped["no single function"] += 1
             elif not _is_of(said["text"], function):
                 self.dropped["changed since"] += 1
             else:
-                yield Pair(query, function, self.name)
+                (useful if said["useful"] else rejected).setdefault(query, []).append(function)
+        for query, found in useful.items():
+            answers = {function.code_hash for function in found}
+            others = tuple(one for one in rejected.pop(query, ()) if one.code_hash not in answers)
+            for function in found:
+                yield Pair(query, function, self.name, rejected=others)
+        self.dropped["rejected, and nothing was useful"] += sum(map(len, rejected.values()))
 
     def _verdicts(self) -> Iterator[dict[str, Any]]:
         try:

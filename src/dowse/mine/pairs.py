@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ try:
     import pyarrow.parquet as pq
 except ImportError as error:
     raise MissingExtraError("dowse mine", "data") from error
+
+REJECTED = ("path", "symbol", "language", "text", "text_without_comments", "code_hash")
+"""What is kept of a function that somebody rejected."""
 
 SCHEMA = pa.schema(
     [
@@ -36,12 +40,17 @@ SCHEMA = pa.schema(
         ("end_line", pa.int32()),  # inclusive
         ("language", pa.string()),
         ("symbol", pa.string()),  # qualified: "Stack.push"; "" where nothing is named
-        ("source", pa.string()),  # docstrings, commits or llm
+        ("source", pa.string()),  # docstrings, commits, llm or feedback
         ("split", pa.string()),  # train, dev or test, by repository
         ("code_hash", pa.string()),  # of the code without comments, white space and decorators
+        # functions of which somebody said that they do not answer the query; null where there are none
+        ("rejected", pa.list_(pa.struct([(name, pa.string()) for name in REJECTED]))),
     ]
 )
 """The columns of a pair."""
+
+OPTIONAL = frozenset({"rejected"})
+"""Columns that may be null, and that folders made before there were such columns do not have."""
 
 SPLITS = ("train", "dev", "test")
 
@@ -69,6 +78,7 @@ def row_of(pair: Pair, repository: Repository) -> dict[str, Any]:
         "source": pair.source,
         "split": "",
         "code_hash": function.code_hash,
+        "rejected": [{name: getattr(one, name) for name in REJECTED} for one in pair.rejected] or None,
     }
 
 
@@ -99,21 +109,37 @@ def read_batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator
         yield from read_shard(path, columns)
 
 
+@contextmanager
+def opened(path: Path, expected: str, remedy: str) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file; damage, whether found now or while it is read, is named in one sentence.
+
+    Raises:
+        DataError: The file cannot be opened or read.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        fault = (str(error).splitlines() or ["it is damaged"])[0]
+        raise DataError(f"{path}: cannot be read as Parquet ({fault}), expected {expected}; {remedy}") from None
+
+
 def read_shard(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Yield the rows of one file, checked, a batch at a time."""
     remedy = "rebuild it with: dowse mine"
-    try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path}: {str(error).splitlines()[0]}, expected a Parquet file of pairs; {remedy}") from None
-    with file:
+    with opened(path, "a Parquet file of pairs", remedy) as file:
         for wanted in SCHEMA:
             found = file.schema_arrow.field(wanted.name) if wanted.name in file.schema_arrow.names else None
+            if found is None and wanted.name in OPTIONAL:
+                continue
             if found is None or found.type != wanted.type:
                 said = "is missing" if found is None else f"is {found.type}"
                 raise DataError(f"{path}: column {wanted.name} {said}, expected {wanted.type}; {remedy}")
         position = 0
-        for batch in file.iter_batches(BATCH_ROWS, columns=list(columns or SCHEMA.names)):
+        names = list(columns or SCHEMA.names)
+        for batch in file.iter_batches(BATCH_ROWS, columns=names):
+            batch = completed(batch, names)
+            batch.validate(full=True)
             _check(batch, path, position)
             position += batch.num_rows
             yield batch
@@ -125,6 +151,14 @@ def read_rows(folder: Path, columns: Sequence[str] | None = None) -> Iterator[di
         yield from batch.to_pylist()
 
 
+def completed(batch: pa.RecordBatch, names: Sequence[str] = tuple(SCHEMA.names)) -> pa.RecordBatch:
+    """Return a batch with the wanted columns that an older folder does not have, null in every row."""
+    for name in names:
+        if name in OPTIONAL and name not in batch.schema.names:
+            batch = batch.append_column(SCHEMA.field(name), pa.nulls(batch.num_rows, SCHEMA.field(name).type))
+    return batch
+
+
 def write_rows(writer: pq.ParquetWriter, rows: Iterable[dict[str, Any]], schema: pa.Schema = SCHEMA) -> None:
     """Write rows as one group."""
     writer.write_batch(pa.RecordBatch.from_pylist(list(rows), schema))
@@ -133,7 +167,7 @@ def write_rows(writer: pq.ParquetWriter, rows: Iterable[dict[str, Any]], schema:
 def _check(batch: pa.RecordBatch, path: Path, position: int) -> None:
     """Refuse a batch with an empty query, an unknown split or a missing value."""
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if column.null_count:
+        if column.null_count and name not in OPTIONAL:
             row = position + column.is_null().to_pylist().index(True)
             raise DataError(f"{path} row {row}: {name} is missing, expected a value; rebuild it with: dowse mine")
         if name in ("query", "split", "text"):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dowse.mine.consistency import Consistency, inconsistent, load_retriever
 from dowse.mine.dedupe import Fingerprints
-from dowse.mine.pairs import BATCH_ROWS, SCHEMA
+from dowse.mine.pairs import BATCH_ROWS, SCHEMA, completed
 from dowse.types import Encoder
 
 Told = Callable[[int, int], None]
@@ -113,7 +113,7 @@ def _rows(path: Path, mask: Mask) -> Iterator[pa.RecordBatch]:
     position = 0
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(BATCH_ROWS, columns=SCHEMA.names):
-            chosen = batch.filter(pa.array(mask[position : position + batch.num_rows]))
+            chosen = completed(batch).filter(pa.array(mask[position : position + batch.num_rows]))
             position += batch.num_rows
             if chosen.num_rows:
                 yield chosen

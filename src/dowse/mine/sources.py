@@ -19,6 +19,7 @@ from dowse.mine.repositories import Repository
 class Pair:
     """A query and the function that answers it; `commit` is where the function stands as given, if not the pinned one.
 
+    `rejected` are functions of which somebody said that they do not answer the query.
     What the pipeline adds (identifier, licence, split) is in the row, see `dowse.mine.pairs.SCHEMA`.
     """
 
@@ -26,6 +27,7 @@ class Pair:
     function: Function
     source: str
     commit: str = ""
+    rejected: tuple[Function, ...] = ()
 
 
 class Source(Protocol):
