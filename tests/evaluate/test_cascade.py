@@ -1,5 +1,7 @@
 """The cascade: the first k re-scored, the rest in their order, missed positives missed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from evaluating import LetterRanker, WordEncoder, small_task
@@ -74,3 +76,23 @@ def test_a_ranker_that_answers_nonsense_is_stopped(answer):
 
     with pytest.raises(ModelError, match="answered 3 texts with"):
         rescore(small_task(), RUN, Broken(), 3)
+
+
+def test_a_ranker_of_code_alone_is_given_neither_path_nor_symbol():
+    class Reading(LetterRanker):
+        def __init__(self, reads=None):
+            self.given = []
+            if reads is not None:
+                self.input = reads
+
+        def score(self, query, texts):
+            self.given += texts
+            return super().score(query, texts)
+
+    task = small_task()
+    placed = replace(task.corpus["upload"], path="net/upload.py", symbol="retry")
+    task = replace(task, corpus=dict(task.corpus) | {"upload": placed})
+    for reads, head in (("code", ""), ("enriched", "net/upload.py retry\n"), (None, "net/upload.py retry\n")):
+        ranker = Reading(reads)
+        rescore(task, RUN, ranker, 1)
+        assert ranker.given == [head + task.corpus["upload"].text]

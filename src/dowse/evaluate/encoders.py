@@ -18,6 +18,7 @@ from dowse.errors import ConfigError, MissingExtraError
 from dowse.evaluate.protocols import Protocol
 from dowse.label.encoders import PACKAGES, STATIC, CrossScorer, TorchEncoder
 from dowse.models.biencoder import BiEncoder, default_biencoder
+from dowse.models.crossencoder import CrossEncoder, default_crossencoder
 from dowse.models.static import StaticEncoder, default_static
 from dowse.types import Embeddings, Encoder, Ranker
 
@@ -73,7 +74,7 @@ class CrossRanker:
 
 
 def open_ranker(name: str) -> Ranker:
-    """Open the ranker in a folder.
+    """Open the ranker that ships with Dowse, or that in a folder: exported for search, or of sentence-transformers.
 
     Raises:
         ConfigError: There is no ranker there.
@@ -81,6 +82,10 @@ def open_ranker(name: str) -> Ranker:
         ModelError: It cannot be loaded.
     """
     folder = Path(name)
+    if name == DEFAULT and (shipped := default_crossencoder()) is not None:
+        return shipped
+    if (folder / "ranker.onnx").is_file():
+        return CrossEncoder.load(folder)
     if name == DEFAULT or not (folder / "config.json").is_file():
         fault = "this installation ships none" if name == DEFAULT else "holds no config.json"
         raise ConfigError(

@@ -83,6 +83,11 @@ class Task:
             for document_id, document in self.corpus.items()
         }
 
+    @property
+    def codes(self) -> dict[str, str]:
+        """Every document as models are given it that read code alone, without path and symbol, by document_id."""
+        return {document_id: self._given(document.text) for document_id, document in self.corpus.items()}
+
     def _given(self, text: str) -> str:
         return " ".join(text.split()) if self.joins_words else text
 

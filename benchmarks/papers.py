@@ -1,0 +1,228 @@
+"""Write results/papers.md: the tables of both papers beside what was measured here, and what differs.
+
+Reads every record in the results folder, of several with one name the latest; the published figures stand below (Gao et
+al. 2025, arXiv:2503.08161; Dong et al., arXiv:2305.04508). `recipes/reproduce.sh` makes the records. Nothing is
+measured here, and a table without a record says so. All figures are percent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from results_readme import latest
+
+HERE = Path(__file__).resolve().parent
+NONE = "–"
+
+ABLATION = {
+    "InfoNCE only": 65.49,
+    "order only": 67.33,
+    "InfoNCE + order": 69.15,
+    "InfoNCE + order, adjusted by threshold": 69.26,
+    "InfoNCE + order, adjusted by AST": 69.46,
+    "InfoNCE + order, adjusted by both": 69.75,
+}
+"""OASIS: the mean over its eight test sets, by the arms of `ablation.py`; known from a third party's note."""
+
+BASE = "InfoNCE only"
+TEST_SETS = ("CoSQA", "AdvTest", "Python", "Java", "JS", "PHP", "Go", "Ruby", "CSN mean")
+ZERO_SHOT = {
+    "text-embedding-3-large": (55.38, 46.84, 70.84, 72.92, 68.13, 59.59, 87.64, 75.25, 72.40),
+    "UniXcoder": (42.11, 27.32, 42.17, 43.92, 40.46, 35.21, 61.39, 55.22, 46.39),
+    "CodeSage-large": (47.53, 52.67, 70.77, 70.21, 69.50, 61.33, 83.71, 71.92, 71.24),
+    "OASIS 1.5B": (55.77, 57.27, 73.69, 73.97, 69.80, 63.84, 88.21, 75.47, 74.16),
+}
+"""OASIS: MRR@1000 of each `TEST_SETS`."""
+
+CASCADES: dict[tuple[str, str], tuple[float, float, float | None]] = {
+    ("CodeBERT", "CSN"): (70.3, 75.9, None),
+    ("CodeBERT", "CoSQA"): (66.9, 68.3, None),
+    ("CodeBERT", "StaQC"): (21.4, 26.2, None),
+    ("CodeBERT", "AdvTest"): (34.9, 42.0, None),
+    ("GraphCodeBERT", "CSN"): (71.7, 77.0, None),
+    ("GraphCodeBERT", "CoSQA"): (68.7, 69.8, None),
+    ("GraphCodeBERT", "StaQC"): (20.5, 24.3, None),
+    ("GraphCodeBERT", "AdvTest"): (39.1, 45.4, None),
+    ("UniXcoder", "CSN"): (74.4, 77.5, 79.2),
+    ("UniXcoder", "CoSQA"): (69.6, 71.5, 72.3),
+    ("UniXcoder", "StaQC"): (25.8, 29.0, 29.4),
+    ("UniXcoder", "AdvTest"): (42.5, 45.4, 47.0),
+}
+"""R2PS: the retriever, with a ranker trained on random negatives (RR), and on those that rank high (PS)."""
+
+BY_K = {1: 73.9, 2: 75.9, 3: 76.9, 5: 78.1, 7: 79.0, 10: 79.1}
+"""R2PS: CSN-Ruby by the number of documents that the ranker reads."""
+
+
+def page(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return the whole page."""
+    of = {prefix: [one for one in records if one["name"].startswith(prefix)] for prefix in ("ablation-", "ranker-")}
+    lines = [
+        "# The papers' tables, and ours",
+        "",
+        "Written by `benchmarks/papers.py` from the records in this folder; `recipes/reproduce.sh` makes them. Figures",
+        "are percent; ± is the standard deviation over seeds, in brackets the 95 % interval of a paired bootstrap.",
+        "",
+        "## OASIS: what is the order of negatives worth?",
+        "",
+        "Gao et al. 2025, arXiv:2503.08161. The paper's column is the mean MRR@1000 of eight test sets.",
+        *_each(of["ablation-"], ablation, _table(["trained with", "paper", "gain"], [*map(_published, ABLATION)])),
+        "",
+        "### Without training on the benchmark",
+        "",
+        *zero_shot(records),
+        "",
+        "## R2PS: what is a ranker worth, and which negatives make it?",
+        "",
+        "Dong et al., arXiv:2305.04508. MRR of the retriever, with a ranker trained on random negatives (RR), and with",
+        "one trained on negatives that the retriever ranks high (PS).",
+        *_each(of["ranker-"], cascades, _cascade_table([])),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _each(
+    records: Sequence[Mapping[str, Any]], table: Callable[[Mapping[str, Any]], list[str]], published: list[str]
+) -> list[str]:
+    """Return a table for each record; where there is none the published one, and how to come by one."""
+    if not records:
+        return ["", *published, "", "Nothing was measured here yet: run `recipes/reproduce.sh`."]
+    return [line for record in records for line in ("", f"### {record['name']}", "", *table(record))]
+
+
+def ablation(record: Mapping[str, Any]) -> list[str]:
+    """Return the ablation of OASIS beside one of ours, and what differs."""
+    tasks: Mapping[str, Any] = record["figures"]
+    head = ["trained with", "paper", "gain", *(part for task in tasks for part in (task, "gain"))]
+    rows = []
+    for arm in ABLATION:
+        row = _published(arm)
+        for arms in tasks.values():
+            row += [_mean(arms[arm]), NONE if arm == BASE else _gain(arms[arm]["against InfoNCE"])]
+        rows.append(row)
+    settings = record["settings"]
+    labels = settings.get("labels", {})
+    sizes = "; ".join(f"{name}: {q:,} queries, {n:,} documents" for name, (q, n) in settings["sizes"].items())
+    differences = [
+        ("base", "Qwen2.5-Coder-1.5B", Path(str(settings["base"])).name),
+        (
+            "pairs",
+            "53 M, docstrings written by an LLM",
+            f"{settings['queries']:,} mined ones, epochs: {settings['epochs']:g}",
+        ),
+        ("labels", "query and code under text-embedding-3-large", labels.get("encoder", NONE)),
+        ("K, candidates of a query", "not published", labels.get("negatives", NONE)),
+        ("judge", "an LLM, asked about every suspect", labels.get("judge") or "none: every suspect rises"),
+        ("tokens of a code", "1,024", settings.get("document_tokens", NONE)),
+        ("seeds", "1", settings["seeds"]),
+        ("measured on", "CoSQA, AdvTest and CSN's six languages, whole", sizes),
+    ]
+    return [*_table(head, rows), "", *_differing(differences, record)]
+
+
+def zero_shot(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the main table of OASIS with our figures for the one of its test sets that is at hand, CoSQA."""
+    rows = [[name, *(f"{value:.2f}" for value in values)] for name, values in ZERO_SHOT.items()]
+    ours = {}
+    for record in records:
+        if record["name"] == "static-retriever-test":
+            ours |= {name: row["mrr@1000"] for name, row in record["figures"].get("cosqa", {}).items()}
+        for arm, row in record["figures"].get("cosqa test, mrr@1000", {}).items():
+            if record["name"].startswith("ablation-"):
+                ours[f"{record['name'].removeprefix('ablation-')}, {arm}"] = row["mean"]
+    rows += [[f"ours: {name}", f"{100 * value:.2f}", *[NONE] * (len(TEST_SETS) - 1)] for name, value in ours.items()]
+    return _table(["MRR@1000", *TEST_SETS], rows)
+
+
+def cascades(record: Mapping[str, Any]) -> list[str]:
+    """Return the table of R2PS with one of ours below it, the curves by k, and what differs."""
+    rows, curves = [], [["paper: CSN-Ruby", *(f"{value:.1f}" for value in BY_K.values())]]
+    for task, arms in record["figures"].items():
+        for layers in ("6 layers", "3 layers"):
+            way = "average" if task.startswith("cosqa") else "replace"  # as the paper combines the scores
+            found = [arms.get(f"{layers}, {name}") for name in ("RR", "PS")]
+            if None in found:
+                continue
+            means = [arms["retriever"]["mean"], *(one[way]["mean"] for one in found)]
+            rows.append([f"ours: {layers}", task, *_steps([100 * mean for mean in means])])
+            curve = found[1]["k_curve"]
+            curves.append([f"ours: {layers}, PS, {task}", *(f"{100 * curve[str(k)]:.1f}" for k in BY_K)])
+    settings = record["settings"]
+    trained = f"{settings['queries']:,} mined queries" if settings["queries"] else "all mined queries"
+    length = f"steps: {settings['steps']:,}" if settings.get("steps") else f"epochs: {settings['epochs']:g}"
+    sizes = "; ".join(
+        f"{task}: {arms['retriever']['queries']:,} queries, {arms['retriever']['documents']:,} documents"
+        for task, arms in record["figures"].items()
+    )
+    differences = [
+        ("base", "12 layers of CodeBERT, GraphCodeBERT, UniXcoder", f"6 and 3 layers of {Path(settings['base']).name}"),
+        ("retriever", "the same backbone, trained on the benchmark", Path(settings["retriever"]).name),
+        ("data", "each benchmark's own training split", trained),
+        ("training", "epochs: 10, 32 queries a batch", f"{length}, {settings['batch_size']} queries a batch"),
+        ("m, negatives of a query", "31", settings["negatives"]),
+        ("ranks drawn from", "1 to 31, once", "1 to 100, anew in every epoch"),
+        ("k, and how scores combine", "10; replaced, averaged on CoSQA", "the same"),
+        ("seeds", "1", settings["seeds"]),
+        ("measured on", "each codebase whole", sizes),
+    ]
+    by_k = _table(["by k", *map(str, BY_K)], curves)
+    return [*_cascade_table(rows), "", *by_k, "", *_differing(differences, record)]
+
+
+def _cascade_table(ours: list[list[str]]) -> list[str]:
+    published = [[name, task, *_steps(values)] for (name, task), values in CASCADES.items()]
+    return _table(["model", "measured on", "retriever", "+ RR", "gain", "+ RR + PS", "gain"], published + ours)
+
+
+def _published(arm: str) -> list[str]:
+    return [arm, f"{ABLATION[arm]:.2f}", NONE if arm == BASE else f"{ABLATION[arm] - ABLATION[BASE]:+.2f}"]
+
+
+def _steps(values: Sequence[float | None]) -> list[str]:
+    """Return the retriever's figure, and those of both rankers with what they gain on the one before."""
+    shown = [f"{values[0]:.1f}"]
+    for before, value in pairwise(values):
+        shown += [NONE, NONE] if before is None or value is None else [f"{value:.1f}", f"{value - before:+.1f}"]
+    return shown
+
+
+def _mean(row: Mapping[str, Any]) -> str:
+    deviation = row["seed deviation"]
+    return f"{100 * row['mean']:.2f}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
+
+
+def _gain(found: Mapping[str, float]) -> str:
+    value, low, high = (100 * found[name] for name in ("value", "low", "high"))
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}], p = {found['p_bootstrap']:.2g}"
+
+
+def _differing(rows: Sequence[tuple[str, str, object]], record: Mapping[str, Any]) -> list[str]:
+    where = f"{record['machine']['cpu']}, {record['date'][:10]}, [{record['file']}]({record['file']})"
+    shown = [[name, paper, f"{ours:,}" if isinstance(ours, int) else str(ours)] for name, paper, ours in rows]
+    return _table(["what differs", "paper", "ours"], [*shown, ["run", NONE, where]])
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def main() -> None:
+    """Write the page, or say whether it is up to date."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder with the records")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the page is out of date")
+    arguments = parser.parse_args()
+    path, wanted = arguments.results / "papers.md", page(latest(arguments.results))
+    if not arguments.check:
+        path.write_text(wanted, encoding="utf-8")
+    elif not path.is_file() or path.read_text(encoding="utf-8") != wanted:
+        sys.exit(f"error: {path} is not what its records say; write it again with: python {Path(__file__).name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Run the ablations of both papers at the size of this machine, and write their tables beside the published ones.
+#
+#   recipes/reproduce.sh WORK [DATA]
+#
+# WORK     a folder for what is made on the way; of recipes/default-models.sh the pairs are taken as they are. What is done
+#          in it is not done again: each arm and seed has a file of its own.
+# DATA     a folder with cosqa/, which is kept out of the pairs and measured on; without it only mined queries are asked.
+# MIRROR   a folder with a clone of every repository as MIRROR/owner/name; without it they are cloned from their addresses.
+# PYTHON   the interpreter of an environment with Dowse's extras data, train and evaluate; python3 if unset.
+# RESULTS  where the records and papers.md are written; results/ of this repository if unset.
+# JUDGE    an OpenAI-compatible address or a cross-encoder's folder that judges suspects; every suspect rises if unset.
+# ABLATION, RANKER  further arguments for benchmarks/ablation.py and benchmarks/ranker_table.py, which count before those
+#          below: ABLATION="--queries 500 --seeds 1" RANKER="--queries 200 --seeds 1" tries the whole path.
+#
+# With a GPU all repositories are mined and everything is trained on; without one every eighth and those of configs/test.txt,
+# 15,000 queries an arm of OASIS and 4,000 an arm of R2PS. Neither size has been run from end to end.
+set -euo pipefail
+work=${1:?"name a folder to work in: recipes/reproduce.sh WORK [DATA]"}
+data=${2:-}
+repository=$(cd "$(dirname "$0")/.." && pwd)
+python=${PYTHON:-python3}
+results=${RESULTS:-$repository/results}
+mkdir -p "$work" "$results"
+
+retriever=static
+if "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+  every=1
+  ablation=(--queries 150000 --document-tokens 256)
+  ranker=(--queries 60000 --batch-size 32 --negatives 31 --sweep table window temperature input labels "in batch")
+else
+  every=8
+  ablation=(--queries 15000 --document-tokens 128)
+  ranker=(--queries 4000 --batch-size 16 --negatives 7 --asked 500 --sweep table)
+fi
+if [ -f "$work/retriever/modules.json" ]; then retriever=$work/retriever; fi
+read -ra more_ablation <<<"${ABLATION:-}"
+read -ra more_ranker <<<"${RANKER:-}"
+
+benchmarks=()
+asked=()
+if [ -n "$data" ]; then
+  benchmarks+=(--benchmark "$data/cosqa/code_idx_map_list_merged.json")
+  asked+=(--cosqa "$data/cosqa")
+fi
+if [ ! -f "$work/pairs/manifest.json" ]; then
+  # Each address becomes `place commit owner/name`.
+  grep -v '^#' "$repository/configs/repositories.txt" | while read -r address commit; do
+    name=${address#https://github.com/}
+    place=$address
+    if [ -n "${MIRROR:-}" ]; then place=$MIRROR/$name; fi
+    echo "$place $commit $name"
+  done | awk -v every="$every" 'NR == FNR { test[$1] = 1; next } $3 in test || FNR % every == 0' \
+    "$repository/configs/test.txt" - >"$work/repositories.txt"
+  "$python" -m dowse mine "$work/repositories.txt" -o "$work/pairs" --license permissive \
+    --exclude-list "$repository/configs/reserved.txt" ${benchmarks[@]+"${benchmarks[@]}"} \
+    --dev "$repository/configs/dev.txt" --test "$repository/configs/test.txt" --dev-share 0 --test-share 0
+fi
+
+# Suspects by both selectors, so that each arm takes its own.
+"$python" -m dowse label "$work/pairs" -o "$work/labelled-both" --in-groups --negatives 7 --ast-cutoff 0.2 \
+  ${JUDGE:+--judge "$JUDGE"}
+
+"$python" "$repository/benchmarks/ablation.py" "$work/labelled-both" --pairs "$work/pairs" --work "$work/ablation" \
+  --results "$results" ${asked[@]+"${asked[@]}"} "${ablation[@]}" ${more_ablation[@]+"${more_ablation[@]}"}
+"$python" "$repository/benchmarks/ranker_table.py" "$work/labelled-both" --pairs "$work/pairs" --work "$work/ranker-table" \
+  --retriever "$retriever" --results "$results" ${asked[@]+"${asked[@]}"} \
+  "${ranker[@]}" ${more_ranker[@]+"${more_ranker[@]}"}
+"$python" "$repository/benchmarks/papers.py" --results "$results"

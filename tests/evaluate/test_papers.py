@@ -1,0 +1,91 @@
+"""results/papers.md sets the records beside the published tables, figure by figure, and says what differs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "benchmarks" / "papers.py"
+SELECTORS = ("threshold", "AST", "both")
+ARMS = ["InfoNCE only", "order only", "InfoNCE + order", *(f"InfoNCE + order, adjusted by {one}" for one in SELECTORS)]
+
+
+def write(folder, name, figures, settings):
+    machine = {"cpu": "A processor", "cores": 2}
+    record = {"name": name, "date": "2026-01-02", "commit": "a" * 40, "dirty": False, "machine": machine}
+    (folder / f"{name}-aaaaaaaaaaaa.json").write_text(json.dumps(record | {"figures": figures, "settings": settings}))
+
+
+def page_of(folder, *arguments):
+    command = [sys.executable, str(SCRIPT), "--results", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    place = folder / "papers.md"
+    return done, place.read_text().splitlines() if place.is_file() else []
+
+
+def difference(value):
+    return {"value": value, "low": value - 0.01, "high": value + 0.01, "p_bootstrap": 0.004, "p_permutation": 0.5}
+
+
+def write_both(folder):
+    rows = {
+        arm: {"mean": 0.5 + at / 100, "seed deviation": 0.002, "against InfoNCE": difference(at / 100)}
+        for at, arm in enumerate(ARMS)
+    }
+    alone = {arm: row | {"mean": 0.4, "seed deviation": None} for arm, row in rows.items()}
+    settings = {"base": "some-base", "queries": 15_000, "epochs": 1.0, "seeds": 3, "document_tokens": 128}
+    settings |= {"sizes": {"mined test": [2_000, 25_000], "cosqa test": [500, 6_267]}}
+    settings |= {"labels": {"encoder": "a-model", "judge": "", "negatives": 7}}
+    write(folder, "ablation-some-base", {"mined test, mrr@10": rows, "cosqa test, mrr@1000": alone}, settings)
+    curve = {str(k): 0.5 + k / 1000 for k in (1, 2, 3, 5, 7, 10, 20, 50)}
+    of = {
+        f"{layers} layers, {name}": {"replace": {"mean": mean}, "average": {"mean": mean + 0.1}, "k_curve": curve}
+        for layers in (6, 3)
+        for name, mean in (("RR", 0.55), ("PS", 0.575))
+    }
+    first = {"retriever": {"mean": 0.5, "queries": 1_000, "documents": 25_000}}
+    settings = {"base": "some-base", "retriever": "static", "queries": 4_000, "epochs": 1.0, "steps": None}
+    settings |= {"batch_size": 16, "negatives": 7, "seeds": 3}
+    write(folder, "ranker-static", {"mined test, mrr@10": first | of, "cosqa test, mrr@1000": first | of}, settings)
+
+
+def test_without_records_the_published_tables_stand_alone_and_say_what_to_run(tmp_path):
+    done, page = page_of(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert page.count("Nothing was measured here yet: run `recipes/reproduce.sh`.") == 2
+    assert "| InfoNCE + order, adjusted by both | 69.75 | +4.26 |" in page
+    assert "| UniXcoder | CSN | 74.4 | 77.5 | +3.1 | 79.2 | +1.7 |" in page
+    assert (ROOT / "recipes" / "reproduce.sh").is_file()
+
+
+def test_each_arm_stands_beside_the_papers_and_every_difference_is_said(tmp_path):
+    write_both(tmp_path)
+    done, page = page_of(tmp_path)
+    assert done.returncode == 0, done.stderr
+    for line in (
+        "| trained with | paper | gain | mined test, mrr@10 | gain | cosqa test, mrr@1000 | gain |",
+        "| InfoNCE only | 65.49 | – | 50.00 ± 0.20 | – | 40.00 | – |",
+        "| order only | 67.33 | +1.84 | 51.00 ± 0.20 | +1.00 [+0.00, +2.00], p = 0.004 | 40.00"
+        " | +1.00 [+0.00, +2.00], p = 0.004 |",
+        "| base | Qwen2.5-Coder-1.5B | some-base |",
+        "| K, candidates of a query | not published | 7 |",
+        "| judge | an LLM, asked about every suspect | none: every suspect rises |",
+        "| ours: some-base, InfoNCE only | 40.00 | – | – | – | – | – | – | – | – |",
+        "| ours: 6 layers | mined test, mrr@10 | 50.0 | 55.0 | +5.0 | 57.5 | +2.5 |",
+        "| ours: 3 layers | cosqa test, mrr@1000 | 50.0 | 65.0 | +15.0 | 67.5 | +2.5 |",
+        "| paper: CSN-Ruby | 73.9 | 75.9 | 76.9 | 78.1 | 79.0 | 79.1 |",
+        "| ours: 6 layers, PS, mined test, mrr@10 | 50.1 | 50.2 | 50.3 | 50.5 | 50.7 | 51.0 |",
+        "| m, negatives of a query | 31 | 7 |",
+        "| training | epochs: 10, 32 queries a batch | epochs: 1, 16 queries a batch |",
+    ):
+        assert line in page
+    assert "Nothing was measured" not in "\n".join(page)
+
+
+def test_an_old_page_is_told(tmp_path):
+    page_of(tmp_path)
+    assert page_of(tmp_path, "--check")[0].returncode == 0
+    write_both(tmp_path)
+    done, _ = page_of(tmp_path, "--check")
+    assert done.returncode == 1 and "is not what its records say" in done.stderr
