@@ -3,7 +3,7 @@
 import shutil
 from contextlib import contextmanager
 
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Error, expect, sync_playwright
 from servers import PATIENCE_S
 
 PATIENCE_MS = PATIENCE_S * 1000
@@ -27,9 +27,19 @@ def opened_browser():
     names = ("chromium", "chromium-browser", "google-chrome")
     installed = next(filter(None, map(shutil.which, names)), None)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=installed, args=list(QUIET), timeout=PATIENCE_MS)
+        browser = launched(playwright.chromium, executable_path=installed, args=list(QUIET), timeout=PATIENCE_MS)
         yield browser
         browser.close()
+
+
+def launched(chromium, **settings):
+    """Start it, again where it dies while starting, as it now and then does on a machine without memory to spare."""
+    for _ in range(3):
+        try:
+            return chromium.launch(**settings)
+        except Error as error:
+            died = error
+    raise died
 
 
 def symbols(page):

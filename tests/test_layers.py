@@ -20,7 +20,7 @@ FRONT_DOORS = {"__init__", "__main__"}
 EXCEPTIONS = {("train", "evaluate.metrics")}
 MODULES = sorted(SOURCE.rglob("*.py"))
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 60, 8
-HEAVY = {"torch", "transformers", "sentence_transformers", "datasets", "fastapi", "uvicorn", "mcp", "lancedb", "ray"}
+HEAVY = {"torch", "transformers", "sentence_transformers", "datasets"} | {"fastapi", "uvicorn", "mcp", "lance", "ray"}
 
 
 def dotted(path: Path, source: Path) -> str:

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dowse.types import Document, Hit
-
 if TYPE_CHECKING:
     from dowse.search.searcher import Searcher
+    from dowse.types import Document, Hit
 
 __all__ = ["Document", "Hit", "Searcher", "__version__"]
 
@@ -22,9 +21,13 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """Import the search engine only when it is asked for: `dowse --help` and the records need none of it."""
+    """Import what is asked for only then: `dowse --help` needs no search engine, `dowse doctor` no package at all."""
     if name == "Searcher":
         from dowse.search.searcher import Searcher
 
         return Searcher
+    if name in ("Document", "Hit"):
+        from dowse import types
+
+        return getattr(types, name)
     raise AttributeError(f"module 'dowse' has no attribute {name!r}")

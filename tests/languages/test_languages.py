@@ -166,6 +166,20 @@ def test_text_cannot_be_parsed():
         parse(b"# Hi", LANGUAGES["markdown"])
 
 
+@pytest.mark.parametrize("end", ["class A\n@B", "private val()\n@", "val x\n@B(a", "class A\n  @B:"])
+def test_an_annotation_at_the_very_end_of_kotlin_is_parsed(end):
+    # in a process of its own: no limit stops that scanner's loop once it is in it
+    code = "import sys; from dowse.languages import LANGUAGES, parse; parse(sys.argv[1].encode(), LANGUAGES['kotlin'])"
+    subprocess.run([sys.executable, "-c", code, end], check=True, timeout=120)
+
+
+def test_a_single_step_that_takes_too_long_is_given_up_too():
+    source = b"}" * 200 + b'"' + b"\a" * 60_000  # read again from every byte on, in one step: 14 s
+    with pytest.raises(DataError, match="lua source of 60,201 bytes took over"):
+        parse(source, LANGUAGES["lua"])
+    assert parse(b"x = 1", LANGUAGES["lua"]).root_node.child_count == 1
+
+
 def test_a_parse_that_takes_too_long_is_given_up_and_the_next_one_works(monkeypatch):
     monkeypatch.setattr("dowse.languages.parsing.PARSE_LIMIT_S", 0.05)
     with pytest.raises(DataError, match="scala source of 40,000 bytes took over"):

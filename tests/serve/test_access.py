@@ -74,7 +74,7 @@ def test_every_path_of_the_interface_is_guarded_but_health(client):
         status = client.get(path.replace("{name}", "x")).status_code
         assert status == (200 if path == "/v1/health" else 401), path
     assert client.get("/").status_code == 200
-    assert set(client.get("/v1/health").json()) == {"status", "version"}
+    assert set(client.get("/v1/health").json()) == {"status", "version", "feedback"}
 
 
 def test_a_token_sees_its_own_repositories_and_no_sign_of_others(client, tokens):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from endpoints import EndpointServer
+from labelling import rows, write_pairs
 from repos import commit, function, make_repository
 
 from dowse.mine.pairs import read_rows
@@ -146,6 +147,12 @@ def test_show_refuses_what_is_no_folder_of_pairs(tmp_path):
     done = dowse("show", tmp_path)
     assert done.returncode == 1
     assert "is not finished, expected a folder of pairs with manifest.json" in done.stderr
+
+
+def test_show_names_counts_that_are_missing(tmp_path):
+    done = dowse("show", write_pairs(tmp_path / "pairs", rows(count=3)))
+    assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert "counts.json cannot be read" in done.stderr and "expected what dowse mine counted" in done.stderr
 
 
 def test_ctrl_c_stops_all_processes_and_says_so(tmp_path):

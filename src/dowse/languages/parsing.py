@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -20,13 +21,14 @@ from dowse.languages.language import Language, Step
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser, Tree
 
-PARSE_LIMIT_S = 2.0
-"""Seconds a file may take, plus as many for each megabyte: grammars read 5 to 13 MB/s, but recovering from errors is
-quadratic in some (50,000 open brackets keep Scala's busy for half a minute)."""
+PARSE_LIMIT_S = 0.5
+"""Seconds of a processor a file may take, plus four times as many for each megabyte: grammars read 5 to 13 MB/s, but
+recovering from errors is quadratic in some, in memory too (50,000 open brackets keep Scala's busy for half a minute).
+Not seconds of a clock: a busy machine gives up no more files than an idle one."""
 
-CHUNK_BYTES = 1 << 16
-"""Handed to tree-sitter at once. Reading through a function is what lets it stop; the price is that `Node.text` reads
-everything again, so names are taken from the source by offset."""
+CHUNK_BYTES = 1 << 12
+"""Handed to tree-sitter at once. Reading through a function is what lets it stop, the more often the less it is handed;
+the price is that `Node.text` reads everything again, so names are taken from the source by offset."""
 
 MAX_NAME_STEPS = 24
 """No real declarator nests deeper; stops a walk through hostile input."""
@@ -69,19 +71,51 @@ def parse(source: bytes, language: Language) -> Tree:
             f"{language.name} has no grammar, expected a programming language; check Language.is_code first"
         )
     parser = _parsers.of(language)
-    limit_s = PARSE_LIMIT_S * (1 + len(source) / 1e6)
-    deadline = time.monotonic() + limit_s
-    try:
-        return parser.parse(
-            lambda offset, _: source[offset : offset + CHUNK_BYTES],
-            progress_callback=lambda _offset, _error: time.monotonic() > deadline,
-        )
-    except ValueError:
-        parser.reset()
-        raise DataError(
-            f"{language.name} source of {len(source):,} bytes took over {limit_s:.0f} s to parse, expected code "
-            "that the grammar can read; exclude the file in .dowseignore"
-        ) from None
+    limit_s = PARSE_LIMIT_S * (1 + 4 * len(source) / 1e6)
+    reading = _Reading(source, time.thread_time() + limit_s)
+    with suppress(ValueError):  # stopped between two steps
+        tree = parser.parse(reading.read, progress_callback=lambda _offset, _error: reading.is_over())
+        if not reading.was_stopped:
+            return tree
+    parser.reset()
+    raise DataError(
+        f"{language.name} source of {len(source):,} bytes took over {limit_s:.1f} s to parse, expected code "
+        "that the grammar can read; exclude the file in .dowseignore"
+    )
+
+
+class _Reading:
+    """Hands a source to a parser until its time is over, then says that the source ends here.
+
+    A parser may take long over one step, such as finding an end to what it cannot read, in which it does not ask whether
+    to stop but does ask for more to read.
+    """
+
+    def __init__(self, source: bytes, deadline: float) -> None:
+        # Kotlin's scanner waits for white space after an annotation, at the end of a source for ever and without asking
+        # for anything: `class A\n@B` as the last line is enough.
+        self._source = source if source.endswith(b"\n") else source + b"\n"
+        self._deadline = deadline
+        self._end: int | None = None
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether the parser was told of an earlier end."""
+        return self._end is not None
+
+    def is_over(self) -> bool:
+        """Tell whether the time is over."""
+        return time.thread_time() > self._deadline
+
+    def read(self, offset: int, _: object) -> bytes:
+        """Return the bytes from an offset on."""
+        if self._end is None and self.is_over():
+            self._end = offset
+        if self._end is None:
+            return self._source[offset : offset + CHUNK_BYTES]
+        if offset == self._end:
+            return b"\n"
+        return self._source[offset : min(offset + CHUNK_BYTES, self._end)]
 
 
 def kind_of(node: Node, source: bytes, language: Language) -> str:

@@ -37,6 +37,7 @@ _REPOSITORY: dict[str, Any] = {
     "skipped": {"not code": 27},
     "state": "ready",
     "progress": {"done": 0, "total": 0},
+    "embedded": None,
     "fresh": True,
     "checked_at": "2026-01-31T12:00:00+00:00",
     "note": None,
@@ -59,6 +60,9 @@ class HitAnswer(BaseModel):
     symbol: str | None
     kind: str
     score: float
+    probability: float | None = Field(
+        None, description="That it answers the query, 0 to 1, comparable between queries; where the ranker has read it."
+    )
     text: str
     html: list[str] | None = Field(None, description="Each line escaped, its syntax in Pygments' short classes.")
     matches: list[int] | None = Field(None, description="Numbers of the file's lines that hold a word of the query.")
@@ -74,6 +78,7 @@ class SearchAnswer(BaseModel):
     hits: list[HitAnswer]
     index: dict[str, Any]
     took_ms: float
+    stages: list[str] | None = Field(None, description="Those that were gone through, where `rerank` was said.")
     total: int | None = Field(description="How many hits there are, known once the last of them is on the page.")
 
 
@@ -94,7 +99,7 @@ class DocumentAnswer(BaseModel):
 
 
 class Progress(BaseModel):
-    """Files done and to do."""
+    """How many are done of how many."""
 
     done: int
     total: int
@@ -111,7 +116,10 @@ class RepositoryAnswer(BaseModel):
     languages: dict[str, int]
     skipped: dict[str, int]
     state: str = Field(description="indexing, ready or failed; what is indexed already can be searched in all of them.")
-    progress: Progress
+    progress: Progress = Field(description="Of files, while it is indexing.")
+    embedded: Progress | None = Field(
+        description="Of documents that the retriever embeds while nobody asks; null where it is off or has not begun."
+    )
     fresh: bool
     checked_at: str
     note: str | None
@@ -146,9 +154,10 @@ class MapAnswer(BaseModel):
 class HealthAnswer(BaseModel):
     """Whether the server answers; says nothing of what it serves."""
 
-    model_config = _example({"status": "ok", "version": "0.1.0"})
+    model_config = _example({"status": "ok", "version": "0.1.0", "feedback": False})
     status: str
     version: str
+    feedback: bool = Field(description="Whether verdicts on hits are kept here.")
 
 
 class Fault(BaseModel):

@@ -82,14 +82,17 @@ Names = Annotated[list[str] | None, Query(description="Only these repositories (
 Languages = Annotated[list[str] | None, Query(description="Only these languages (repeatable).", examples=["python"])]
 Globs = Annotated[list[str] | None, Query(description="Only paths like this (repeatable).", examples=["src/**/*.py"])]
 Kinds = Annotated[list[str] | None, Query(description="Only function, method, class, block or text (repeatable).")]
+MinScore = Annotated[float, Query(ge=0, le=1, description="Only hits that answer so probably, by the ranker.")]
+Reranked = Annotated[bool, Query(description="Wait for the later stages; so does a min_score.")]
 Marked = Annotated[bool, Query(description="Also give each line as HTML with its syntax marked.")]
 Text = Annotated[str, Query(min_length=1, max_length=1_000)]
 Line = Annotated[int, Query(ge=1)]
 
 
-def _only(language: Languages = None, path: Globs = None, kind: Kinds = None) -> Only:
+def _only(language: Languages = None, path: Globs = None, kind: Kinds = None, min_score: MinScore = 0.0) -> Only:
     """Gather the filters, empty ones left out: a form sends those as well."""
-    return Only(*(tuple(filter(None, said or ())) for said in (language, path, kind)))
+    languages, paths, kinds = (tuple(filter(None, said or ())) for said in (language, path, kind))
+    return Only(languages, paths, kinds, min_score)
 
 
 def _question(
@@ -111,8 +114,10 @@ Filters = Annotated[Only, Depends(_only)]
 
 
 @router.get("/v1/search", response_model=SearchAnswer, response_model_exclude_unset=True, tags=["search"])
-async def search(question: Asked, view: Seen, shared: Shared) -> dict[str, Any]:
+async def search(question: Asked, view: Seen, shared: Shared, rerank: Reranked = False) -> dict[str, Any]:
     """Find code that does what the query says."""
+    if rerank or question.only.min_score:
+        return await shared.desk.best(view, question)
     return await shared.desk.ask(lambda: view.search(question))
 
 
@@ -228,9 +233,9 @@ async def feedback(verdict: Verdict, view: Seen, shared: Shared) -> Response:
 
 
 @router.get("/v1/health", response_model=HealthAnswer, tags=["server"])
-async def health() -> dict[str, str]:
-    """Say that the server answers."""
-    return {"status": "ok", "version": __version__}
+async def health(shared: Shared) -> dict[str, Any]:
+    """Say that the server answers, and whether feedback is kept."""
+    return {"status": "ok", "version": __version__, "feedback": shared.feedback is not None}
 
 
 @router.get("/metrics", response_class=Response, tags=["server"])

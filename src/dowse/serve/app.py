@@ -23,7 +23,7 @@ from starlette.middleware import Middleware
 from dowse import __version__
 from dowse.errors import ConfigError, DowseError
 from dowse.serve.api import Services, router
-from dowse.serve.desk import BusyError, Desk
+from dowse.serve.desk import Desk
 from dowse.serve.events import Announcements
 from dowse.serve.feedback import Feedback
 from dowse.serve.gate import Gate, refused
@@ -32,7 +32,7 @@ from dowse.serve.mcp import mcp_server
 from dowse.serve.metrics import Measured, Metrics
 from dowse.serve.tokens import TokenFile
 from dowse.serve.view import ForbiddenError, NotFoundError
-from dowse.serve.workspace import Workspace
+from dowse.serve.workspace import BusyError, Workspace
 
 PAGE = Path(__file__).parent / "page"
 

@@ -39,10 +39,14 @@ def hits_text(answer: Mapping[str, Any], budget_tokens: int) -> str:
     hits = answer["hits"]
     said = _counted(len(hits), "hit") if hits else "no hits; use other words, fewer filters or other repositories"
     head = f"{said} in {answer['index']['documents']:,} documents, {freshness(answer['index'])}"
+    if answer.get("is_instant"):
+        head += "; in the first, quick order, as the ranker is busy: ask again for a better one"
     left = budget_tokens - estimated_tokens(head)
     places: list[str] = []
     for number, hit in enumerate(hits, 1):
         about = " ".join(filter(None, [hit["kind"], hit["symbol"]]))
+        if "probability" in hit:
+            about += f", answers with {hit['probability']:.0%}"
         place = f"{number}. {hit['repository']}: {hit['path']}:{hit['start_line']}-{hit['end_line']} {about}"
         cost = estimated_tokens(place) + 2
         if places and cost > left:
@@ -85,6 +89,9 @@ def status_text(repositories: Sequence[Mapping[str, Any]]) -> str:
         at = f", {progress['done']:,} of {progress['total']:,} files done" if progress["total"] else ""
         note = f": {one['note']}" if one["note"] and one["state"] != "indexing" else ""
         fresh = "up to date" if one["fresh"] else "behind"
+        ahead = one["embedded"]
+        if ahead is not None and ahead["done"] < ahead["total"]:
+            at += f", {ahead['done']:,} of {ahead['total']:,} documents embedded by the retriever"
         parts.append(f"  {one['state']}{at}, {fresh}{note}; {one['path']}")
     return "\n".join(parts) or "no repository is served"
 

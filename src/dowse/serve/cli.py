@@ -11,7 +11,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -23,6 +23,7 @@ from dowse.errors import ConfigError, DowseError
 from dowse.serve import workbench
 
 if TYPE_CHECKING:
+    from dowse.index.secrets import Finding
     from dowse.search.searcher import Only, Searcher
 
 app = typer.Typer(
@@ -47,9 +48,23 @@ Languages = Annotated[list[str] | None, typer.Option("--language", "-l", help="O
 Globs = Annotated[list[str] | None, typer.Option("--path", "-p", help="Only paths like this, e.g. 'src/**/*.py'.")]
 Kinds = Annotated[list[str] | None, typer.Option("--kind", help="Only function, method, class, block or text.")]
 IndexDir = Annotated[Path | None, typer.Option("--index-dir", help="Keep indexes here, not in the cache folder.")]
+Stored = Annotated[
+    str | None, typer.Option("--store", help="Keep indexes in this Lance table: lance:PATH or s3://BUCKET/PREFIX.")
+]
 Text = Annotated[bool | None, typer.Option("--text/--no-text", help="Also index Markdown, configuration and the like.")]
-Retriever = Annotated[
-    bool | None, typer.Option("--retriever/--no-retriever", help="Let the bi-encoder look at the best candidates.")
+Retriever = Annotated[str | None, typer.Option("--retriever", help="Second stage: auto, off or a bi-encoder's folder.")]
+NoRetriever = Annotated[bool, typer.Option("--no-retriever", help="The same as --retriever off.")]
+Ranker = Annotated[str | None, typer.Option("--ranker", help="Third stage: auto, off or a ranker's folder.")]
+NoRanker = Annotated[bool, typer.Option("--no-ranker", help="The same as --ranker off.")]
+Candidates = Annotated[int | None, typer.Option("--candidates", min=1, help="How many hits the ranker reads (20).")]
+Combine = Annotated[
+    str | None, typer.Option("--combine", help="The ranker's score: replace, average (by default), or its share.")
+]
+BudgetMs = Annotated[
+    int | None, typer.Option("--budget-ms", min=1, help="Time for both later stages, loading them aside (500).")
+]
+MinScore = Annotated[
+    float, typer.Option("--min-score", help="Only hits that answer this probably, 0 to 1, as the ranker sees it.")
 ]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Build the index anew.")]
 
@@ -83,20 +98,36 @@ def search(
     path: Globs = None,
     kind: Kinds = None,
     index_dir: IndexDir = None,
+    store: Stored = None,
     text: Text = None,
     retriever: Retriever = None,
+    no_retriever: NoRetriever = False,
+    ranker: Ranker = None,
+    no_ranker: NoRanker = False,
+    candidates: Candidates = None,
+    combine: Combine = None,
+    budget_ms: BudgetMs = None,
+    min_score: MinScore = 0.0,
 ) -> None:
     """Search folders for code that does what the query says."""
     from dowse.search.searcher import MAX_QUERY_CHARS
 
     if not query.strip():
         raise ConfigError("the query is empty; say what the code does, for instance: dowse search 'parse a date'")
-    with _searcher(paths, index_dir, text, retriever=retriever) as searcher:
+    said = {
+        "retriever": _model("retriever", retriever, no_retriever),
+        "ranker": _model("ranker", ranker, no_ranker),
+        "n_reranked": candidates,
+        "combine": combine,
+        "budget_ms": budget_ms,
+    }
+    with _searcher(paths, _places(index_dir, store, text), search=said) as searcher:
         ask = searcher.literal if literal else searcher.search
-        hits = ask(query, top_k or searcher.settings.search.top_k, _only(language, path, kind))
+        hits = ask(query, top_k or searcher.settings.search.top_k, _only(language, path, kind, min_score))
         if len(query) > MAX_QUERY_CHARS and not literal:
             _say(f"the query has {len(query):,} characters; its first {MAX_QUERY_CHARS:,} were used")
-        _answer(searcher, query, hits, as_json)
+        nothing = "nothing here answers this: the ranker gave no document so high a probability as --min-score"
+        _answer(searcher, query, hits, as_json, f"{nothing} {min_score:g}" if min_score else "no hits")
 
 
 @app.command()
@@ -109,13 +140,14 @@ def similar(
     path: Globs = None,
     kind: Kinds = None,
     index_dir: IndexDir = None,
+    store: Stored = None,
     text: Text = None,
 ) -> None:
     """Find code that is like the code at a place."""
     file, _, line = place.rpartition(":")
     if not file or not re.fullmatch("[0-9]{1,9}", line):
         raise ConfigError(f"{place!r} is not FILE:LINE; give for instance src/app.py:42")
-    with _searcher(paths, index_dir, text) as searcher:
+    with _searcher(paths, _places(index_dir, store, text)) as searcher:
         hits = searcher.similar(file, int(line), top_k or searcher.settings.search.top_k, _only(language, path, kind))
         _answer(searcher, place, hits, as_json)
 
@@ -124,23 +156,43 @@ def similar(
 def index(
     paths: Paths = None,
     index_dir: IndexDir = None,
+    store: Stored = None,
     text: Text = None,
     rebuild: Rebuild = False,
     full: Annotated[bool, typer.Option("--full", help="Also embed everything with the bi-encoder (minutes).")] = False,
+    retriever: Annotated[
+        str | None, typer.Option("--retriever", help="For --full: auto or a bi-encoder's folder.")
+    ] = None,
+    export_to: Annotated[Path | None, typer.Option("--export", help="Then write the index to this file.")] = None,
+    import_from: Annotated[Path | None, typer.Option("--import", help="First take the index from this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Build the index of folders, or bring it up to date."""
-    with _searcher(paths, index_dir, text, rebuild) as searcher:
+    from dowse.serve import storing
+
+    if retriever is not None and not full:
+        raise ConfigError(f"--retriever {retriever} says what --full embeds with; add --full, or leave it out")
+    places = _places(index_dir, store, text)
+    if import_from is not None:
+        storing.take_in(import_from, paths or ([] if store else [Path()]), {"index": places})
+    folders = paths or ([] if import_from and store else [Path()])
+    with _searcher(folders, places, rebuild, search={"retriever": retriever}) as searcher:
         if full:
             _fill(searcher)
+        if export_to is not None:
+            storing.give_out(searcher, export_to)
         _print_status(searcher, as_json)
 
 
 @app.command()
-def status(paths: Paths = None, index_dir: IndexDir = None, text: Text = None, as_json: AsJson = False) -> None:
-    """Say what is indexed, how fresh it is, and what was left out and why; changes nothing."""
-    with _searcher(paths, index_dir, text, look_only=True) as searcher:
-        _print_status(searcher, as_json)
+def status(
+    paths: Paths = None, index_dir: IndexDir = None, store: Stored = None, text: Text = None, as_json: AsJson = False
+) -> None:
+    """Say what is indexed, how fresh it is, what was left out and why, and where secrets lie; changes nothing."""
+    from dowse.index.secrets import findings
+
+    with _searcher(paths, _places(index_dir, store, text), look_only=True) as searcher:
+        _print_status(searcher, as_json, [findings(root.store.documents()) for root in searcher.roots])
 
 
 workbench.register(app)
@@ -178,22 +230,25 @@ def main() -> NoReturn:
 
 def _searcher(
     paths: Sequence[Path] | None,
-    index_dir: Path | None,
-    text: bool | None,
+    places: Mapping[str, Any],
     rebuild: bool = False,
     look_only: bool = False,
-    retriever: bool | None = None,
+    search: Mapping[str, Any] | None = None,
 ) -> Searcher:
     """Open the indexes of some folders, showing progress on a terminal."""
     from dowse.search.searcher import Searcher
     from dowse.serve.progress import progress_bar
 
-    overrides: dict[str, dict[str, Any]] = {
-        "index": {"directory": None if index_dir is None else str(index_dir), "include_text": text},
-        "search": {"retriever": None if retriever is None else "auto" if retriever else "off"},
-    }
+    overrides = {"index": places, "search": search or {}}
     with progress_bar() if sys.stderr.isatty() else nullcontext() as progress:
-        return Searcher.open(paths or [Path()], overrides, progress=progress, rebuild=rebuild, look_only=look_only)
+        return Searcher.open(paths or [], overrides, progress=progress, rebuild=rebuild, look_only=look_only)
+
+
+def _places(index_dir: Path | None, store: str | None, text: bool | None) -> dict[str, Any]:
+    """Return the settings that say where indexes lie and what is in them."""
+    if index_dir is not None and store is not None:
+        raise ConfigError("--index-dir and --store are two places for the same index; give one of them")
+    return {"directory": None if index_dir is None else str(index_dir), "store": store, "include_text": text}
 
 
 def _fill(searcher: Searcher) -> None:
@@ -201,34 +256,44 @@ def _fill(searcher: Searcher) -> None:
     from dowse.serve.progress import progress_bar
 
     if searcher.retriever is None:
-        raise ConfigError("--full needs the bi-encoder, and it is off or not installed; see [search] retriever")
+        raise ConfigError("--full needs the bi-encoder, and it is off or not installed; name one with --retriever")
     with progress_bar("embedding", "documents") if sys.stderr.isatty() else nullcontext() as progress:
         searcher.fill(progress=progress)
 
 
-def _only(languages: list[str] | None, paths: list[str] | None, kinds: list[str] | None) -> Only:
+def _model(name: str, said: str | None, is_off: bool) -> str | None:
+    if is_off and said not in (None, "off"):
+        raise ConfigError(f"--{name} {said} and --no-{name} contradict each other; leave one out")
+    return "off" if is_off else said
+
+
+def _only(
+    languages: list[str] | None, paths: list[str] | None, kinds: list[str] | None, min_score: float = 0.0
+) -> Only:
     from dowse.search.searcher import Only
 
-    return Only(tuple(languages or ()), tuple(paths or ()), tuple(kinds or ()))
+    return Only(tuple(languages or ()), tuple(paths or ()), tuple(kinds or ()), min_score)
 
 
-def _answer(searcher: Searcher, query: str, hits: Sequence[Any], as_json: bool) -> None:
+def _answer(searcher: Searcher, query: str, hits: Sequence[Any], as_json: bool, without_hits: str = "no hits") -> None:
     from dowse.serve import display
 
     status = searcher.status()
     if as_json:
         print(json.dumps({"query": query, "hits": [display.as_dict(hit) for hit in hits], "index": status}))
         return
-    display.print_hits(hits, {root.store.repository: root.path for root in searcher.roots})
+    display.print_hits(hits, {name: path for root in searcher.roots for name, path in root.places().items()})
     _say(display.freshness_line(status))
     if not hits:
-        _say("no hits")
+        _say(without_hits)
 
 
-def _print_status(searcher: Searcher, as_json: bool) -> None:
+def _print_status(searcher: Searcher, as_json: bool, secrets: Sequence[Sequence[Finding]] = ()) -> None:
     from dowse.serve import display
 
     status = searcher.status()
+    for root, found in zip(status["roots"], secrets, strict=False):
+        root["secrets"] = [finding._asdict() for finding in found]
     print(json.dumps(status) if as_json else display.status_text(status))
 
 

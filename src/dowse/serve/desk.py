@@ -7,15 +7,15 @@ queue.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from dowse.errors import DowseError
-from dowse.serve.view import Question, View
-from dowse.serve.workspace import READERS, Workspace
+from dowse.serve.view import LATER_WAIT_S, Question, View
+from dowse.serve.workspace import READERS, BusyError, Workspace
 
 WAITING = 150
 """More than this are refused at once: at 10 ms a search they would wait longer than anybody does."""
@@ -23,14 +23,7 @@ WAITING = 150
 ANSWER_S = 30.0
 """From asking to the answer, the waiting included."""
 
-LATER_WAIT_S = 5.0
-"""The budget of the later stages: nobody looks at the instant order for longer before reading it."""
-
 T = TypeVar("T")
-
-
-class BusyError(DowseError):
-    """Too many questions are waiting."""
 
 
 class Desk:
@@ -56,15 +49,33 @@ class Desk:
         except TimeoutError:
             raise BusyError(f"there was no answer within {ANSWER_S:.0f} s; ask again later, or for less") from None
 
-    async def later_stages(self, view: View, question: Question) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    async def best(self, view: View, question: Question) -> dict[str, Any]:
+        """Return what the last stage answers, and which ones were gone through as "stages".
+
+        If the turn of the later ones does not come in time, the instant order is the answer.
+
+        Raises:
+            BusyError: as `ask`; or a probability was asked for, which the instant order has none of.
+        """
+        answers = {self._workspace.searcher.STAGES[0]: await self.ask(lambda: view.search(question))}
+        async with aclosing(self.later_stages(view, question)) as later:
+            answers |= {name: answer async for name, answer in later}
+        *_, (last, answer) = answers.items()
+        if question.only.min_score and last != "ranker" and answer["hits"]:
+            raise BusyError(f"the ranker was busy for {self._later_wait_s:g} s; ask again in a second")
+        return answer | {"stages": list(answers)}
+
+    async def later_stages(self, view: View, question: Question) -> AsyncGenerator[tuple[str, dict[str, Any]]]:
         """Yield what the stages after the first answer, none if their turn does not come in time."""
         if len(self._workspace.searcher.STAGES) < 2 or question.literal or not await self._turn():
             return
         try:
-            stages = view.later_stages(question)
+            stages = view.later_stages(question, self._later_wait_s)
             try:
                 while (stage := await anyio.to_thread.run_sync(next, stages, None)) is not None:
                     yield stage
+            except BusyError:  # an agent's question is in them
+                return
             finally:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(stages.close)

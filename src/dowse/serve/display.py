@@ -20,6 +20,8 @@ LEXERS = {"csharp": "c#"}
 LINES_SHOWN = 14
 """Lines of a hit shown on a terminal: ten hits fill a few screens, and the location opens the rest."""
 
+SECRETS_SHOWN = 20
+
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
@@ -44,6 +46,7 @@ def as_dict(hit: Hit) -> dict[str, Any]:
         "symbol": document.symbol,
         "kind": document.kind,
         "score": round(hit.score, 4),
+        **({} if hit.probability is None else {"probability": round(hit.probability, 4)}),
         "text": document.text,
     }
 
@@ -58,7 +61,7 @@ def print_hits(hits: Sequence[Hit], roots: Mapping[str, Path]) -> None:
 def _print_plain(hit: Hit, several: bool, root: Path) -> None:
     document = hit.document
     where = f"{document.repository}/{document.location}" if several else document.location
-    print(visible("  ".join(filter(None, [where, document.kind, document.symbol, f"{hit.score:.3f}"]))))
+    print(visible("  ".join(filter(None, [where, document.kind, document.symbol, _scores(hit)]))))
     for line in document.text.split("\n"):
         print(visible("    " + line) if line.strip() else "")
     print()
@@ -75,7 +78,7 @@ def _print_coloured(hit: Hit, several: bool, root: Path) -> None:
     head = Text(visible(f"{where}:{document.start_line}"), f"bold cyan link {(root / document.path).as_uri()}")
     head.append(f"-{document.end_line}", "cyan")
     head.append(visible(f"  {document.symbol or ''}"), "bold")
-    head.append(f"  {document.kind}  {hit.score:.3f}", "dim")
+    head.append(f"  {document.kind}  {_scores(hit)}", "dim")
     console.print(head)
     lines = visible(document.text).split("\n")
     console.print(
@@ -91,6 +94,11 @@ def _print_coloured(hit: Hit, several: bool, root: Path) -> None:
     if len(lines) > LINES_SHOWN:
         console.print(f"     … {len(lines) - LINES_SHOWN} more lines", style="dim")
     console.print()
+
+
+def _scores(hit: Hit) -> str:
+    """Return a hit's score and, where the ranker has read it, how probably it answers."""
+    return f"{hit.score:.3f}" + ("" if hit.probability is None else f"  {hit.probability:.0%}")
 
 
 def freshness_line(status: Mapping[str, Any]) -> str:
@@ -110,10 +118,22 @@ def status_text(status: Mapping[str, Any]) -> str:
             f"  documents  {root['documents']:,} of {root['files']:,} files",
             f"  languages  {_counted(root['languages'])}",
             f"  left out   {_counted(root['skipped'])}",
+            *_secrets(root.get("secrets", ())),
             f"  fresh      {'yes' if root['fresh'] else 'no: ' + root['note']}",
             f"  index      {root['index']}",
         ]
     return visible("\n".join(lines))
+
+
+def _secrets(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name what looks like secrets in indexed files, and the setting that keeps them out."""
+    lines = [f"             {secret['path']}:{secret['line']}  {secret['kind']}" for secret in found[:SECRETS_SHOWN]]
+    if not lines:
+        return []
+    rest = len(found) - len(lines)
+    more = [f"             … {rest:,} more (--json lists all)"] if rest else []
+    said = f"  secrets    {len(found):,} in indexed files; keep them out with [index] leave_out_secrets = true"
+    return [said, *lines, *more]
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-from collections.abc import Mapping
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,16 @@ from dowse.mine.feedback import default_file
 COLUMNS = ("root", "repository", "path", "start_line", "end_line", "language", "symbol", "kind", "text")
 
 
+LOCK_WAIT_S = 30.0
+"""Longer than it takes to write the longest file anew."""
+
+
 class Feedback:
-    """Appends verdicts to one file, from any thread."""
+    """Keeps verdicts in one file, from any thread and process: a lock beside it keeps additions and removals apart."""
 
     def __init__(self, path: Path | None = None) -> None:
         """Write to `path`, by default where `dowse mine --feedback` looks."""
         self.path = path or default_file()
-        self._lock = threading.Lock()
 
     def add(self, query: str, document: Mapping[str, Any], useful: bool) -> None:
         """Keep one verdict; it is on disk when this returns.
@@ -36,10 +41,53 @@ class Feedback:
         time = datetime.now(UTC).isoformat(timespec="seconds")
         record = {"time": time, "query": query, "useful": useful} | {name: document[name] for name in COLUMNS}
         line = json.dumps(record, ensure_ascii=False) + "\n"
-        with self._lock:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._alone():
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             with os.fdopen(descriptor, "a", encoding="utf-8") as file:
                 file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
+
+    def forget(self, root: Path, dry_run: bool = False) -> int:
+        """Remove every verdict on a hit of one folder and return how many there are; lines that are none stay.
+
+        Args:
+            root: the folder, as the verdicts have it.
+            dry_run: remove nothing.
+
+        Raises:
+            OSError: the file cannot be read or written.
+        """
+        if not self.path.is_file():
+            return 0
+        with self._alone():
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if _root_of(line) != str(root)]
+            if len(kept) < len(lines) and not dry_run:
+                descriptor, scratch = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    file.writelines(kept)
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(scratch).replace(self.path)
+        return len(lines) - len(kept)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Be the only one to change the file; the system frees the lock of a process that dies."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = sqlite3.connect(self.path.with_suffix(".lock"), timeout=LOCK_WAIT_S, isolation_level=None)
+        with closing(lock):
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.DatabaseError as error:
+                raise OSError(f"{self.path} is being written by another process, or its lock is damaged") from error
+            yield
+
+
+def _root_of(line: str) -> str | None:
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return None
+    return said.get("root") if isinstance(said, dict) else None

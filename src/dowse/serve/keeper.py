@@ -3,7 +3,8 @@
 It brings the index up to date, then waits for the system to say that files changed. Changes are gathered until they
 pause, so that a branch switch is one update; what has changed is found by the index's own scan, never taken from the
 events. So nothing depends on every event arriving: a look at fixed intervals catches what was lost, and where watching
-is impossible (too many folders, a network file system) looking takes its place.
+is impossible (too many folders, a network file system) looking takes its place. While nothing changes, what the
+bi-encoder has not embedded yet is offered to `filling`.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Literal
 
 from watchfiles import Change, watch
 
-from dowse.config import IndexSettings
+from dowse.config import IndexSettings, index_folder
 from dowse.errors import DowseError
-from dowse.index.local import LocalStore
+from dowse.index.opening import open_store
 from dowse.index.scan import VENDORED_NAMES, VERSION_CONTROL
-from dowse.index.update import Freshness, bring_up_to_date
+from dowse.index.store import Store
+from dowse.index.update import Freshness, Progress, bring_up_to_date
 from dowse.index.worktrees import adopt
 from dowse.models.static import StaticEncoder
 
@@ -47,17 +49,24 @@ _NOT_OURS = VERSION_CONTROL | VENDORED_NAMES
 
 State = Literal["indexing", "ready", "failed"]
 
+Fill = Callable[[Store, Progress], bool]
+"""Embeds some documents of an index, telling how many are done of how many; returns whether nothing is left to do."""
+
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How a repository stands: files `done` of `total` while it is `indexing`, and how fresh its answers are."""
+    """How a repository stands: files `done` of `total` while it is `indexing`, and how fresh its answers are.
+
+    `embedded` says of how many documents, of how many, the bi-encoder's embeddings are made; None until that begins.
+    """
 
     state: State
     done: int
     total: int
     freshness: Freshness
+    embedded: tuple[int, int] | None = None
 
 
 class StoppedError(Exception):
@@ -70,22 +79,28 @@ class Keeper:
     def __init__(
         self,
         root: Path,
-        folder: Path,
+        name: str,
         settings: IndexSettings,
         encoders: queue.Queue[StaticEncoder],
         tell: Callable[[Literal["state", "progress"], Condition], None],
+        fill: Fill | None = None,
     ) -> None:
-        """Prepare to keep the index of `root` in `folder`; nothing is read before `start`.
+        """Prepare to keep the index of `root`; nothing is read before `start`.
 
         Args:
+            root: the folder.
+            name: of the repository, as hits carry it.
+            settings: which files are indexed, and where the index lies.
             encoders: taken from while there is work and given back: as many repositories are indexed at once as it
                 holds.
             tell: called from the keeper's thread after every change of its condition.
+            fill: called again and again while nothing changes, until nothing is left; never where None.
         """
-        self._root, self._folder, self._settings = root, folder, settings
-        self._encoders, self._tell = encoders, tell
+        self._root, self._name, self._settings = root, name, settings
+        self._encoders, self._tell, self._fill = encoders, tell, fill
+        self._has_unembedded = False
         self._stopping = threading.Event()
-        self._store: LocalStore | None = None
+        self._store: Store | None = None
         self.opened = threading.Event()
         """The index is there to be read, however little is in it."""
         self.settled = threading.Event()
@@ -117,6 +132,7 @@ class Keeper:
                     self._watch()
                 except (OSError, RuntimeError) as error:  # the watcher's own errors are RuntimeErrors
                     log.info("%s is looked at rather than watched: %s", self._root.name, error)
+                    self._embed()
                     self._stopping.wait(RETRY_S)
         except StoppedError:
             pass
@@ -143,6 +159,8 @@ class Keeper:
         for changes in bursts:
             if changes or time.monotonic() >= due:
                 due = until if self._update() else time.monotonic() + RETRY_S
+            else:
+                self._embed()
             if time.monotonic() >= until:
                 return
 
@@ -156,22 +174,47 @@ class Keeper:
             with self._encoder() as encoder:
                 store = self._opened(encoder)
                 freshness = bring_up_to_date(store, self._root, self._settings, encoder, self._advance)
+        except StoppedError:
+            raise
         except DowseError as error:
             self._failed(str(error))
         except Exception:
             log.exception("indexing %s failed", self._root.name)
             self._failed("indexing failed for a reason that Dowse did not foresee; the log says more")
         else:
-            self._become(Condition("ready", 0, 0, freshness))
+            self._become(replace(self.condition, state="ready", done=0, total=0, freshness=freshness))
+            self._has_unembedded = freshness.fresh and self._fill is not None
             return freshness.fresh
         finally:
             self.settled.set()
         return False
 
-    def _opened(self, encoder: StaticEncoder) -> LocalStore:
+    def _embed(self) -> None:
+        """Have some documents embedded, if any may be left; after a fault, no more before the next update."""
+        if self._fill is None or self._store is None or not self._has_unembedded:
+            return
+        before = self.condition
+        try:
+            self._has_unembedded = not self._fill(self._store, self._embedded)
+        except StoppedError:
+            raise
+        except Exception as error:
+            self._has_unembedded = False
+            foreseen = isinstance(error, DowseError)
+            log.warning("%s is not embedded ahead: %s", self._root.name, error, exc_info=not foreseen)
+        if self.condition != before:
+            self._tell("progress", self.condition)
+
+    def _embedded(self, done: int, total: int) -> None:
+        self.condition = replace(self.condition, embedded=(done, total))
+        if self._stopping.is_set():
+            raise StoppedError
+
+    def _opened(self, encoder: StaticEncoder) -> Store:
         if self._store is None:
-            adopt(self._folder, self._root, self._settings, encoder)
-            self._store = LocalStore(self._folder, self._root.name)
+            if self._settings.store is None:
+                adopt(index_folder(self._root, self._settings), self._root, self._settings, encoder)
+            self._store = open_store(self._root, self._name, self._settings, encoder.dimensions)
             self.opened.set()
         return self._store
 
@@ -187,7 +230,8 @@ class Keeper:
             raise StoppedError
         note = f"being indexed, {done} of {total} files done"
         begins = self.condition.state != "indexing"
-        self.condition = Condition("indexing", done, total, Freshness(False, time.time(), note))
+        freshness = Freshness(False, time.time(), note)
+        self.condition = replace(self.condition, state="indexing", done=done, total=total, freshness=freshness)
         if begins:
             self._tell("state", self.condition)
         self._tell("progress", self.condition)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.index.local import LocalStore
+from dowse.index.store import Store
 from dowse.types import Embeddings
 
 MAX_POINTS = 5_000
@@ -28,7 +28,7 @@ ROUNDS = 8
 """...of which so many leave them as they are, to the eye."""
 
 
-def points(stores: Sequence[LocalStore], n: int) -> list[dict[str, Any]]:
+def points(stores: Sequence[Store], n: int) -> list[dict[str, Any]]:
     """Return up to `n` documents of some stores, each store by its share, with x and y from -1 to 1."""
     n = min(n, MAX_POINTS)
     total = sum(map(len, stores))

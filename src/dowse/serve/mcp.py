@@ -76,7 +76,7 @@ class Tools:
         with _named("top_k" if not 1 <= top_k <= MAX_HITS else "query"):
             question = Question(query, top_k, 0, _known(view, repositories), only)
             _wait(view, question.repositories)
-            return brief.hits_text(view.search(question), budget)
+            return brief.hits_text(view.best(question), budget)
 
     def similar(
         self,
@@ -154,12 +154,14 @@ def _known(view: View, names: Sequence[str] | None, argument: str = "repositorie
 
 
 def _only(language: str | None, path: str | None, kind: str | None) -> Only:
-    """Gather the filters, each tried alone so that its error is known to be its own."""
-    said = {"language": (language, 0), "path": (path, 1), "kind": (kind, 2)}
-    for argument, (value, place) in said.items():
-        with _named(argument):
-            Only(*(((value,) if value and at == place else ()) for at in range(3)))
-    return Only(*((value,) if value else () for value, _ in said.values()))
+    """Gather the filters, each tried before the next one so that its error is known to be its own."""
+    languages, paths, kinds = ((value,) if value else () for value in (language, path, kind))
+    with _named("language"):
+        Only(languages)
+    with _named("path"):
+        Only(paths=paths)
+    with _named("kind"):
+        return Only(languages, paths, kinds)
 
 
 def _budget(budget_tokens: int) -> int:

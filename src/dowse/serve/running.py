@@ -55,8 +55,7 @@ def serve(paths: Sequence[Path], overrides: Overrides, settings: ServeSettings, 
     listening = _bound(settings.host, settings.port)
     workspace = Workspace(overrides)
     try:
-        for path in dict.fromkeys(path.resolve() for path in paths):
-            workspace.add(path)
+        workspace.begin(paths)
         access = Access(
             tokens,
             (settings.host, socket.gethostname(), *settings.allow_host),
@@ -72,7 +71,7 @@ def serve(paths: Sequence[Path], overrides: Overrides, settings: ServeSettings, 
             server_header=False,
             timeout_graceful_shutdown=FINISH_S,
         )
-        _Server(config, _address(listening), len(paths), tokens is not None).run(sockets=[listening])
+        _Server(config, _address(listening), len(workspace.repositories), tokens is not None).run(sockets=[listening])
     finally:
         listening.close()
         if not workspace.close():
@@ -84,7 +83,7 @@ class _Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, address: str, repositories: int, asks_for_token: bool) -> None:
         super().__init__(config)
-        self._said = f"serving {repositories} folder{'' if repositories == 1 else 's'} at {address}"
+        self._said = f"serving {repositories} {'repository' if repositories == 1 else 'repositories'} at {address}"
         self._said += ", with a token" if asks_for_token else ""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

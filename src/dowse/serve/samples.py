@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dowse.errors import ConfigError
+from dowse.errors import ConfigError, DataError
 from dowse.mine.pairs import read_rows
 from dowse.serve.display import visible
 
@@ -40,13 +40,22 @@ def sample(folder: Path, count: int, wanted: Mapping[str, str | None], seed: int
 
 
 def print_samples(folder: Path, rows: list[dict[str, Any]], as_json: bool, whole: bool) -> None:
-    """Print pairs: one JSON object a line, or blocks to read."""
+    """Print pairs: one JSON object a line, or blocks to read.
+
+    Raises:
+        DataError: The folder's counts are missing or damaged.
+    """
     if as_json:
         for row in rows:
             print(json.dumps(row, ensure_ascii=False))
         return
-    counts = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
-    print(f"{counts['pairs']:,} pairs, {len(counts['repositories']):,} repositories; {len(rows)} of them:")
+    try:
+        counts = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
+        print(f"{counts['pairs']:,} pairs, {len(counts['repositories']):,} repositories; {len(rows)} of them:")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder / 'counts.json'} cannot be read ({error}), expected what dowse mine counted; run it again"
+        ) from None
     for row in rows:
         print("\n".join(["", _RULE, *_lines(row, whole)]))
 

@@ -16,6 +16,9 @@ from dowse.errors import ConfigError
 Folders = Annotated[list[Path] | None, typer.Argument(metavar="[REPO]...", help="Folders to serve.")]
 IndexDir = Annotated[Path | None, typer.Option("--index-dir", help="Keep indexes here, not in the cache folder.")]
 Text = Annotated[bool | None, typer.Option("--text/--no-text", help="Also index Markdown, configuration and the like.")]
+Store = Annotated[
+    str | None, typer.Option("--store", help="Serve what is stored there: lance:PATH or s3://BUCKET/PREFIX.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Log a line a request, and what is indexed.")]
 
 token = typer.Typer(help="Make and remove the tokens that open a server.", rich_markup_mode=None, no_args_is_help=True)
@@ -38,6 +41,7 @@ def serve(
         bool, typer.Option("--insecure-no-token", help="Ask for no token although others can reach it.")
     ] = False,
     index_dir: IndexDir = None,
+    store: Store = None,
     text: Text = None,
     verbose: Verbose = False,
 ) -> None:
@@ -48,22 +52,27 @@ def serve(
     said = {"host": host, "port": port, "feedback": feedback, "allow_host": tuple(allow_host) if allow_host else None}
     settings = load_settings(None, {"serve": said}).serve
     _log(verbose)
-    running.serve(folders or [], _overrides(index_dir, text), settings, insecure_no_token)
+    running.serve(folders or [], _overrides(index_dir, text, store), settings, insecure_no_token)
     print("stopped", file=sys.stderr)
     gc.freeze()  # or the interpreter's last collection looks through everything for seconds, to no end
 
 
 @commands.command()
-def mcp(folders: Folders = None, index_dir: IndexDir = None, text: Text = None, verbose: Verbose = False) -> None:
+def mcp(
+    folders: Folders = None,
+    index_dir: IndexDir = None,
+    store: Store = None,
+    text: Text = None,
+    verbose: Verbose = False,
+) -> None:
     """Speak MCP on standard input and output; the present folder by default."""
     from dowse.serve.mcp import mcp_server
     from dowse.serve.workspace import Workspace
 
     _log(verbose)
-    workspace = Workspace(_overrides(index_dir, text))
-    for folder in dict.fromkeys(path.resolve() for path in folders or [Path()]):
-        workspace.add(folder)
+    workspace = Workspace(_overrides(index_dir, text, store))
     try:
+        workspace.begin(folders or ([] if workspace.address else [Path()]))
         mcp_server(workspace).run("stdio")
     finally:
         workspace.close()
@@ -114,8 +123,9 @@ def token_remove(name: Annotated[str, typer.Argument(help="As dowse token list h
 commands.add_typer(token, name="token")
 
 
-def _overrides(index_dir: Path | None, text: bool | None) -> dict[str, dict[str, Any]]:
-    return {"index": {"directory": None if index_dir is None else str(index_dir), "include_text": text}}
+def _overrides(index_dir: Path | None, text: bool | None, store: str | None) -> dict[str, dict[str, Any]]:
+    directory = None if index_dir is None else str(index_dir)
+    return {"index": {"directory": directory, "include_text": text, "store": store}}
 
 
 def _log(verbose: bool) -> None:

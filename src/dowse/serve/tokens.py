@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -118,6 +118,27 @@ class TokenFile:
             known = ", ".join(token.name for token in kept) or "none"
             raise ConfigError(f"there is no token {name!r}, expected one of: {known}")
         self._write(kept)
+
+    def close_folder(self, folder: Path, dry_run: bool = False) -> list[str]:
+        """Let no token open a folder by name any more, and return the names of those that did.
+
+        A token that opened nothing else is removed: without any folder it would open all.
+
+        Args:
+            folder: the folder, resolved.
+            dry_run: change nothing.
+        """
+        opening = [token for token in self.tokens() if token.folders and str(folder) in token.folders]
+        if opening and not dry_run:
+            changed = []
+            for token in self.tokens():
+                left = tuple(one for one in token.folders or () if one != str(folder))
+                if token not in opening:
+                    changed.append(token)
+                elif left:
+                    changed.append(replace(token, folders=left))
+            self._write(changed)
+        return [token.name for token in opening]
 
     def _write(self, tokens: Sequence[Token]) -> None:
         write_json(self.path, {"tokens": [asdict(token) for token in tokens]})

@@ -16,13 +16,13 @@ from typing import Any
 
 from dowse.errors import ConfigError
 from dowse.index.files import Skip, Source, read
-from dowse.index.local import KnownFile
+from dowse.index.store import KnownFile
 from dowse.search.searcher import EVERYTHING, Only, Searcher, overall
 from dowse.serve.display import as_dict
 from dowse.serve.highlight import file_as_html, lines_as_html, matching_lines
 from dowse.serve.keeper import Condition
 from dowse.serve.landscape import points
-from dowse.serve.workspace import Reader, Repository, Workspace
+from dowse.serve.workspace import BusyError, Reader, Repository, Workspace
 from dowse.types import Hit
 
 MAX_HITS = 100
@@ -33,6 +33,10 @@ MAX_DEPTH = 1_000
 
 MAX_LINES = 2_000
 """Of a file shown at once."""
+
+
+LATER_WAIT_S = 5.0
+"""For a turn in the later stages: nobody looks at the instant order for longer before reading it."""
 
 
 class NotFoundError(ConfigError):
@@ -133,15 +137,16 @@ class View:
             hits = ask(searcher, question.query, question.offset + question.top_k, question.only) if searcher else []
             return _answer(question, hits, _index(reader, chosen), started)
 
-    def later_stages(self, question: Question) -> Generator[tuple[str, dict[str, Any]]]:
+    def later_stages(self, question: Question, wait_s: float) -> Generator[tuple[str, dict[str, Any]]]:
         """Yield what the stages after the first answer, under their names; may take a while.
 
         Raises:
+            BusyError: others have been in them for `wait_s`.
             ConfigError: as `search`.
             NotFoundError: as `search`.
         """
         started = time.perf_counter()
-        with self._workspace.ranking() as reader:
+        with self._workspace.ranking(wait_s) as reader:
             searcher, chosen = self._searcher(reader, question)
             if searcher is None or question.literal:
                 return
@@ -149,6 +154,27 @@ class View:
             for name, hits in stages:
                 if name != searcher.STAGES[0]:
                     yield name, _answer(question, hits, _index(reader, chosen), started)
+
+    def best(self, question: Question) -> dict[str, Any]:
+        """Answer a question with all stages of the search there are; may take a while.
+
+        If the turn of the later ones does not come in time, the instant order is the answer, and `is_instant` is true.
+
+        Raises:
+            BusyError: that happened, and a probability was asked for, which the instant order has none of.
+            ConfigError: as `search`.
+            ModelError: a model is damaged.
+            NotFoundError: as `search`.
+        """
+        answer, is_instant = self.search(question), False
+        try:
+            for _, later in self.later_stages(question, LATER_WAIT_S):
+                answer = later
+        except BusyError:
+            if question.only.min_score:
+                raise
+            is_instant = True
+        return answer | {"is_instant": is_instant}
 
     def similar(self, place: Place, question: Question) -> dict[str, Any]:
         """Return code like the code at the first line of a place; of the question all but the query counts.
@@ -176,7 +202,7 @@ class View:
         """
         with self._workspace.reading() as reader:
             repository, known = self._file(reader, place)
-        source = _read(repository, place.path)
+            source = reader.stored(repository, place.path) or _read(repository, place.path)
         lines = source.text.replace("\r\n", "\n").split("\n")
         if len(lines) > 1 and not lines[-1]:
             lines.pop()
@@ -285,6 +311,9 @@ def standing(repository: Repository, condition: Condition) -> dict[str, Any]:
         "name": repository.name,
         "state": condition.state,
         "progress": {"done": condition.done, "total": condition.total},
+        "embedded": None
+        if condition.embedded is None
+        else dict(zip(("done", "total"), condition.embedded, strict=True)),
         "fresh": condition.freshness.fresh,
         "checked_at": checked_at,
         "note": condition.freshness.note,

@@ -1,4 +1,4 @@
-"""Step 7 of 7, serve: the commands beside searching: mine, show, label, train, evaluate; serve, mcp, token, install.
+"""Step 7 of 7, serve: the commands beside searching: mine, label, train, evaluate, serve and others.
 
 Kept apart from the search commands, and importing their steps only when called: `dowse search` must load neither
 pyarrow nor what else these need. Figures go to stdout, progress and everything else to stderr.
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import typer
 
-from dowse.serve import evaluating, installing, labelling, mining, serving, training
+from dowse.serve import care, evaluating, installing, labelling, mining, serving, storing, training
 
 LOG_S = 30.0
 """Without a terminal, progress is a line this often."""
@@ -21,7 +21,7 @@ LOG_S = 30.0
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for module in (mining, labelling, training, evaluating, serving, installing):
+    for module in (mining, labelling, training, evaluating, serving, installing, care, storing):
         app.add_typer(module.commands)
 
 

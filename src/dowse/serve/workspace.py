@@ -3,6 +3,9 @@
 A reader is an encoder and open indexes for the use of one thread at a time: SQLite connections and what is loaded of an
 index are not shared, so a search never waits for an update, only for another search. Who may see which repository is
 the business of `view`; no retrieval happens here.
+
+A workspace may also follow a store that others write to (`following`): its repositories come and go with it, and those
+that a question is about are searched as one.
 """
 
 from __future__ import annotations
@@ -10,19 +13,24 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from dowse.config import Overrides, Settings, index_folder, load_settings
-from dowse.errors import ConfigError
-from dowse.index.local import LocalStore
+from dowse.config import Overrides, Settings, load_settings
+from dowse.errors import ConfigError, DowseError
+from dowse.index.files import Source
+from dowse.index.opening import open_store
 from dowse.index.scan import checked_root
 from dowse.models.static import StaticEncoder, default_static
+from dowse.search.roots import stored_root
 from dowse.search.searcher import Root, Searcher
+from dowse.serve.filling import Filler
+from dowse.serve.following import Follower, KeptByOthers, text_of
 from dowse.serve.keeper import Condition, Keeper
 
 READERS = 2
@@ -35,15 +43,49 @@ Event = tuple[Literal["state", "progress"], "Repository", Condition]
 """What changed, of which repository, and how that stands now."""
 
 
+class BusyError(DowseError):
+    """Too many questions are waiting."""
+
+
+class Kept(Protocol):
+    """What keeps a repository fresh: a `Keeper`, or what others do."""
+
+    @property
+    def condition(self) -> Condition:
+        """How the repository stands."""
+
+    @property
+    def opened(self) -> threading.Event:
+        """Set once the index is there to be read."""
+
+    @property
+    def settled(self) -> threading.Event:
+        """Set once the first update has ended."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """Ask it to end."""
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for it to end; False if it has not."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Repository:
-    """One served folder under the name that hits carry."""
+    """One served repository under the name that hits carry.
+
+    Attributes:
+        path: its folder; no folder of this machine where it is `stored`.
+        stored: the address of the store that it is read from, None where its folder is indexed here.
+    """
 
     name: str
     path: Path
     settings: Settings
-    folder: Path
-    keeper: Keeper
+    keeper: Kept
+    stored: str | None = None
 
 
 class Reader:
@@ -54,21 +96,34 @@ class Reader:
         # not the shared one: its memory of words is made for one thread
         self._encoder = default_static.__wrapped__()
         self._roots: dict[Repository, Root] = {}
-        self._statuses: dict[Repository, tuple[object, dict[str, Any]]] = {}
+        self._together: dict[tuple[str, ...], Root] = {}
 
     def searcher(self, repositories: Sequence[Repository]) -> Searcher | None:
         """Return a searcher over those repositories that have something to search; None if none has."""
-        roots = [root for one in repositories if (root := self.root(one)) is not None]
+        roots = [root for one in repositories if one.stored is None and (root := self.root(one)) is not None]
+        roots += self._as_one([one for one in repositories if one.stored is not None])
         return self._kind(roots, self._encoder) if roots else None
+
+    def _as_one(self, stored: Sequence[Repository]) -> list[Root]:
+        """Return one root for all of some stored repositories, none where there are none."""
+        usable = [one for one in stored if one.keeper.condition.state == "ready"]
+        names = tuple(sorted(one.name for one in usable))
+        if not usable or usable[0].stored is None:
+            return []
+        if names not in self._together:
+            for root in self._together.values():
+                root.store.close()
+            self._together.clear()  # what was looked at is worth keeping for what is asked for now
+            self._together[names] = stored_root(usable[0].stored, names)
+            self._together[names].settings = usable[0].settings
+        return [self._together[names]]
 
     def root(self, repository: Repository) -> Root | None:
         """Return a repository's index as it is now; None while it holds nothing, or only what another model made."""
         if repository not in self._roots:
             if not repository.keeper.opened.is_set():
                 return None
-            store = LocalStore(repository.folder, repository.name)
-            freshness = repository.keeper.condition.freshness
-            self._roots[repository] = Root(repository.path, store, freshness, repository.settings)
+            self._roots[repository] = self._opened(repository)
         root = self._roots[repository]
         root.store.refresh()
         root.freshness = repository.keeper.condition.freshness
@@ -79,13 +134,9 @@ class Reader:
         """Return what is indexed of a repository, as `Searcher.status` has it of a root."""
         root = self.root(repository)
         freshness = repository.keeper.condition.freshness
-        counted: dict[str, Any] = {"documents": 0, "files": 0, "languages": {}, "skipped": {}}
-        if root is not None:
-            seen, counted = self._statuses.get(repository, (None, {}))
-            if seen is not root.store.files:  # counting reads all that is known of all files
-                counted = root.status()
-                self._statuses[repository] = root.store.files, counted
-        own = {"repository": repository.name, "path": str(repository.path), "index": str(repository.folder)}
+        counted = {"documents": 0, "files": 0, "languages": {}, "skipped": {}} if root is None else root.store.counted()
+        place = None if root is None else root.store.place
+        own = {"repository": repository.name, "path": str(repository.path), "index": place}
         return {
             **own,
             **counted,
@@ -94,11 +145,24 @@ class Reader:
             "note": freshness.note,
         }
 
+    def stored(self, repository: Repository, path: str) -> Source | None:
+        """Return a file as it was indexed, blank lines where nothing was; None where it lies in a folder."""
+        root = self.root(repository)
+        if repository.stored is None or root is None:
+            return None
+        return text_of(root.store, path)
+
     def forget(self, kept: Sequence[Repository]) -> None:
         """Close the indexes of all other repositories."""
         for repository in self._roots.keys() - set(kept):
-            self._statuses.pop(repository, None)
             self._roots.pop(repository).store.close()
+
+    def _opened(self, repository: Repository) -> Root:
+        settings, freshness = repository.settings, repository.keeper.condition.freshness
+        if repository.stored is not None:
+            return Root(repository.path, stored_root(repository.stored, [repository.name]).store, freshness, settings)
+        store = open_store(repository.path, repository.name, settings.index, self._encoder.dimensions)
+        return Root(repository.path, store, freshness, settings)
 
 
 class Workspace:
@@ -122,7 +186,9 @@ class Workspace:
         for _ in range(READERS):
             self._readers.put(Reader(searcher))
         self._ranking = threading.Lock()
+        self._filler = Filler(lambda: self._readers.qsize() < READERS or self._ranking.locked())
         self._ranker: Reader | None = None
+        self._follower: Follower | None = None
 
     @property
     def repositories(self) -> list[Repository]:
@@ -138,7 +204,6 @@ class Workspace:
         """
         root = checked_root(path)
         settings = load_settings(root, self._overrides)
-        folder = index_folder(root, settings.index)
         with self._lock:
             for other in self._repositories.values():
                 if root.is_relative_to(other.path) or other.path.is_relative_to(root):
@@ -150,13 +215,58 @@ class Workspace:
                 for listener in list(self._listeners):
                     listener((what, repository, condition))
 
-            repository = Repository(
-                name, root, settings, folder, Keeper(root, folder, settings.index, self._encoders, tell)
-            )
+            # the embeddings of a store are kept for all of its repositories together, and filled on request only
+            is_own = settings.index.store is None and settings.search.retriever != "off"
+            fill = partial(self._filler.slice, settings.search.retriever) if is_own else None
+            keeper = Keeper(root, name, settings.index, self._encoders, tell, fill)
+            repository = Repository(name, root, settings, keeper)
             self._repositories[name] = repository
         tell("state", repository.keeper.condition)
         repository.keeper.start()
         return repository
+
+    @property
+    def address(self) -> str | None:
+        """Where indexes are stored instead of folders of this machine, None where they are not."""
+        return load_settings(None, self._overrides).index.store
+
+    def begin(self, paths: Sequence[Path]) -> None:
+        """Serve folders; without any, what is stored at the address of the settings if there is one.
+
+        Raises:
+            ConfigError: a folder cannot be served.
+            IndexFormatError: nothing is stored at the address, or it cannot be reached.
+        """
+        for path in dict.fromkeys(path.resolve() for path in paths):
+            self.add(path)
+        if not paths and self.address is not None:
+            self.follow(self.address)
+
+    def follow(self, address: str) -> None:
+        """Serve what is stored at an address, as it comes and goes.
+
+        Raises:
+            ConfigError: the address is none.
+            IndexFormatError: nothing is stored there, or it cannot be reached.
+        """
+        settings = load_settings(None, self._overrides)
+
+        def told(conditions: Mapping[str, Condition]) -> None:
+            with self._lock:
+                there = {name: one for name, one in self._repositories.items() if one.stored is not None}
+                for name in there.keys() - conditions.keys():
+                    del self._repositories[name]
+                for name in conditions.keys() - self._repositories.keys():
+                    own = KeptByOthers(conditions[name])
+                    there[name] = self._repositories[name] = Repository(name, Path(name), settings, own, address)
+                now = [(one, conditions[name]) for name, one in there.items() if name in conditions]
+            for repository, condition in now:
+                if isinstance(repository.keeper, KeptByOthers):
+                    repository.keeper.condition = condition
+                for listener in list(self._listeners):
+                    listener(("state", repository, condition))
+
+        self._follower = Follower(address, default_static().fingerprint, told)
 
     def remove(self, repository: Repository) -> None:
         """Serve a folder no longer; its index stays on disk."""
@@ -180,12 +290,20 @@ class Workspace:
             self._readers.put(reader)
 
     @contextmanager
-    def ranking(self) -> Iterator[Reader]:
-        """Hold the reader of the stages after the first, so that slow ones never keep an instant search waiting."""
-        with self._ranking:
+    def ranking(self, wait_s: float) -> Iterator[Reader]:
+        """Hold the reader of the stages after the first, so that slow ones never keep an instant search waiting.
+
+        Raises:
+            BusyError: others have held it for `wait_s`.
+        """
+        if not self._ranking.acquire(timeout=wait_s):
+            raise BusyError(f"the ranker was busy for {wait_s:g} s; ask again in a second")
+        try:
             self._ranker = self._ranker or Reader(self.searcher)
             self._ranker.forget(self.repositories)
             yield self._ranker
+        finally:
+            self._ranking.release()
 
     def settle(self, timeout_s: float) -> bool:
         """Wait until every repository has been brought up to date once; False if that took longer."""
@@ -197,6 +315,8 @@ class Workspace:
 
         What a keeper is in the middle of when the process ends is done again by the next update, nothing is lost.
         """
+        if self._follower is not None:
+            self._follower.stop()
         repositories = self.repositories
         for repository in repositories:
             repository.keeper.stop()

@@ -1,0 +1,124 @@
+import json
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from sources import write_files
+
+from dowse import Searcher
+from dowse.errors import IndexFormatError
+from dowse.index.local import LocalStore
+from dowse.index.writer import writing
+from dowse.serve.care import forgotten
+from dowse.serve.cli import app
+from dowse.serve.feedback import COLUMNS, Feedback
+from dowse.serve.tokens import TokenFile
+
+SECRET = "marzipan_lighthouse"
+CODE = {"secret.py": f"def {SECRET}(path):\n    '''Open the lighthouse.'''\n    return path\n"}
+
+
+def traces(folder, word):
+    """Return the files below a folder that hold a word, in any of the forms in which things are kept."""
+    forms = [form for part in word.split("_") for form in (part.encode(), part.encode("utf-16-le"))]
+    return [path for path in folder.rglob("*") if path.is_file() and any(form in path.read_bytes() for form in forms)]
+
+
+def run(capsys, *arguments):
+    app([*map(str, arguments)], standalone_mode=False)
+    return capsys.readouterr().out
+
+
+def judged(root, useful=True):
+    document = dict.fromkeys(COLUMNS, "") | {"root": str(root), "path": "secret.py", "text": SECRET}
+    Feedback().add("lighthouse", document, useful)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    return write_files(tmp_path / SECRET, CODE)
+
+
+def test_nothing_of_a_forgotten_folder_is_left_anywhere(tmp_path, repository, capsys):
+    user = tmp_path / "user"
+    other = write_files(tmp_path / "other", {"a.py": "def a():\n    return 1\n"})
+    for root in (repository, other):
+        with Searcher.from_path(root) as searcher:
+            searcher.search("open")
+    for root in (repository, other, repository):
+        judged(root)
+    tokens = TokenFile()
+    tokens.add("both", folders=[repository, other])
+    tokens.add("only", folders=[repository])
+    tokens.add("all")
+    indexed = next(path for path in traces(user, SECRET) if path.name == "index.sqlite").parent
+    half_made = indexed.with_name(f".{indexed.name}.tmp")
+    write_files(half_made / "index", {"index.sqlite": SECRET})
+
+    before = {path: path.read_bytes() for path in user.rglob("*") if path.is_file()}
+    said = run(capsys, "forget", repository, "--dry-run")
+    assert "would forget an index of" in said and "2 verdicts" in said and "tokens both, only" in said
+    assert {path: path.read_bytes() for path in user.rglob("*") if path.is_file()} == before
+
+    said = json.loads(run(capsys, "forget", repository, "--json"))
+    assert said["removed"] and said["folders"][0]["verdicts"] == 2 and said["folders"][0]["tokens"] == ["both", "only"]
+    kept = Path(user / "home/.local/share/dowse/feedback.jsonl").read_text()
+    assert [json.loads(line)["root"] for line in kept.splitlines()] == [str(other)]
+    Feedback().forget(other)
+    assert traces(user, SECRET) == [] and not indexed.exists() and not half_made.exists()
+    assert {token.name: token.folders for token in TokenFile().tokens()} == {"both": (str(other),), "all": None}
+    assert run(capsys, "forget", repository) == f"{repository}: forgot nothing\n"
+    with Searcher.from_path(other) as searcher:
+        assert searcher.search("a")
+
+
+def test_a_folder_that_is_gone_can_be_forgotten_and_what_else_lies_beside_an_index_stays(tmp_path, repository, capsys):
+    Searcher.from_path(repository, tmp_path / "indexes").close()
+    (folder,) = (tmp_path / "indexes").iterdir()
+    (folder / "diary.txt").write_text("mine")
+    repository.rename(tmp_path / "elsewhere")
+    assert "forgot an index" in run(capsys, "forget", repository, "--index-dir", tmp_path / "indexes")
+    assert [path.name for path in folder.iterdir()] == ["diary.txt"]
+
+
+def test_an_index_that_is_being_written_is_not_forgotten(repository, index_dir):
+    Searcher.from_path(repository, index_dir).close()
+    (folder,) = index_dir.iterdir()
+    store = LocalStore(folder, "x")
+    with writing(store, 1), pytest.raises(IndexFormatError, match="another process is updating"):
+        forgotten(repository, index_dir)
+    store.close()
+    with Searcher.from_path(repository, index_dir) as searcher:
+        assert searcher.search("lighthouse")
+
+
+def test_verdicts_given_while_others_are_forgotten_are_kept(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+
+    def give():
+        for _ in range(20):
+            judged(here)
+
+    givers = [threading.Thread(target=give) for _ in range(2)]
+    for giver in givers:
+        giver.start()
+    removed = 0
+    for _ in range(20):
+        judged(there)
+        removed += Feedback().forget(there)
+    for giver in givers:
+        giver.join()
+    assert removed == 20
+    assert Feedback().forget(here, dry_run=True) == 40
+
+
+def test_lines_that_are_no_verdicts_are_nobodys_to_forget(tmp_path):
+    feedback = Feedback(tmp_path / "feedback.jsonl")
+    feedback.path.write_text('not JSON\n[1]\n{"root": "/a"}\n')
+    assert feedback.forget(Path("/a")) == 1 and feedback.path.read_text() == "not JSON\n[1]\n"
+
+
+def test_the_doctor_is_a_command_like_the_others(index_dir, capsys):
+    assert app(["doctor", "--index-dir", str(index_dir)], standalone_mode=False) == 0
+    assert sys.executable in capsys.readouterr().out

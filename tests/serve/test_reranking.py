@@ -1,0 +1,180 @@
+"""The ranker behind every front door: the same order and probabilities from the command line, HTTP and MCP."""
+
+import asyncio
+import json
+import subprocess
+import sys
+
+import httpx2
+import pytest
+from biencoders import write_biencoder
+from crossencoders import POISON, write_crossencoder
+from mcp.client import Client
+from mcp.client.streamable_http import streamable_http_client
+from servers import PATIENCE_S, events, running, until
+from sources import FILES, write_files
+
+from dowse.search.searcher import Only, Searcher
+from dowse.serve.brief import hits_text
+from dowse.serve.desk import Desk
+from dowse.serve.view import Question, View
+from dowse.serve.workspace import BusyError, Workspace
+
+QUERY = "discount on the price"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a project, its indexes, a bi-encoder and a ranker."""
+    place = tmp_path_factory.mktemp("ranked")
+    write_files(place / "project", FILES)
+    write_biencoder(place / "retriever")
+    write_crossencoder(place / "ranker", input="enriched")
+    return place
+
+
+@pytest.fixture(scope="module")
+def overrides(place):
+    search = {"retriever": str(place / "retriever"), "ranker": str(place / "ranker"), "budget_ms": 3_600_000}
+    return {"index": {"directory": str(place / "indexes")}, "search": search}
+
+
+@pytest.fixture(scope="module")
+def workspace(place, overrides):
+    workspace = Workspace(overrides)
+    try:
+        workspace.add(place / "project")
+        assert workspace.settle(PATIENCE_S)
+        n = View(workspace).status()[0]["documents"]
+        until(lambda: embedded(workspace) == (n, n), "embedding ahead")
+        yield workspace
+    finally:
+        assert workspace.close(PATIENCE_S)
+
+
+@pytest.fixture(scope="module")
+def client(workspace):
+    with running(workspace) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def expected(place, overrides, workspace):
+    """(symbol, probability) of the best three hits, as the searcher itself has them."""
+    with Searcher.open([place / "project"], overrides) as searcher:
+        hits = searcher.search(QUERY, top_k=3)
+    return [(hit.document.symbol, round(hit.probability, 4)) for hit in hits]
+
+
+def embedded(workspace):
+    """Return how many documents the bi-encoder has embedded, and of how many."""
+    (repository,) = workspace.repositories
+    return repository.keeper.condition.embedded
+
+
+def said(hits):
+    return [(hit["symbol"], hit["probability"]) for hit in hits]
+
+
+def dowse(place, *arguments):
+    models = ["--retriever", place / "retriever", "--ranker", place / "ranker", "--index-dir", place / "indexes"]
+    command = [sys.executable, "-m", "dowse", "search", *map(str, [*arguments, place / "project", *models])]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_the_command_line_prints_what_the_ranker_says_and_that_nothing_answers(place, expected):
+    run = dowse(place, QUERY, "--top-k", 3, "--json", "--budget-ms", 3_600_000)
+    assert run.returncode == 0, run.stderr
+    assert said(json.loads(run.stdout)["hits"]) == expected
+    run = dowse(place, "weather on the moon", "--min-score", 0.5, "--candidates", 5, "--combine", "replace")
+    assert (run.returncode, run.stdout) == (0, "")
+    assert "nothing here answers this: the ranker gave no document so high a probability as --min-score 0.5" in (
+        run.stderr
+    )
+
+
+def test_wrong_wishes_are_one_sentence(place):
+    for arguments, message in (
+        (("--no-ranker",), "--no-ranker contradict each other; leave one out"),
+        (("--combine", "both"), "--combine is 'both', expected replace, average or a number from 0 to 1"),
+    ):
+        run = dowse(place, QUERY, *arguments)
+        assert run.returncode == 1 and run.stderr.startswith("error: ") and run.stderr.count("\n") == 1
+        assert message in run.stderr
+
+
+def test_http_waits_for_the_ranker_where_it_is_asked_to(client, expected):
+    instant = client.get("/v1/search", params={"q": QUERY, "top_k": 3}).json()
+    assert not any("probability" in hit for hit in instant["hits"]) and "stages" not in instant
+    answer = client.get("/v1/search", params={"q": QUERY, "top_k": 3, "rerank": True}).json()
+    assert said(answer["hits"]) == expected
+    assert answer["stages"] == ["instant", "retriever", "ranker"]
+    sure = client.get("/v1/search", params={"q": QUERY, "min_score": 0.5}).json()
+    assert sure["hits"] and all(hit["probability"] >= 0.5 for hit in sure["hits"])
+    nothing = client.get("/v1/search", params={"q": "weather on the moon", "min_score": 0.5})
+    assert nothing.status_code == 200 and nothing.json()["hits"] == []
+    assert client.get("/v1/search", params={"q": QUERY, "min_score": 2}).status_code == 422
+    exact = client.get("/v1/search", params={"q": "price", "literal": True, "min_score": 0.5})
+    assert exact.status_code == 400 and "an exact string has no probability" in exact.json()["error"]["message"]
+
+
+def test_a_stream_gives_the_rankers_order_third_and_its_fault_as_an_event(client, expected):
+    with client.stream("GET", "/v1/search/stream", params={"q": QUERY, "top_k": 3}) as response:
+        told = [(name, json.loads(data)) for name, data in events(response)]
+    assert [name for name, _ in told] == ["instant", "reranked", "reranked", "done"]
+    assert said(told[2][1]["hits"]) == expected
+    assert told[3][1]["stages"] == ["instant", "retriever", "ranker"]
+    with client.stream("GET", "/v1/search/stream", params={"q": f"{POISON} price"}) as response:
+        told = [(name, json.loads(data)) for name, data in events(response)]
+    assert [name for name, _ in told] == ["instant", "reranked", "error", "done"]
+    assert told[2][1]["error"]["type"] == "ModelError"
+
+
+def test_agents_are_told_the_rankers_order_and_how_sure_it_is(client, expected):
+    async def session():
+        async with (
+            httpx2.AsyncClient(timeout=PATIENCE_S, trust_env=False) as http,
+            Client(streamable_http_client(f"{client.base_url}".rstrip("/") + "/mcp", http_client=http)) as agent,
+        ):
+            return await agent.call_tool("search", {"query": QUERY, "top_k": 3})
+
+    text = asyncio.run(session()).content[0].text
+    places = [line for line in text.split("\n") if ", answers with " in line]
+    assert len(places) == 3
+    for line, (symbol, probability) in zip(places, expected, strict=True):
+        assert (symbol or "") in line and line.endswith(f"answers with {probability:.0%}")
+
+
+def test_a_ranker_whose_turn_does_not_come_leaves_the_instant_order_and_no_claim_about_probabilities(workspace):
+    async def impatient():
+        desk, view = Desk(workspace, later_wait_s=0.0), View(workspace)
+        with pytest.raises(BusyError, match="the ranker was busy for 0 s"):
+            await desk.best(view, Question(QUERY, only=Only(min_score=0.5)))
+        return await desk.best(view, Question(QUERY))
+
+    answer = asyncio.run(impatient())
+    assert answer["stages"] == ["instant"] and answer["hits"]
+
+
+def test_while_others_are_in_the_later_stages_agents_and_http_get_the_first_order(workspace, monkeypatch):
+    monkeypatch.setattr("dowse.serve.view.LATER_WAIT_S", 0.01)
+    view = View(workspace)
+    instant = view.search(Question(QUERY))["hits"]
+    with workspace.ranking(PATIENCE_S):
+        answer = view.best(Question(QUERY))
+        assert answer["hits"] == instant and answer["is_instant"]
+        assert "in the first, quick order, as the ranker is busy" in hits_text(answer, 2_000)
+        with pytest.raises(BusyError, match=r"the ranker was busy for 0\.01 s"):
+            view.best(Question(QUERY, only=Only(min_score=0.5)))
+
+        async def asked_over_http():
+            desk = Desk(workspace, later_wait_s=0.01)
+            desk_answer = await desk.best(view, Question(QUERY))
+            with pytest.raises(BusyError, match=r"the ranker was busy for 0\.01 s"):
+                await desk.best(view, Question(QUERY, only=Only(min_score=0.5)))
+            return desk_answer
+
+        assert asyncio.run(asked_over_http())["stages"] == ["instant"]
+    answer = view.best(Question(QUERY))
+    assert not answer["is_instant"] and "probability" in answer["hits"][0]
+    assert "quick order" not in hits_text(answer, 2_000)
