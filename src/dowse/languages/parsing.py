@@ -87,8 +87,8 @@ def parse(source: bytes, language: Language) -> Tree:
 class _Reading:
     """Hands a source to a parser until its time is over, then says that the source ends here.
 
-    A parser may take long over one step, such as finding an end to what it cannot read, in which it does not ask whether
-    to stop but does ask for more to read.
+    A parser may take long over one step, such as finding an end to what it cannot read, in which it does not ask
+    whether to stop but does ask for more to read.
     """
 
     def __init__(self, source: bytes, deadline: float) -> None:
