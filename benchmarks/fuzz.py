@@ -30,6 +30,7 @@ from fuzz_server import SERVER_TARGETS, http_described
 from fuzz_targets import TARGETS, Case
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from measure import own_peak_rss_mb
 
 from dowse.records import write_result
 
@@ -166,7 +167,7 @@ class Watched:
 
     def figures(self, failures: list[str]) -> dict[str, Any]:
         """Return what a target's record holds."""
-        peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        peak_rss_mb = int(own_peak_rss_mb())
         slowest = round(self.slowest_s, 3)
         return {"cases": self.cases, "slowest_case_s": slowest, "peak_rss_mb": peak_rss_mb, "failures": failures}
 

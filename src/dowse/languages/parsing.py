@@ -109,13 +109,10 @@ class _Reading:
 
     def read(self, offset: int, _: object) -> bytes:
         """Return the bytes from an offset on."""
-        if self._end is None and self.is_over():
-            self._end = offset
-        if self._end is None:
+        if self._end is None and not self.is_over():
             return self._source[offset : offset + CHUNK_BYTES]
-        if offset == self._end:
-            return b"\n"
-        return self._source[offset : min(offset + CHUNK_BYTES, self._end)]
+        self._end = offset if self._end is None else min(self._end, offset)
+        return b"\n" if offset == self._end else b""
 
 
 def kind_of(node: Node, source: bytes, language: Language) -> str:
