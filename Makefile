@@ -70,10 +70,11 @@ $(CORE): pyproject.toml constraints.txt
 	@touch $@
 
 # torch comes first and alone: a CPU build that pip finds locally then satisfies everything that follows.
+# What is never imported is not compiled: that would take longer than the download.
 $(DEV): pyproject.toml constraints.txt
 	$(call make_environment,.venv-dev)
-	@.venv-dev/bin/python -m pip install -qq -c constraints.txt torch
-	@.venv-dev/bin/python -m pip install -qq -c constraints.txt -e '.[data,train,evaluate,serve,scale,llm,dev]'
+	@.venv-dev/bin/python -m pip install -qq --no-compile -c constraints.txt torch
+	@.venv-dev/bin/python -m pip install -qq --no-compile -c constraints.txt -e '.[data,train,evaluate,serve,scale,llm,dev]'
 	@touch $@
 
 # A failure only warns: the tests that open a page are the ones to say that they need a browser.

@@ -173,6 +173,13 @@ def test_an_annotation_at_the_very_end_of_kotlin_is_parsed(end):
     subprocess.run([sys.executable, "-c", code, end], check=True, timeout=120)
 
 
+@pytest.mark.parametrize("source", [b"{-" * 150_000, b"{-" * 150_000 + b"}" * 150_000])
+def test_brackets_that_would_overflow_the_stack_are_not_parsed(source):
+    with pytest.raises(DataError, match="has over 10,000 brackets open at once"):
+        parse(source, LANGUAGES["cpp"])
+    assert parse(b"f(x); " * 20_000, LANGUAGES["cpp"]).root_node.child_count
+
+
 def test_a_single_step_that_takes_too_long_is_given_up_too():
     source = b"}" * 200 + b'"' + b"\a" * 60_000  # read again from every byte on, in one step: 14 s
     with pytest.raises(DataError, match="lua source of 60,201 bytes took over"):

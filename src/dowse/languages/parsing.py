@@ -26,6 +26,9 @@ PARSE_LIMIT_S = 0.5
 recovering from errors is quadratic in some, in memory too (50,000 open brackets keep Scala's busy for half a minute).
 Not seconds of a clock: a busy machine gives up no more files than an idle one."""
 
+MAX_NESTING = 10_000
+"""Brackets open at once; a source with more is not given to a grammar, some of which overflow the stack at 150,000."""
+
 CHUNK_BYTES = 1 << 12
 """Handed to tree-sitter at once. Reading through a function is what lets it stop, the more often the less it is handed;
 the price is that `Node.text` reads everything again, so names are taken from the source by offset."""
@@ -36,6 +39,7 @@ MAX_NAME_STEPS = 24
 MAX_NAME_BYTES = 400
 """Longer "names" are expressions without one."""
 
+_BRACKET = re.compile(rb"[][(){}]")
 _GENERICS = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\([^()]*\)")
 _COMPONENT = re.compile(r"[^\W\d][\w$]*[?!]?|[$@~#]+\w+|[^\w\s.:]+")
 _OBJECTS = frozenset({"exports", "module", "prototype", "this", "self"})
@@ -64,11 +68,16 @@ def parse(source: bytes, language: Language) -> Tree:
     """Return the syntax tree of a file; faulty source gives a tree with error nodes.
 
     Raises:
-        DataError: The language has no grammar, or the source kept the grammar busy for too long.
+        DataError: The language has no grammar, or the source is nested too deep or kept the grammar busy for too long.
     """
     if language.grammar is None:
         raise DataError(
             f"{language.name} has no grammar, expected a programming language; check Language.is_code first"
+        )
+    if _nesting(source) > MAX_NESTING:
+        raise DataError(
+            f"{language.name} source of {len(source):,} bytes has over {MAX_NESTING:,} brackets open at once, "
+            "expected code that a person could read; exclude the file in .dowseignore"
         )
     parser = _parsers.of(language)
     limit_s = PARSE_LIMIT_S * (1 + 4 * len(source) / 1e6)
@@ -82,6 +91,17 @@ def parse(source: bytes, language: Language) -> Tree:
         f"{language.name} source of {len(source):,} bytes took over {limit_s:.1f} s to parse, expected code "
         "that the grammar can read; exclude the file in .dowseignore"
     )
+
+
+def _nesting(source: bytes) -> int:
+    """Return how many brackets are open at most at once; 0 for the many sources that have few."""
+    if sum(map(source.count, (b"(", b"[", b"{"))) <= MAX_NESTING:
+        return 0
+    depth = deepest = 0
+    for bracket in _BRACKET.finditer(source):
+        depth = depth + 1 if bracket[0] in b"([{" else max(depth - 1, 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 class _Reading:
