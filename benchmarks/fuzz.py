@@ -68,7 +68,8 @@ def main() -> None:
             if arguments.replay is not None:
                 ALL[arguments.only[0]][0](Path(scratch))(arguments.replay)
             else:
-                print(json.dumps(child(arguments.child, arguments.cases, arguments.seed, Path(scratch))))
+                wanted = (arguments.child, arguments.cases, arguments.seed, Path(scratch))
+                print(json.dumps(child(*wanted, address_space_bytes=ADDRESS_SPACE_BYTES)))
         return
     kept = arguments.kept.read_text(encoding="utf-8") if arguments.kept and arguments.kept.exists() else ""
     figures: dict[str, Any] = {name: found for line in kept.splitlines() for name, found in json.loads(line).items()}
@@ -117,8 +118,10 @@ def run(target: str, cases: int, seed_of: int) -> dict[str, Any]:
         return done | {"seconds": seconds}
 
 
-def child(target: str, cases: int, seed_of: int, scratch: Path) -> dict[str, Any]:
-    """Try so many cases of a target and return what came of it."""
+def child(
+    target: str, cases: int, seed_of: int, scratch: Path, *, address_space_bytes: int | None = None
+) -> dict[str, Any]:
+    """Try so many cases of a target and return what came of it; a limit of memory is the whole process's from then on."""
     watched = Watched(os.environ.get("LATEST_CASE"))
     if target == DESCRIBED:
         failures = []
@@ -128,7 +131,8 @@ def child(target: str, cases: int, seed_of: int, scratch: Path) -> dict[str, Any
             failures = [f"{type(error).__name__}: {str(error)[:2_000]}"]
         return watched.figures(failures)
     case = ALL[target][0](scratch)
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    if address_space_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]))
     failures = []
     while watched.cases < cases and len(failures) < ENOUGH_FAILURES:
         try:
