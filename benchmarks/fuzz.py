@@ -121,7 +121,7 @@ def run(target: str, cases: int, seed_of: int) -> dict[str, Any]:
 def child(
     target: str, cases: int, seed_of: int, scratch: Path, *, address_space_bytes: int | None = None
 ) -> dict[str, Any]:
-    """Try so many cases of a target and return what came of it; a limit of memory is the whole process's from then on."""
+    """Try so many cases of a target and return what came of it; a limit of memory stays with the process."""
     watched = Watched(os.environ.get("LATEST_CASE"))
     if target == DESCRIBED:
         failures = []

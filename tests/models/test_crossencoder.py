@@ -127,7 +127,11 @@ def test_the_default_is_none_where_none_is_installed_and_loaded_once_where_one_i
     assert default_crossencoder.__wrapped__() is None
     monkeypatch.setattr(crossencoder, "_DEFAULT", folder)
     assert default_crossencoder.__wrapped__().input == "code"
-    assert default_crossencoder() is default_crossencoder()
+    default_crossencoder.cache_clear()
+    try:
+        assert default_crossencoder() is default_crossencoder()
+    finally:  # or every test after this one would search with it
+        default_crossencoder.cache_clear()
 
 
 def test_it_needs_no_torch(folder):
