@@ -100,7 +100,11 @@ def test_the_default_is_none_where_none_is_installed_and_loaded_once_where_one_i
     assert default_biencoder.__wrapped__() is None
     monkeypatch.setattr(biencoder, "_DEFAULT", folder)
     assert default_biencoder.__wrapped__().dimensions == DIMENSIONS
-    assert default_biencoder() is default_biencoder()
+    default_biencoder.cache_clear()
+    try:
+        assert default_biencoder() is default_biencoder()
+    finally:  # or every test after this one would search with it
+        default_biencoder.cache_clear()
 
 
 def test_it_needs_no_torch(folder):
