@@ -37,7 +37,7 @@ from dowse.records import write_result
 HERE = Path(__file__).resolve().parent
 HANG_S = 5
 """Of one processor: more is a hang, and ends the process."""
-MEMORY_CAP_MB = 1_000
+MEMORY_CAP_MB = 2_000
 """Resident at its highest, the interpreter and all that is loaded included."""
 ADDRESS_SPACE_BYTES = 8 * 2**30
 """What an allocation gone wild runs into: mapped files and thread stacks count here, so it is wide."""
