@@ -82,15 +82,26 @@ def parse(source: bytes, language: Language) -> Tree:
     parser = _parsers.of(language)
     limit_s = PARSE_LIMIT_S * (1 + 4 * len(source) / 1e6)
     reading = _Reading(source, time.thread_time() + limit_s)
-    with suppress(ValueError):  # stopped between two steps
-        tree = parser.parse(reading.read, progress_callback=lambda _offset, _error: reading.is_over())
-        if not reading.was_stopped:
-            return tree
-    parser.reset()
+    try:
+        with suppress(ValueError):  # stopped between two steps
+            tree = parser.parse(reading.read, progress_callback=lambda _offset, _error: reading.is_over())
+            if not reading.was_stopped:
+                return tree
+    except SystemError as error:  # Ctrl-C while the parser asked for more: it goes on with the exception set
+        raise _origin(error) from None
+    finally:
+        parser.reset()
     raise DataError(
         f"{language.name} source of {len(source):,} bytes took over {limit_s:.1f} s to parse, expected code "
         "that the grammar can read; exclude the file in .dowseignore"
     )
+
+
+def _origin(error: BaseException) -> BaseException:
+    """Return what an error came of in the first place."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _nesting(source: bytes) -> int:
