@@ -10,6 +10,7 @@ from biencoders import DIMENSIONS, write_biencoder
 from dowse.errors import ModelError
 from dowse.models import biencoder
 from dowse.models.biencoder import BiEncoder, default_biencoder
+from dowse.records import sha256
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_a_folder_that_is_not_whole_is_refused(tmp_path, folder, harm, message):
 def test_files_with_the_right_hash_that_are_no_model_are_refused(tmp_path, folder):
     copy = shutil.copytree(folder, tmp_path / "model")
     (copy / "model.onnx").write_bytes(b"no network")
-    files = {name: biencoder.sha256(copy / name) for name in biencoder.FILES}
+    files = {name: sha256(copy / name) for name in biencoder.FILES}
     change(copy, files=files)
     with pytest.raises(ModelError, match=r"cannot be read .* expected the files of a bi-encoder"):
         BiEncoder.load(copy)

@@ -2,20 +2,14 @@
 
 Reads a folder of three files: `config.json` (format, shapes, SHA-256 of the others), `tokenizer.json` and `model.onnx`
 (token ids and mask → unit embedding, pooling included); writes nothing. Needs onnxruntime and tokenizers only;
-`dowse.train.onnx` writes such folders. What a document is embedded as is built by `dowse.models.text`.
-
-Every text goes through the network by itself. The int8 network scales its activations by the largest of a call, so in
-a batch an embedding would depend on its neighbours; and a batch is no faster on a CPU, where one text already fills a
-core and padding is wasted. Several cores take several texts at once.
+`dowse.train.onnx` writes such folders. What a document is embedded as is built by `dowse.models.text`. Every text goes
+through the network by itself (`dowse.models.onnx` says why).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -25,25 +19,17 @@ import onnxruntime  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from dowse.errors import ModelError
-from dowse.records import sha256
+from dowse.models.folder import Kind
+from dowse.models.onnx import default_threads, on_threads, open_network, readable, run
 from dowse.types import Embeddings
 
 FORMAT = "dowse-biencoder"
 FORMAT_VERSION = 1
 FILES = ("model.onnx", "tokenizer.json")
+_KIND = Kind("bi-encoder", FILES)
 
 Role = Literal["query", "document"]
 ROLES: tuple[Role, Role] = ("query", "document")
-
-_CHARS_PER_TOKEN = 40
-"""A text is cut to so many characters a token before it is tokenized: enough for deeply indented code, and a megabyte
-on one line costs no time."""
-
-_THREADS = 4
-"""By default as many cores as there are, up to so many: search is a guest on the machine."""
-
-_REMEDY = "reinstall dowse, or export the model again"
 
 _DEFAULT = Path(__file__).parent / "default" / "retriever"
 
@@ -66,7 +52,11 @@ class BiEncoder:
         self._prompts: dict[Role, str] = config["prompts"]
         self._limits: dict[Role, int] = config["max_tokens"]
         self._dimensions: int = config["dimensions"]
-        self._fingerprint = _fingerprint(config)
+        self._fingerprint = _KIND.fingerprint(
+            FORMAT_VERSION,
+            config["files"],
+            [[config["max_tokens"][role], config["prompts"][role]] for role in ROLES],
+        )
 
     @classmethod
     def load(cls, folder: Path, threads: int | None = None) -> Self:
@@ -80,24 +70,18 @@ class BiEncoder:
             ModelError: A file is missing, damaged, of another format, or does not fit the others.
         """
         config = _read_config(folder / "config.json")
-        _check_hashes(folder, config["files"])
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors only: stderr belongs to the command
+        _KIND.check_hashes(folder, config["files"])
         try:
-            # without a second attempt, which it would announce on stdout
-            session = onnxruntime.InferenceSession(
-                str(folder / "model.onnx"), options, ["CPUExecutionProvider"], enable_fallback=0
-            )
+            session = open_network(folder / "model.onnx")
             tokenizers = {role: _tokenizer(folder / "tokenizer.json", config["max_tokens"][role]) for role in ROLES}
             inputs = sorted(given.name for given in session.get_inputs())
             shapes = [list(given.shape[1:]) for given in session.get_outputs()]
         except Exception as error:  # neither library has errors of its own that say more
-            raise _damaged(folder, f"cannot be read ({error})", "the files of a bi-encoder") from None
+            raise _KIND.damaged(folder, f"cannot be read ({error})", "the files of a bi-encoder") from None
         if inputs != ["attention_mask", "input_ids"] or shapes != [[config["dimensions"]]]:
             expected = f"input_ids and attention_mask → (N, {config['dimensions']}), as in config.json"
-            raise _damaged(folder / "model.onnx", f"maps {inputs} to rows of {shapes}", expected)
-        return cls(session, tokenizers, config, threads or min(_THREADS, os.cpu_count() or 1))
+            raise _KIND.damaged(folder / "model.onnx", f"maps {inputs} to rows of {shapes}", expected)
+        return cls(session, tokenizers, config, threads or default_threads())
 
     @property
     def dimensions(self) -> int:
@@ -118,32 +102,21 @@ class BiEncoder:
         return self._encode(texts, "document")
 
     def _encode(self, texts: Sequence[str], role: Role) -> Embeddings:
-        prompt, limit = self._prompts[role], self._limits[role] * _CHARS_PER_TOKEN
-        # what came as bytes that are not UTF-8 holds characters that the tokenizer refuses
-        readable = [f"{prompt}{text[:limit]}".encode("utf-8", "replace").decode() for text in texts]
-        encoded = self._tokenizers[role].encode_batch(readable)
+        limit = self._limits[role]
+        prompt = readable(self._prompts[role], limit)
+        encoded = self._tokenizers[role].encode_batch([prompt + readable(text, limit) for text in texts])
         rows = np.zeros((len(encoded), self._dimensions), np.float32)
         filled = [number for number, tokens in enumerate(encoded) if tokens.ids]
-        ids = [np.array([encoded[number].ids], np.int64) for number in filled]
-        if self._threads == 1 or len(ids) < 2:
-            found = list(map(self._embed, ids))
-        else:
-            with ThreadPoolExecutor(min(self._threads, len(ids))) as threads:
-                found = list(threads.map(self._embed, ids))
+        found = on_threads(self._embed, [np.array([encoded[number].ids], np.int64) for number in filled], self._threads)
         if found:
             rows[filled] = np.concatenate(found)
         return rows
 
     def _embed(self, ids: NDArray[np.int64]) -> Embeddings:
         """Embed one text given as its tokens, shape (1, L), as a row of shape (1, D)."""
-        try:
-            row: Embeddings = self._session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
-        except Exception as error:  # a network that loads may still be none that runs
-            fault = (str(error).splitlines() or ["it failed"])[0]
-            raise ModelError(
-                f"the bi-encoder cannot embed ({fault}), expected a network that runs; {_REMEDY}"
-            ) from None
-        return row
+        rows = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        embedded: Embeddings = run(self._session, rows, None, _KIND.name)
+        return embedded
 
 
 @cache
@@ -173,30 +146,9 @@ def _read_config(path: Path) -> dict[str, Any]:
             and type(config["dimensions"]) is int
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, f"cannot be read ({error!r})", "a bi-encoder's config.json") from None
+        raise _KIND.damaged(path, f"cannot be read ({error!r})", "a bi-encoder's config.json") from None
     if (kind, version) != (FORMAT, FORMAT_VERSION) or not is_complete:
-        raise _damaged(path, f"format is {kind!r} {version}", f"a complete one of format {FORMAT!r} {FORMAT_VERSION}")
+        raise _KIND.damaged(
+            path, f"format is {kind!r} {version}", f"a complete one of format {FORMAT!r} {FORMAT_VERSION}"
+        )
     return dict(config)
-
-
-def _check_hashes(folder: Path, recorded: dict[str, str]) -> None:
-    for name in FILES:
-        try:
-            found = sha256(folder / name)
-        except OSError as error:
-            raise _damaged(folder / name, f"cannot be read ({error.strerror})", "a file of the bi-encoder") from None
-        if found != recorded[name]:
-            raise _damaged(folder / name, f"SHA-256 is {found[:12]}…", f"{recorded[name][:12]}…, as in config.json")
-
-
-def _fingerprint(config: dict[str, Any]) -> str:
-    stated = [
-        FORMAT_VERSION,
-        *(config["files"][name] for name in FILES),
-        *([config["max_tokens"][role], config["prompts"][role]] for role in ROLES),
-    ]
-    return hashlib.sha256(json.dumps(stated).encode()).hexdigest()
-
-
-def _damaged(path: Path, fault: str, expected: str) -> ModelError:
-    return ModelError(f"{path}: {fault}, expected {expected}; {_REMEDY}")

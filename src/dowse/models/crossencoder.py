@@ -8,20 +8,15 @@ Reads a folder of three files: `config.json` (format, limits, calibration, SHA-2
 
 slope and offset fitted where the model was trained, so that scores can be compared between queries.
 
-Every pair goes through the network by itself, the longest first, so that the cores end together. The int8 network
-scales its activations by the largest of a call: in a batch a score would depend on its neighbours, and the order on how
-much time there was. Nor are batches faster on a CPU, even of equal lengths: 29 ms of one core for 128 tokens of
-MiniLM-L6 alone, 28 to 30 ms in batches of 2 to 8.
+Every pair goes through the network by itself (`dowse.models.onnx` says why), the longest first, so that the cores end
+together; so the order never depends on how much time there was.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -32,23 +27,18 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from dowse.errors import ModelError
-from dowse.records import sha256
+from dowse.models.folder import Kind
+from dowse.models.onnx import default_threads, on_threads, open_network, readable, run
 
 FORMAT = 1
 KIND = "ranker"
 FILES = ("ranker.onnx", "tokenizer.json")
+_KIND = Kind("ranker", FILES)
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUT = "logits"
 
 Input = Literal["code", "enriched"]
 """What is read of a document: its code alone, or path and symbol before it (`dowse.models.text`)."""
-
-_CHARS_PER_TOKEN = 40
-"""A text is cut to so many characters a token before it is tokenized: enough for deeply indented code, and a megabyte
-on one line costs no time."""
-
-_THREADS = 4
-"""By default as many cores as there are, up to so many: search is a guest on the machine."""
 
 _DEFAULT = Path(__file__).parent / "default" / "ranker"
 
@@ -69,7 +59,14 @@ class CrossEncoder:
         self._max_query_tokens: int = config["max_query_tokens"]
         self._input: Input = config["input"]
         self._slope, self._offset = config["calibration"]["slope"], config["calibration"]["offset"]
-        self._fingerprint = _fingerprint(config)
+        self._fingerprint = _KIND.fingerprint(
+            FORMAT,
+            config["hashes"],
+            [
+                *(config[name] for name in ("max_tokens", "max_query_tokens", "input")),
+                *(float(config["calibration"][name]) for name in ("slope", "offset")),
+            ],
+        )
 
     @classmethod
     def load(cls, folder: Path, threads: int | None = None) -> Self:
@@ -83,20 +80,17 @@ class CrossEncoder:
             ModelError: A file is missing, damaged, of another format, or does not fit the others.
         """
         config = _read_config(folder / "config.json")
-        _check_hashes(folder, config["hashes"])
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what fails is raised; stderr belongs to the command
+        _KIND.check_hashes(folder, config["hashes"])
         try:
-            session = onnxruntime.InferenceSession(str(folder / "ranker.onnx"), options, ["CPUExecutionProvider"])
+            session = open_network(folder / "ranker.onnx")
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # neither library has errors of its own that say more
-            raise _damaged(folder, f"cannot be read ({error})", "the files of a ranker") from None
+            raise _KIND.damaged(folder, f"cannot be read ({error})", "the files of a ranker") from None
         tokenizer.no_padding()
         tokenizer.no_truncation()
         _check_network(folder / "ranker.onnx", session)
         _check_tokenizer(folder / "tokenizer.json", tokenizer, session, config)
-        return cls(session, tokenizer, config, threads or min(_THREADS, os.cpu_count() or 1))
+        return cls(session, tokenizer, config, threads or default_threads())
 
     @property
     def input(self) -> Input:
@@ -133,12 +127,7 @@ class CrossEncoder:
         pairs = self._encode(query, texts)
         logits = np.empty(len(pairs), np.float64)
         longest_first = sorted(range(len(pairs)), key=lambda number: -len(pairs[number].ids))
-        ordered = [pairs[number] for number in longest_first]
-        if self._threads == 1 or len(pairs) < 2:
-            logits[longest_first] = list(map(self._logit, ordered))
-        else:
-            with ThreadPoolExecutor(min(self._threads, len(pairs))) as threads:
-                logits[longest_first] = list(threads.map(self._logit, ordered))
+        logits[longest_first] = on_threads(self._logit, [pairs[number] for number in longest_first], self._threads)
         if not np.isfinite(logits).all():
             raise ModelError(
                 f"the ranker gave {int((~np.isfinite(logits)).sum())} of {len(pairs)} documents a score that is no "
@@ -148,11 +137,10 @@ class CrossEncoder:
 
     def _encode(self, query: str, texts: Sequence[str]) -> list[Encoding]:
         """Return a query with each of N texts as tokens, cut as the class says."""
-        asked = self._tokenizer.encode(_readable(query, self._max_query_tokens), add_special_tokens=False)
+        asked = self._tokenizer.encode(readable(query, self._max_query_tokens), add_special_tokens=False)
         asked.truncate(self._max_query_tokens)
         left = self._max_tokens - len(asked.ids)
-        readable = [_readable(text, left) for text in texts]
-        read = self._tokenizer.encode_batch(readable, add_special_tokens=False)
+        read = self._tokenizer.encode_batch([readable(text, left) for text in texts], add_special_tokens=False)
         for tokens in read:
             tokens.truncate(left)
         return [self._tokenizer.post_process(asked, tokens) for tokens in read]
@@ -171,22 +159,17 @@ def default_crossencoder() -> CrossEncoder | None:
     return CrossEncoder.load(_DEFAULT) if _DEFAULT.is_dir() else None
 
 
-def _readable(text: str, max_tokens: int) -> str:
-    # what came as bytes that are not UTF-8 holds characters that the tokenizer refuses
-    return text[: max_tokens * _CHARS_PER_TOKEN].encode("utf-8", "replace").decode()
-
-
 def _run(session: onnxruntime.InferenceSession, ids: Sequence[int], segments: Sequence[int]) -> float:
     given = (ids, np.ones(len(ids), np.int64), segments)
     rows = {name: np.array([values], np.int64) for name, values in zip(INPUTS, given, strict=True)}
-    return float(session.run([OUTPUT], rows)[0][0])
+    return float(run(session, rows, OUTPUT, _KIND.name)[0])
 
 
 def _check_network(path: Path, session: onnxruntime.InferenceSession) -> None:
     inputs = sorted(given.name for given in session.get_inputs())
     outputs = {given.name: len(given.shape) for given in session.get_outputs()}
     if inputs != sorted(INPUTS) or outputs.get(OUTPUT) != 1:
-        raise _damaged(path, f"maps {inputs} to {outputs} axes", f"{', '.join(INPUTS)} → {OUTPUT} (N,)")
+        raise _KIND.damaged(path, f"maps {inputs} to {outputs} axes", f"{', '.join(INPUTS)} → {OUTPUT} (N,)")
 
 
 def _check_tokenizer(
@@ -195,16 +178,16 @@ def _check_tokenizer(
     """Ask the network about its longest pair in the tokenizer's last tokens: it must know both."""
     around, limit = tokenizer.num_special_tokens_to_add(True), config["max_tokens"]
     if not around:
-        raise _damaged(path, "puts no token between a query and a document", "the tokenizer of a cross-encoder")
+        raise _KIND.damaged(path, "puts no token between a query and a document", "the tokenizer of a cross-encoder")
     if config["max_query_tokens"] + around >= limit:
         fault = f"max_query_tokens {config['max_query_tokens']} leaves no room for a document in {limit} tokens"
-        raise _damaged(path.with_name("config.json"), fault, "a smaller one")
+        raise _KIND.damaged(path.with_name("config.json"), fault, "a smaller one")
     last = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
     try:
         _run(session, [last] * limit, [0] * limit)
     except Exception as error:  # onnxruntime has no error of its own for this
         fault = f"its last token is {last}, and ranker.onnx cannot read {limit} of it ({error})"
-        raise _damaged(path, fault, "the tokenizer that the model was trained with") from None
+        raise _KIND.damaged(path, fault, "the tokenizer that the model was trained with") from None
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -220,31 +203,7 @@ def _read_config(path: Path) -> dict[str, Any]:
             and 0 < slope < math.inf
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, f"cannot be read ({error!r})", "a ranker's config.json") from None
+        raise _KIND.damaged(path, f"cannot be read ({error!r})", "a ranker's config.json") from None
     if (kind, version) != (KIND, FORMAT) or not is_complete:
-        raise _damaged(path, f"is of kind {kind!r}, format {version!r}", f"a complete one of {KIND!r}, {FORMAT}")
+        raise _KIND.damaged(path, f"is of kind {kind!r}, format {version!r}", f"a complete one of {KIND!r}, {FORMAT}")
     return dict(config)
-
-
-def _check_hashes(folder: Path, recorded: dict[str, str]) -> None:
-    for name in FILES:
-        try:
-            found = sha256(folder / name)
-        except OSError as error:
-            raise _damaged(folder / name, f"cannot be read ({error.strerror})", "a file of the ranker") from None
-        if found != recorded[name]:
-            raise _damaged(folder / name, f"SHA-256 is {found[:12]}…", f"{recorded[name][:12]}…, as in config.json")
-
-
-def _fingerprint(config: dict[str, Any]) -> str:
-    stated = [
-        FORMAT,
-        *(config["hashes"][name] for name in FILES),
-        *(config[name] for name in ("max_tokens", "max_query_tokens", "input")),
-        *(float(config["calibration"][name]) for name in ("slope", "offset")),
-    ]
-    return hashlib.sha256(json.dumps(stated).encode()).hexdigest()
-
-
-def _damaged(path: Path, fault: str, expected: str) -> ModelError:
-    return ModelError(f"{path}: {fault}, expected {expected}; reinstall dowse, or export the model again")

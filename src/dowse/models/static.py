@@ -18,7 +18,6 @@ part of their own because they say in five words what a hundred lines of text di
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -31,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from dowse.errors import ModelError
 from dowse.languages.identifiers import parts, words
+from dowse.models.folder import Kind
 from dowse.types import Embeddings
 
 FORMAT_VERSION = 1
@@ -41,6 +40,7 @@ NAME_WEIGHT = 0.8
 repositories, by margins within their errors."""
 
 FILES = ("embeddings.npy", "scales.npy", "tokenizer.json")
+_KIND = Kind("static model", FILES, "reinstall dowse, or rebuild the model with recipes/default-models.sh")
 
 MAX_SCALE = 1e6
 """Real ones are below 1; from sums of these no text gets an embedding that is not finite."""
@@ -80,21 +80,23 @@ class StaticEncoder:
             ModelError: A file is missing, damaged, of another format, or does not fit the others.
         """
         config = _read_config(folder / "config.json")
-        _check_hashes(folder, config["files"])
+        _KIND.check_hashes(folder, config["files"])
         try:
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
             embeddings = np.load(folder / "embeddings.npy", mmap_mode="r")
             scales = np.load(folder / "scales.npy")
         except Exception as error:  # tokenizers raises bare Exception
-            raise _damaged(folder, f"cannot be read ({error})", "the three files of a static model") from None
+            raise _KIND.damaged(folder, f"cannot be read ({error})", "the three files of a static model") from None
         shape = (config["vocabulary"], config["dimensions"])
         found = (embeddings.shape, str(embeddings.dtype), scales.shape, str(scales.dtype), tokenizer.get_vocab_size())
         if found != (shape, "int8", shape[:1], "float32", shape[0]):
             expected = f"int8 {shape} and float32 {shape[:1]}, as in config.json"
-            raise _damaged(folder, f"the arrays are {found}", expected)
+            raise _KIND.damaged(folder, f"the arrays are {found}", expected)
         if not (np.abs(scales) < MAX_SCALE).all():  # nor is what is not a number
-            raise _damaged(folder / "scales.npy", "a scale is no number or too large", f"numbers below {MAX_SCALE:g}")
-        return cls(tokenizer, embeddings, scales, _fingerprint(config))
+            raise _KIND.damaged(
+                folder / "scales.npy", "a scale is no number or too large", f"numbers below {MAX_SCALE:g}"
+            )
+        return cls(tokenizer, embeddings, scales, _KIND.fingerprint(FORMAT_VERSION, config["files"]))
 
     @property
     def dimensions(self) -> int:
@@ -186,28 +188,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         version = config["format_version"]
         complete = set(FILES) <= set(config["files"]) and {"vocabulary", "dimensions"} <= set(config)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, f"cannot be read ({error!r})", "a static model's config.json") from None
+        raise _KIND.damaged(path, f"cannot be read ({error!r})", "a static model's config.json") from None
     if version != FORMAT_VERSION or not complete:
-        raise _damaged(path, f"format_version is {version}", f"a complete one of format_version {FORMAT_VERSION}")
+        raise _KIND.damaged(path, f"format_version is {version}", f"a complete one of format_version {FORMAT_VERSION}")
     return dict(config)
-
-
-def _check_hashes(folder: Path, recorded: dict[str, str]) -> None:
-    for name in FILES:
-        try:
-            with (folder / name).open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise _damaged(folder / name, f"cannot be read ({error.strerror})", "a file of the static model") from None
-        if found != recorded[name]:
-            raise _damaged(folder / name, f"SHA-256 is {found[:12]}…", f"{recorded[name][:12]}…, as in config.json")
-
-
-def _fingerprint(config: dict[str, Any]) -> str:
-    stated = [FORMAT_VERSION, *(config["files"][name] for name in FILES)]
-    return hashlib.sha256(json.dumps(stated).encode()).hexdigest()
-
-
-def _damaged(path: Path, fault: str, expected: str) -> ModelError:
-    remedy = "reinstall dowse, or rebuild the model with recipes/default-models.sh"
-    return ModelError(f"{path}: {fault}, expected {expected}; {remedy}")

@@ -16,9 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from dowse.errors import ConfigError
-
-_CHARS_PER_TOKEN = 40
-"""A text is cut to so many characters a token before it is tokenized, as when searching."""
+from dowse.models.onnx import readable
 
 
 class PairReader:
@@ -87,7 +85,7 @@ class PairReader:
 
     def _tokens(self, texts: Sequence[str], limit: int) -> dict[str, list[int]]:
         distinct = list(dict.fromkeys(texts))
-        cut = [text[: limit * _CHARS_PER_TOKEN] for text in distinct]
+        cut = [readable(text, limit) for text in distinct]
         encoded = self._tokenizer.encode_batch(cut, add_special_tokens=False)
         return {text: tokens.ids[:limit] for text, tokens in zip(distinct, encoded, strict=True)}
 

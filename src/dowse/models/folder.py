@@ -1,0 +1,51 @@
+"""Models: what all model folders have in common: files whose SHA-256 a `config.json` states. Used by every model.
+
+Reads a folder's files and compares them with what their `config.json` says; writes nothing. Each kind of model knows
+itself what else its `config.json` must hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dowse.errors import ModelError
+from dowse.records import sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of model folder: what its errors call it, its files beside `config.json`, and what mends it."""
+
+    name: str
+    files: tuple[str, ...]
+    remedy: str = "reinstall dowse, or export the model again"
+
+    def damaged(self, path: Path, fault: str, expected: str) -> ModelError:
+        """Return the error for a file or folder that is not as it should be."""
+        return ModelError(f"{path}: {fault}, expected {expected}; {self.remedy}")
+
+    def check_hashes(self, folder: Path, recorded: Mapping[str, str]) -> None:
+        """Compare every file's SHA-256 with the recorded one.
+
+        Raises:
+            ModelError: A file is missing, unreadable or another.
+        """
+        for name in self.files:
+            try:
+                found = sha256(folder / name)
+            except OSError as error:
+                fault = f"cannot be read ({error.strerror})"
+                raise self.damaged(folder / name, fault, f"a file of the {self.name}") from None
+            if found != recorded[name]:
+                expected = f"{recorded[name][:12]}…, as in config.json"
+                raise self.damaged(folder / name, f"SHA-256 is {found[:12]}…", expected)
+
+    def fingerprint(self, version: int, recorded: Mapping[str, str], settings: Sequence[Any] = ()) -> str:
+        """Return a hash of the format's version, the files' hashes and the settings that change what is computed."""
+        stated = [version, *(recorded[name] for name in self.files), *settings]
+        return hashlib.sha256(json.dumps(stated).encode()).hexdigest()

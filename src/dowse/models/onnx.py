@@ -1,0 +1,85 @@
+"""Models: how a network exported to ONNX is opened, given texts and run. Used by the bi-encoder and the ranker.
+
+Every text, or pair of texts, goes through a network by itself. An int8 network scales its activations by the largest of
+a call, so that in a batch an answer would depend on its neighbours; and a batch is no faster on a CPU, where one text
+already fills a core and padding is wasted: 29 ms of one core for 128 tokens of MiniLM-L6 alone, 28 to 30 ms in batches
+of 2 to 8. Several cores take several texts at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import onnxruntime  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from dowse.errors import ModelError
+
+CHARS_PER_TOKEN = 40
+"""A text is cut to so many characters a token before it is tokenized: enough for deeply indented code, and a megabyte
+on one line costs no time."""
+
+MAX_THREADS = 4
+"""By default as many cores as there are, up to so many: search is a guest on the machine."""
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+
+
+def default_threads() -> int:
+    """Return how many texts are worked on at once where nobody says."""
+    return min(MAX_THREADS, os.cpu_count() or 1)
+
+
+def open_network(path: Path) -> onnxruntime.InferenceSession:
+    """Open a network on one core, silently; fails with whatever the runtime raises, which has no error of its own."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what fails is raised; stderr belongs to the command
+    # without a second attempt, which it would announce on stdout
+    return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"], enable_fallback=0)
+
+
+def run(
+    session: onnxruntime.InferenceSession, rows: dict[str, NDArray[np.int64]], output: str | None, name: str
+) -> Any:
+    """Return one output of a network, its only one where `output` is None.
+
+    Args:
+        session: From `open_network`.
+        rows: Arrays by the names of the network's inputs.
+        output: Which of its outputs.
+        name: What an error calls the model.
+
+    Raises:
+        ModelError: It fails: a network that loads may still be none that runs.
+    """
+    try:
+        return session.run([output] if output else None, rows)[0]
+    except Exception as error:  # onnxruntime has no error of its own for this
+        fault = (str(error).splitlines() or ["it failed"])[0]
+        raise ModelError(
+            f"the {name} cannot run ({fault}), expected a network that reads its tokenizer's tokens; reinstall dowse, "
+            "or export the model again"
+        ) from None
+
+
+def readable(text: str, max_tokens: int) -> str:
+    """Return as much of a text as so many tokens can need.
+
+    What came as bytes that are not UTF-8 holds characters that tokenizers refuse; they are replaced.
+    """
+    return text[: max_tokens * CHARS_PER_TOKEN].encode("utf-8", "replace").decode()
+
+
+def on_threads(work: Callable[[Given], Found], items: Sequence[Given], threads: int) -> list[Found]:
+    """Return what `work` makes of each item, in their order, on up to so many threads."""
+    if threads == 1 or len(items) < 2:
+        return list(map(work, items))
+    with ThreadPoolExecutor(min(threads, len(items))) as pool:
+        return list(pool.map(work, items))

@@ -1,0 +1,35 @@
+"""What both networks share: a run that fails is an error of ours, and threads change nothing."""
+
+import numpy as np
+import pytest
+from crossencoders import write_crossencoder
+
+from dowse.errors import ModelError
+from dowse.models.onnx import CHARS_PER_TOKEN, on_threads, open_network, readable, run
+
+
+def test_a_network_that_fails_when_it_runs_is_one_error_that_names_the_model(tmp_path, capfd):
+    session = open_network(write_crossencoder(tmp_path / "ranker") / "ranker.onnx")
+    unknown = np.full((1, 4), 10_000, np.int64)
+    rows = {"input_ids": unknown, "attention_mask": np.ones_like(unknown), "token_type_ids": np.zeros_like(unknown)}
+    with pytest.raises(ModelError, match=r"^the ranker cannot run \(.+\), expected .* export the model again$"):
+        run(session, rows, "logits", "ranker")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_is_no_network_is_refused_without_a_word_of_the_runtime(tmp_path, capfd):
+    (tmp_path / "model.onnx").write_bytes(b"no network")
+    with pytest.raises(Exception, match=r"model\.onnx"):
+        open_network(tmp_path / "model.onnx")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_text_is_cut_before_it_is_tokenized_and_can_always_be_read():
+    assert readable("x" * 1_000, 2) == "x" * (2 * CHARS_PER_TOKEN)
+    assert readable("upload \udcff", 8) == "upload ?"
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_order_of_answers_is_that_of_the_items(threads):
+    assert on_threads(lambda number: number * 2, range(20), threads) == list(range(0, 40, 2))
+    assert on_threads(str, [], threads) == []
