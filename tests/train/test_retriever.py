@@ -61,6 +61,14 @@ def trained(base, labelled, tmp_path_factory):
     return output
 
 
+def test_what_is_saved_holds_a_share_of_the_bases_weights(base, labelled, trained, tmp_path):
+    train_retriever(labelled, load(base), tmp_path / "mixed", changed(SMALL, {"base_share": 0.25}))
+    expected = 0.25 * weights(load(base)) + 0.75 * weights(load(trained))
+    torch.testing.assert_close(weights(load(tmp_path / "mixed")), expected)
+    with pytest.raises(ConfigError, match="base_share is 1, expected"):
+        changed(SMALL, {"base_share": 1})
+
+
 def test_training_lowers_the_loss_and_ranks_a_repository_never_seen_better(base, labelled, tmp_path):
     model = load(base)
     rows = read_rows(labelled, RowOptions(split="dev", bare_share=1.0))

@@ -53,6 +53,13 @@ def test_docstrings_lose_their_comments_unless_text_is_asked_for(pairs):
     assert all('"""' in text for text in read_rows(pairs, RowOptions(document="text")).documents)
 
 
+def test_a_share_of_the_documents_keeps_its_comments_whoever_is_compared_with_it(labelled):
+    some = read_rows(labelled, RowOptions(commented_share=0.5, bare_share=1.0))
+    assert 50 < sum('"""' in text for text in some.documents) < 110
+    assert len(some.documents) == 160
+    assert some.documents == read_rows(labelled, RowOptions(commented_share=0.5, bare_share=1.0)).documents
+
+
 def test_path_and_symbol_stand_before_the_share_of_documents_that_is_not_bare(pairs):
     named = read_rows(pairs, RowOptions(bare_share=0.0)).documents
     assert all(text.startswith("code.py ") for text in named)

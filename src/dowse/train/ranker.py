@@ -9,11 +9,10 @@ retriever's (Dong et al. 2023, arXiv:2305.04508).
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ import numpy as np
 
 from dowse.errors import ConfigError, MissingExtraError
 from dowse.models.crossencoder import Input
-from dowse.records import machine, write_json, write_manifest
 from dowse.types import CorpusRanker
 
 try:
@@ -35,13 +33,14 @@ try:
     from dowse.train.ranker_model import KEPT, Kept, check_same_tokens, depth_of, tokenizer_of
     from dowse.train.rankings import freeze
     from dowse.train.reading import PairReader
-    from dowse.train.rows import RowOptions
     from dowse.train.run import (
+        RunOptions,
         StopsWhenDiverged,
-        accelerator,
+        arguments_of,
         as_model_error,
+        card_of,
         claimed,
-        computes_bfloat16,
+        describe,
         freeze_layers,
         last_checkpoint,
         set_dropout,
@@ -53,7 +52,7 @@ INPUTS: tuple[Input, ...] = ("enriched", "code")
 
 
 @dataclass(frozen=True, slots=True)
-class RankerOptions:
+class RankerOptions(RunOptions):
     """How a ranker is trained; the defaults are for MiniLM on one GPU, `configs/r2ps.toml` has the paper's.
 
     Attributes:
@@ -64,11 +63,6 @@ class RankerOptions:
         layers: Of the network, if it is made shallower before training; all where 0.
         layers_kept: Which.
         batch_size: Lists in a batch, of one process.
-        epochs: Passes over the queries; with `max_steps` above 0 so many steps instead.
-        warmup_share: Share of the steps in which the learning rate rises; then it falls to 0 in a line.
-        frozen_layers: With this above 0, the token embeddings and so many of the first layers stay as they are.
-        bf16: Compute in bfloat16 where the hardware can.
-        log_steps, save_steps: Steps between two lines of the log, and between two checkpoints with an evaluation.
         base, teacher, retriever: What it starts from, what is distilled and what ranks, by name and fingerprint; kept
             so that a run goes on with the same. The last is filled in by training.
 
@@ -76,7 +70,6 @@ class RankerOptions:
         ConfigError: A word is not known.
     """
 
-    rows: RowOptions = field(default_factory=RowOptions)
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     targets: TargetOptions = field(default_factory=TargetOptions)
     ranker_input: Input = "enriched"
@@ -86,19 +79,7 @@ class RankerOptions:
     layers_kept: Kept = "first"
     batch_size: int = 32
     epochs: float = 2.0
-    max_steps: int = -1
-    learning_rate: float = 5e-5
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
     warmup_share: float = 0.05
-    gradient_accumulation_steps: int = 1
-    gradient_checkpointing: bool = False
-    frozen_layers: int = 0
-    dropout: float = 0.0
-    bf16: bool = True
-    log_steps: int = 20
-    save_steps: int = 500
-    seed: int = 0
     base: str = ""
     teacher: str = ""
     retriever: str = ""
@@ -160,31 +141,16 @@ def train_ranker(
         trainer = _trainer(model, corpus, sampler, output, options, dev, teacher)
     with as_model_error(output):
         trainer.train(resume_from_checkpoint=last_checkpoint(output))
-    card = _card(trainer, corpus, sampler, options) | {"seconds": round(time.monotonic() - started)}
-    model.save_pretrained(str(output), create_model_card=False)
-    write_json(output / "training.json", card)
-    inputs = [*sorted(folder.glob("*.parquet")), *questions]
-    write_manifest(output, config=asdict(options), inputs=inputs, seed=options.seed, seconds=card["seconds"])
-    return card
-
-
-def _card(
-    trainer: CrossEncoderTrainer, corpus: Corpus, sampler: NegativeSampler, options: RankerOptions
-) -> dict[str, Any]:
-    """Return what a model card states of a run, its duration aside."""
-    return {
-        "settings": json.loads(json.dumps(asdict(options), default=str)),
-        "layers": depth_of(trainer.model),
-        "rows": {
-            "queries": len(corpus),
-            "questions": len(corpus) - corpus.rows.n_mined,
-            "documents": len(corpus.codes),
-            "queries_without_negatives": sampler.n_without,
-        },
-        "steps": trainer.state.global_step,
-        "machine": machine() | {"accelerator": accelerator()},
-        "log": trainer.state.log_history,
+    counts = {
+        "queries": len(corpus),
+        "questions": len(corpus) - corpus.rows.n_mined,
+        "documents": len(corpus.codes),
+        "queries_without_negatives": sampler.n_without,
     }
+    card = card_of(trainer, options, counts, time.monotonic() - started) | {"layers": depth_of(model)}
+    model.save_pretrained(str(output), create_model_card=False)
+    describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], options)
+    return card
 
 
 def _sampler(corpus: Corpus, retriever: CorpusRanker, output: Path, options: RankerOptions) -> NegativeSampler:
@@ -204,7 +170,14 @@ def _trainer(
     dev: Sequence[JudgedList],
     teacher: CrossEncoder | None,
 ) -> CrossEncoderTrainer:
-    arguments = _arguments(output, options, evaluates=bool(dev))
+    arguments = arguments_of(
+        CrossEncoderTrainingArguments,
+        options,
+        output,
+        batch_size=options.batch_size,
+        evaluates=bool(dev),
+        workers=4,
+    )
     collator = ListCollator(
         corpus,
         sampler,
@@ -227,35 +200,6 @@ def _trainer(
         loss=RankerLoss(model, options.targets, teacher.eval() if teacher else None),
         evaluator=evaluator_of(dev),
         callbacks=[StopsWhenDiverged()],
-    )
-
-
-def _arguments(output: Path, options: RankerOptions, *, evaluates: bool) -> CrossEncoderTrainingArguments:
-    has_gpu = accelerator() != "none"
-    return CrossEncoderTrainingArguments(
-        output_dir=str(output / "checkpoints"),
-        num_train_epochs=options.epochs,
-        max_steps=options.max_steps,
-        per_device_train_batch_size=options.batch_size,
-        gradient_accumulation_steps=options.gradient_accumulation_steps,
-        activation_checkpointing=options.gradient_checkpointing,
-        learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
-        max_grad_norm=options.max_grad_norm,
-        warmup_steps=options.warmup_share,
-        optim="adamw_torch_fused",
-        bf16=options.bf16 and computes_bfloat16(),
-        seed=options.seed,
-        logging_steps=options.log_steps,
-        logging_nan_inf_filter=False,
-        eval_strategy="steps" if evaluates else "no",
-        eval_steps=options.save_steps,
-        save_steps=options.save_steps,
-        save_total_limit=1,
-        report_to="tensorboard",
-        dataloader_pin_memory=has_gpu,
-        dataloader_num_workers=4 if has_gpu else 0,
-        disable_tqdm=True,
     )
 
 

@@ -8,15 +8,13 @@ own are the labels, the batches and the losses; everything else of training is t
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dowse.errors import DataError, MissingExtraError
-from dowse.records import machine, write_json, write_manifest
+from dowse.errors import ConfigError, DataError, MissingExtraError
 
 try:
     import sentence_transformers as st
@@ -28,11 +26,13 @@ try:
     from dowse.train.objective import LossOptions, RetrieverLoss
     from dowse.train.rows import RowOptions, TrainingRows, is_labelled, read_rows
     from dowse.train.run import (
+        RunOptions,
         StopsWhenDiverged,
-        accelerator,
+        arguments_of,
         as_model_error,
+        card_of,
         claimed,
-        computes_bfloat16,
+        describe,
         freeze_layers,
         last_checkpoint,
         set_dropout,
@@ -48,44 +48,31 @@ CHECKED_QUERIES, CHECKED_DOCUMENTS = 50, 500
 
 
 @dataclass(frozen=True, slots=True)
-class RetrieverOptions:
+class RetrieverOptions(RunOptions):
     """How a retriever is trained; the defaults are for MiniLM on one GPU (`configs/base.toml`).
 
     Attributes:
         max_query_tokens, max_document_tokens: Longer texts are cut.
         prompts: Before queries and before documents.
-        epochs: Passes over the rows; with `max_steps` above 0 so many steps instead.
-        warmup_share: Share of the steps in which the learning rate rises; then it falls to 0 in a line.
         group_by_query: A query's candidates come with it; otherwise every query and candidate is a row of its own and
             shuffled by itself, as in the released OASIS recipe.
-        frozen_layers: With this above 0, the token embeddings and so many of the first layers stay as they are in the
-            base: a third less to compute with half of them, and what the base has learnt elsewhere is better kept.
-        bf16: Compute in bfloat16 where the hardware can; emulated, it is many times slower than float32.
-        dropout: In all layers; no part of the paper, and 0 trains faster.
-        log_steps, save_steps: Steps between two lines of the log, and between two checkpoints with an evaluation.
+        base_share: Of the base's weights in those saved, the rest being the trained ones: their mean keeps what only
+            the base knows (Wortsman et al. 2022, arXiv:2109.01903).
     """
 
-    rows: RowOptions = field(default_factory=RowOptions)
     batches: BatchOptions = field(default_factory=BatchOptions)
     loss: LossOptions = field(default_factory=LossOptions)
     max_query_tokens: int = 64
     max_document_tokens: int = 256
     prompts: tuple[str, str] = ("", "")
-    epochs: float = 1.0
-    max_steps: int = -1
-    learning_rate: float = 5e-5
     weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    warmup_share: float = 0.1
-    gradient_accumulation_steps: int = 1
-    gradient_checkpointing: bool = False
     group_by_query: bool = True
-    frozen_layers: int = 0
-    dropout: float = 0.0
-    bf16: bool = True
-    log_steps: int = 20
-    save_steps: int = 500
-    seed: int = 0
+    base_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a share that is none."""
+        if not 0 <= self.base_share < 1:
+            raise ConfigError(f"base_share is {self.base_share}, expected 0 up to but not 1; correct the setting")
 
 
 def train_retriever(
@@ -105,7 +92,12 @@ def train_retriever(
         ModelError: The loss is no number or diverges, or a checkpoint does not fit the model.
     """
     rows = checked_rows(folder, options, questions)
+    base = {name: weights.clone() for name, weights in model.state_dict().items()} if options.base_share else {}
     card = fit(model, rows, output, options, dev_evaluator(folder, options.rows))
+    with torch.no_grad():
+        for name, weights in model.state_dict().items():
+            if name in base and weights.is_floating_point():
+                weights.lerp_(base[name].to(weights.device), options.base_share)
     model.save_pretrained(str(output), create_model_card=False)
     describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], options)
     return card
@@ -130,25 +122,13 @@ def fit(
         trainer = _trainer(model, rows, evaluator, output, options)
     with as_model_error(output):
         trainer.train(resume_from_checkpoint=last_checkpoint(output))
-    return {
-        "settings": json.loads(json.dumps(asdict(options), default=str)),
-        "rows": {
-            "queries": len(rows),
-            "questions": len(rows) - rows.n_mined,
-            "documents": len(rows.documents),
-            "labels": int((rows.label >= 0).sum()),
-        },
-        "steps": trainer.state.global_step,
-        "machine": machine() | {"accelerator": accelerator()},
-        "seconds": round(time.monotonic() - started),
-        "log": trainer.state.log_history,
+    counts = {
+        "queries": len(rows),
+        "questions": len(rows) - rows.n_mined,
+        "documents": len(rows.documents),
+        "labels": int((rows.label >= 0).sum()),
     }
-
-
-def describe(output: Path, card: Mapping[str, Any], inputs: Sequence[Path], options: RetrieverOptions) -> None:
-    """Write `training.json` and `manifest.json` beside a trained model."""
-    write_json(output / "training.json", card)
-    write_manifest(output, config=asdict(options), inputs=inputs, seed=options.seed, seconds=card["seconds"])
+    return card_of(trainer, options, counts, time.monotonic() - started)
 
 
 def checked_rows(folder: Path, options: RetrieverOptions, questions: Sequence[Path]) -> TrainingRows:
@@ -176,31 +156,13 @@ def _trainer(
     output: Path,
     options: RetrieverOptions,
 ) -> st.SentenceTransformerTrainer:
-    has_gpu = torch.cuda.is_available()
-    arguments = st.SentenceTransformerTrainingArguments(
-        output_dir=str(output / "checkpoints"),
-        num_train_epochs=options.epochs,
-        max_steps=options.max_steps,
-        per_device_train_batch_size=options.batches.batch_size,
-        gradient_accumulation_steps=options.gradient_accumulation_steps,
-        activation_checkpointing=options.gradient_checkpointing,
-        learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
-        max_grad_norm=options.max_grad_norm,
-        warmup_steps=options.warmup_share,
-        optim="adamw_torch_fused",
-        bf16=options.bf16 and computes_bfloat16(),
-        seed=options.seed,
-        logging_steps=options.log_steps,
-        logging_nan_inf_filter=False,
-        eval_strategy="steps" if evaluator else "no",
-        eval_steps=options.save_steps,
-        save_steps=options.save_steps,
-        save_total_limit=1,
-        report_to="tensorboard",
-        dataloader_pin_memory=has_gpu,
-        dataloader_num_workers=2 if has_gpu else 0,
-        disable_tqdm=True,
+    arguments = arguments_of(
+        st.SentenceTransformerTrainingArguments,
+        options,
+        output,
+        batch_size=options.batches.batch_size,
+        evaluates=evaluator is not None,
+        workers=2,
     )
     tokens = (options.max_query_tokens, options.max_document_tokens)
     return _Trainer(

@@ -57,6 +57,8 @@ class RowOptions:
     Attributes:
         document: `mixed` takes comments off where the query was a docstring, which would stand in its own answer, and
             leaves them elsewhere, since that is how code is searched.
+        commented_share: Of the documents that `mixed` would take the comments off, the share that keeps them all the
+            same: most code that is searched has some, and what the base knows of them would be unlearnt.
         bare_share: Share of the documents that are shown without path and symbol, as a benchmark's bare functions are.
         max_document_chars: Longer ones are cut; no encoder reads further.
         languages: Only these; all where empty.
@@ -66,6 +68,7 @@ class RowOptions:
     """
 
     document: Form = "mixed"
+    commented_share: float = 0.0
     bare_share: float = 0.5
     max_document_chars: int = 2_500
     languages: tuple[str, ...] = ()
@@ -246,7 +249,11 @@ def _rows(batches: Iterable[Any], options: RowOptions) -> Iterator[dict[str, Any
 
 
 def _document(row: dict[str, Any], options: RowOptions) -> str:
-    with_comments = row["source"] != "docstrings" if options.document == "mixed" else options.document == "text"
+    if options.document == "mixed":
+        is_kept = _share(f"comments {options.seed} {row['pair_id']}") < options.commented_share
+        with_comments = is_kept or row["source"] != "docstrings"
+    else:
+        with_comments = options.document == "text"
     code = (row["text"] if with_comments else row["text_without_comments"])[: options.max_document_chars]
     if _share(f"{options.seed} {row['pair_id']}") < options.bare_share:
         return str(code)

@@ -9,20 +9,114 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from dowse.errors import ConfigError, DowseError, ModelError
-from dowse.records import write_json
+from dowse.records import machine, write_json, write_manifest
+from dowse.train.rows import RowOptions
+
+Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
 DIVERGED = 1.5
 """A loss that has grown to so many times what it began with does not come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How any model is trained; each kind has defaults of its own.
+
+    Attributes:
+        rows: What is trained on.
+        epochs: Passes over the rows; with `max_steps` above 0 so many steps instead.
+        warmup_share: Share of the steps in which the learning rate rises; then it falls to 0 in a line.
+        frozen_layers: With this above 0, the token embeddings and so many of the first layers stay as they are in the
+            base: a third less to compute with half of them, and what the base has learnt elsewhere is better kept.
+        dropout: In all layers; no part of the papers, and 0 trains faster.
+        bf16: Compute in bfloat16 where the hardware can; emulated, it is many times slower than float32.
+        log_steps, save_steps: Steps between two lines of the log, and between two checkpoints with an evaluation.
+    """
+
+    rows: RowOptions = field(default_factory=RowOptions)
+    epochs: float = 1.0
+    max_steps: int = -1
+    learning_rate: float = 5e-5
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    warmup_share: float = 0.1
+    gradient_accumulation_steps: int = 1
+    gradient_checkpointing: bool = False
+    frozen_layers: int = 0
+    dropout: float = 0.0
+    bf16: bool = True
+    log_steps: int = 20
+    save_steps: int = 500
+    seed: int = 0
+
+
+def arguments_of(
+    kind: type[Arguments], options: RunOptions, output: Path, *, batch_size: int, evaluates: bool, workers: int
+) -> Arguments:
+    """Return what the library's trainer is told of a run.
+
+    Args:
+        kind: The library's arguments for this kind of model.
+        options: Of the run.
+        output: The model's folder; checkpoints come below it.
+        batch_size: Rows in a batch, of one process.
+        evaluates: Whether every checkpoint is evaluated.
+        workers: Processes that make batches beside a GPU; on a CPU the training makes them itself.
+    """
+    has_gpu = torch.cuda.is_available()
+    return kind(
+        output_dir=str(output / "checkpoints"),
+        num_train_epochs=options.epochs,
+        max_steps=options.max_steps,
+        per_device_train_batch_size=batch_size,
+        gradient_accumulation_steps=options.gradient_accumulation_steps,
+        activation_checkpointing=options.gradient_checkpointing,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        max_grad_norm=options.max_grad_norm,
+        warmup_steps=options.warmup_share,
+        optim="adamw_torch_fused",
+        bf16=options.bf16 and computes_bfloat16(),
+        seed=options.seed,
+        logging_steps=options.log_steps,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if evaluates else "no",
+        eval_steps=options.save_steps,
+        save_steps=options.save_steps,
+        save_total_limit=1,
+        report_to="tensorboard",
+        dataloader_pin_memory=has_gpu,
+        dataloader_num_workers=workers if has_gpu else 0,
+        disable_tqdm=True,
+    )
+
+
+def card_of(trainer: Trainer, options: RunOptions, rows: Mapping[str, int], seconds: float) -> dict[str, Any]:
+    """Return what a model card states of a finished run: its settings, rows, steps, machine, seconds and log."""
+    return {
+        "settings": json.loads(json.dumps(asdict(options), default=str)),
+        "rows": dict(rows),
+        "steps": trainer.state.global_step,
+        "machine": machine() | {"accelerator": accelerator()},
+        "seconds": round(seconds),
+        "log": trainer.state.log_history,
+    }
+
+
+def describe(output: Path, card: Mapping[str, Any], inputs: Sequence[Path], options: RunOptions) -> None:
+    """Write `training.json`, the card, and `manifest.json` beside a trained model."""
+    write_json(output / "training.json", card)
+    write_manifest(output, config=asdict(options), inputs=inputs, seed=options.seed, seconds=card["seconds"])
 
 
 class StopsWhenDiverged(TrainerCallback):

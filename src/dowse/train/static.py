@@ -31,8 +31,9 @@ try:
     from dowse.train.batches import BatchOptions
     from dowse.train.export import export_static
     from dowse.train.objective import LossOptions
-    from dowse.train.retriever import RetrieverOptions, checked_rows, describe, dev_evaluator, fit
+    from dowse.train.retriever import RetrieverOptions, checked_rows, dev_evaluator, fit
     from dowse.train.rows import RowOptions, TrainingRows
+    from dowse.train.run import describe
     from dowse.train.vocabulary import UNKNOWN, build_tokenizer, count_parts, distil, token_counts
 except ImportError as error:
     raise MissingExtraError("dowse train retriever", "train") from error
