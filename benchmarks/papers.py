@@ -7,16 +7,13 @@ measured here, and a table without a record says so. All figures are percent.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from results_readme import latest
+from results_readme import write_page
 
-HERE = Path(__file__).resolve().parent
 NONE = "–"
 
 ABLATION = {
@@ -211,18 +208,5 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
-def main() -> None:
-    """Write the page, or say whether it is up to date."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder with the records")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the page is out of date")
-    arguments = parser.parse_args()
-    path, wanted = arguments.results / "papers.md", page(latest(arguments.results))
-    if not arguments.check:
-        path.write_text(wanted, encoding="utf-8")
-    elif not path.is_file() or path.read_text(encoding="utf-8") != wanted:
-        sys.exit(f"error: {path} is not what its records say; write it again with: python {Path(__file__).name}")
-
-
 if __name__ == "__main__":
-    main()
+    write_page("papers.md", page, __doc__)

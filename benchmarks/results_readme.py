@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def latest(folder: Path) -> list[dict[str, Any]]:
     return [found[name] for name in sorted(found)]
 
 
-def page(records: list[dict[str, Any]]) -> str:
+def page(records: Sequence[Mapping[str, Any]]) -> str:
     """Return the whole page."""
     lines = [
         "# Results",
@@ -82,18 +82,24 @@ def shown(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def main() -> None:
-    """Write the page, or say whether it is up to date."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def write_page(name: str, page: Callable[[Sequence[Mapping[str, Any]]], str], description: str | None) -> None:
+    """Write a page into the results folder, or say whether it is up to date: what a script of pages does when run.
+
+    Args:
+        name: Of the page's file.
+        page: Makes it from the latest record of each name.
+        description: The script's docstring; its first line is the help.
+    """
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder with the records")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the page is out of date")
     arguments = parser.parse_args()
-    path, wanted = arguments.results / "README.md", page(latest(arguments.results))
+    path, wanted = arguments.results / name, page(latest(arguments.results))
     if not arguments.check:
         path.write_text(wanted, encoding="utf-8")
     elif not path.is_file() or path.read_text(encoding="utf-8") != wanted:
-        sys.exit(f"error: {path} is not what its records say; write it again with: python {Path(__file__).name}")
+        sys.exit(f"error: {path} is not what its records say; write it again with: python {Path(sys.argv[0]).name}")
 
 
 if __name__ == "__main__":
-    main()
+    write_page("README.md", page, __doc__)
