@@ -1,6 +1,6 @@
 import json
 
-from dowse.train.card import write_ranker_card, write_static_card
+from dowse.train.card import write_ranker_card, write_retriever_card, write_static_card
 
 CONFIG = {
     "vocabulary": 37902,
@@ -108,4 +108,52 @@ def test_a_rankers_card_holds_what_it_is_what_it_is_worth_and_what_it_was_traine
     assert "4,321 steps on 1,000 mined pairs and 500 questions, 10 minutes on A Card." in text
     assert "3 layers, int8 weights, 0.0 MB" in text and "slope 7.250 and offset -2.500" in text
     write_ranker_card(tmp_path, tmp_path, [])
+    assert "None yet" in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+RETRIEVER = {
+    "dimensions": 384,
+    "weights": "int8",
+    "max_tokens": {"query": 64, "document": 128},
+    "agreement": {"queries": 50, "documents": 500, "cosine": 0.991, "overlap@10": 0.92, "spearman": 0.989},
+    "trained": {
+        "base": {"name": "tiny_encoder", "sha256": "ab" * 32, "share": 0.5},
+        "rounds": [
+            {
+                "rows": {"queries": 1500, "questions": 500, "labels": 7000},
+                "settings": {"max_steps": 400, "loss": {"order_weight": 0.02}},
+                "machine": {"cores": 2, "cpu": "A Processor", "accelerator": "none"},
+                "steps": 400,
+                "seconds": 1200,
+            }
+        ],
+    },
+}
+EVALUATED = {
+    "settings": {"benchmark": "cosqa", "split": "test", "queries": 500, "documents": 6267},
+    "figures": {
+        "rows": {"mine": {"mrr@1000": 0.5432, "ndcg@10": 0.6}, "bm25": {"mrr@1000": 0.331, "ndcg@10": 0.36}},
+        "intervals": {"mrr@1000": [0.5012, 0.5843]},
+    },
+}
+
+
+def test_a_retrievers_card_holds_what_it_is_what_it_is_worth_and_every_round_of_training(tmp_path):
+    for name, content in (("config", RETRIEVER), ("counts", COUNTS), ("result", EVALUATED)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    write_retriever_card(tmp_path, tmp_path, [tmp_path / "result.json"])
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for line in (
+        "**cosqa, test** (500 queries, 6,267 documents; mrr@1000 [0.501, 0.584])",
+        "| mine | 0.543 | 0.600 |",
+        "| bm25 | 0.331 | 0.360 |",
+        "Of 1,015 functions in 2.3 MB of source mining kept 8 pairs: python 7, go 1.",
+        "| o/beta | c0ffee | A / B | dev | 3 |",
+    ):
+        assert line in lines
+    assert "400 steps with 7,000 order labels, drawn from 1,000 mined pairs and 500" in text
+    assert "20 minutes on 2 cores of A Processor. Settings: max_steps 400, order_weight 0.02." in text
+    assert "of whose weights 50% are in these" in text and "ten nearest in 92%" in text
+    write_retriever_card(tmp_path, tmp_path, [])
     assert "None yet" in (tmp_path / "README.md").read_text(encoding="utf-8")
