@@ -1,7 +1,7 @@
 """Does the order of negatives help, and do adjusted labels? The ablation of OASIS, on pairs of one's own.
 
 Same base, same rows in the same order, same steps; only the loss and the labels differ (Gao et al. 2025,
-arXiv:2503.08161, as METHODS 1.4 tells its table). Reads a labelled folder whose suspects were found both by threshold
+arXiv:2503.08161). Reads a labelled folder whose suspects were found both by threshold
 and by trees, and a pairs folder whose test split is ranked; writes one file for each arm and seed into the work folder,
 goes on from those that are there, and leaves `ablation-<base>-<commit>.json` in the results folder.
 

@@ -7,9 +7,10 @@ from endpoints import EndpointServer
 from labelling import cross_encoder, sentence_model
 
 from dowse.errors import ConfigError, ModelError
-from dowse.label.encoders import CrossScorer, open_local
+from dowse.label.encoders import open_local
 from dowse.label.judge import MAX_CODE_CHARS, Case, CrossEncoderJudge, EndpointJudge, letter, question
 from dowse.models.endpoint import Endpoint, EndpointOptions
+from dowse.models.sentence import CrossScorer
 
 CASES = [
     Case("close the socket", "def f(): parse(date)", "def g(): close(socket)"),  # the candidate answers

@@ -8,17 +8,17 @@ is imported when a sentence-transformers folder is opened, and not before.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.errors import ConfigError, MissingExtraError
+from dowse.errors import ConfigError
 from dowse.evaluate.protocols import Protocol
-from dowse.label.encoders import PACKAGES, STATIC, CrossScorer, TorchEncoder
+from dowse.label.encoders import STATIC
 from dowse.models.biencoder import BiEncoder, default_biencoder
 from dowse.models.crossencoder import CrossEncoder, default_crossencoder
+from dowse.models.sentence import PACKAGES, CrossScorer, TorchEncoder, packaged
 from dowse.models.static import StaticEncoder, default_static
 from dowse.types import Embeddings, Encoder, Ranker
 
@@ -115,7 +115,7 @@ def open_encoder(name: str, protocol: Protocol) -> Encoder:
         if shipped is None:
             raise ConfigError(f"this installation has no retriever {DEFAULT!r}; name another with --retriever")
         return shipped
-    folder = _packaged(name) if name in PACKAGES else Path(name)
+    folder = packaged(name) if name in PACKAGES else Path(name)
     if (folder / "modules.json").is_file():
         return SentenceEncoder(folder, protocol)
     if (folder / "embeddings.npy").is_file():
@@ -127,11 +127,3 @@ def open_encoder(name: str, protocol: Protocol) -> Encoder:
         f"retriever {name!r}: {fault}, expected a folder of sentence-transformers, of a static model or of an exported "
         f"bi-encoder, or one of {', '.join((DEFAULT, STATIC, *PACKAGES))}; check --retriever"
     )
-
-
-def _packaged(name: str) -> Path:
-    module, inside = PACKAGES[name]
-    try:
-        return Path(str(resources.files(module) / inside))
-    except ModuleNotFoundError:
-        raise MissingExtraError(f"the retriever {name}", "train") from None

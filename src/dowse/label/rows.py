@@ -70,8 +70,6 @@ NULLABLE = frozenset({"ast_distance", "symbol"})
 _DICTIONARY_BYTES = 1 << 30
 """Parquet writers give up sharing repeated texts beyond this; their own default of a megabyte is 300 functions."""
 
-_SHARED = ("query", "text", "text_without_comments")
-
 
 def read_labelled(folder: Path, columns: Sequence[str] | None = None, batch_rows: int = 4096) -> Iterator[Any]:
     """Yield a labelled folder as pyarrow record batches, file after file, every row checked.

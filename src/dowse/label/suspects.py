@@ -1,8 +1,8 @@
 """Step 2 of 7, label: candidates whose label is likely too low, by their similarity and by their structure.
 
-Section 1.1 of METHODS, after OASIS (Gao et al. 2025, arXiv:2503.08161). Threshold: two Gaussians are fitted to all
-measured labels; a candidate beyond the point between their means where the densities cross, or beyond its own positive,
-is suspect. Structure: a candidate whose tree edit distance to the positive (`dowse.label.trees`) is within a cut-off.
+After OASIS (Gao et al. 2025, arXiv:2503.08161). Threshold: two Gaussians are fitted to all measured labels; a
+candidate beyond the point between their means where the densities cross, or beyond its own positive, is suspect.
+Structure: a candidate whose tree edit distance to the positive (`dowse.label.trees`) is within a cut-off.
 
 The densities are weighted by their components' shares, since that is where the likelier origin changes; unweighted is
 a switch and lies lower, so it finds more. The fit sees a sample, drawn evenly over the whole run: 200,000 labels place

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.errors import MissingExtraError, ModelError
+from dowse.errors import ModelError
+from dowse.models.sentence import TorchEncoder
 from dowse.models.static import StaticEncoder, default_static
 from dowse.types import Embeddings, Encoder
 
@@ -29,9 +30,12 @@ _BLOCK = 512
 
 @dataclass(frozen=True, slots=True)
 class Consistency:
-    """Which retriever judges, and how strictly; the static model that ships with Dowse where no folder is named.
+    """Which retriever judges, and how strictly.
 
-    MIN_SCORE_NOTE
+    Attributes:
+        retriever: Its folder; the static model that ships with Dowse where None.
+        max_rank: Among how many first functions a query's own must be.
+        min_score: The least cosine of both; the default is meant for the static model.
     """
 
     retriever: Path | None = None
@@ -54,32 +58,7 @@ def load_retriever(folder: Path | None) -> Encoder:
             f"{folder}: neither scales.npy nor modules.json in it, expected a static model or a sentence-transformers "
             "folder; check the path"
         )
-    return _Transformer(folder)
-
-
-class _Transformer:
-    """A sentence-transformers folder as an encoder."""
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            from sentence_transformers import SentenceTransformer
-        except ImportError as error:
-            raise MissingExtraError("a sentence-transformers retriever", "train") from error
-        self._model = SentenceTransformer(str(folder))
-        self.fingerprint = str(folder)
-
-    @property
-    def dimensions(self) -> int:
-        """D, the length of one embedding."""
-        return int(self._model.get_sentence_embedding_dimension() or 0)
-
-    def encode_queries(self, queries: Any) -> Embeddings:
-        """Embed N queries, float32 unit rows (N, D)."""
-        return np.asarray(self._model.encode_query(list(queries), normalize_embeddings=True), np.float32)
-
-    def encode_documents(self, texts: Any) -> Embeddings:
-        """Embed N documents, float32 unit rows (N, D)."""
-        return np.asarray(self._model.encode_document(list(texts), normalize_embeddings=True), np.float32)
+    return TorchEncoder(folder, folder.resolve().name)
 
 
 def inconsistent(batches: Iterable[pa.RecordBatch], encoder: Encoder, options: Consistency) -> NDArray[np.bool_]:

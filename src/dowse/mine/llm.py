@@ -1,6 +1,6 @@
 """Step 1 of 7, mine: functions in their surroundings → queries that a language model writes, the third source.
 
-After OASIS (Gao et al. 2025, arXiv:2503.08161; section 1.1 of METHODS): the model is given a function, some functions
+After OASIS (Gao et al. 2025, arXiv:2503.08161): the model is given a function, some functions
 that call it and some that it calls, answers three questions about it (what it does step by step, how it is called, how
 callers and callees affect it) and sums that up in a docstring, which becomes the query. Everything goes without its
 comments, so that the query is no copy of what the author wrote. Functions that no pair is made of are not asked about.

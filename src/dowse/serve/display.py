@@ -91,8 +91,8 @@ def _print_coloured(hit: Hit, several: bool, root: Path) -> None:
             background_color="default",
         )
     )
-    if len(lines) > LINES_SHOWN:
-        console.print(f"     … {len(lines) - LINES_SHOWN} more lines", style="dim")
+    if (more := len(lines) - LINES_SHOWN) > 0:
+        console.print(f"     … {more} more line{'s' if more > 1 else ''}", style="dim")
     console.print()
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from dowse.config import suggestion
 from dowse.errors import ConfigError, MissingExtraError
-from dowse.label.encoders import PACKAGES, folder_fingerprint, packaged
+from dowse.models.sentence import PACKAGES, folder_fingerprint, packaged
 
 try:
     import sentence_transformers as st
