@@ -180,6 +180,38 @@ def test_brackets_that_would_overflow_the_stack_are_not_parsed(source):
     assert parse(b"f(x); " * 20_000, LANGUAGES["cpp"]).root_node.child_count
 
 
+@pytest.mark.parametrize(
+    ("name", "piece"),
+    [
+        ("java", b"a<\n"),
+        ("java", b"a=>"),
+        ("csharp", b"<a"),
+        ("c", b"a=>\n"),
+        ("c", b"a?."),
+        ("bash", b"a|\n"),
+        ("tsx", b"a<b,"),
+    ],
+)
+def test_operators_that_would_fill_the_memory_are_not_parsed(name, piece):
+    with pytest.raises(DataError, match="has over 1,000 operators left open in a statement"):
+        parse(piece * 1_500 + b">" * 400, LANGUAGES[name])
+    assert parse(piece * 100, LANGUAGES[name]).root_node.child_count
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("c", b"enum keys {" + b"KEY = 1,\n" * 1_500 + b"};"),
+        ("c", b"a = b == c ? d : e;\n" * 1_500),
+        ("java", b"/** " + b"<tr><td>a</td></tr>\n" * 700 + b"*/ class A {}"),
+        ("tsx", b"x = <ul>" + b"<li>a</li>\n" * 1_500 + b"</ul>"),
+        ("bash", b"a || b\n" * 1_500),
+    ],
+)
+def test_many_operators_that_are_not_left_open_are_parsed(name, source):
+    assert not parse(source, LANGUAGES[name]).root_node.has_error
+
+
 def test_a_single_step_that_takes_too_long_is_given_up_too():
     source = b"}" * 200 + b'"' + b"\a" * 60_000  # read again from every byte on, in one step: 14 s
     with pytest.raises(DataError, match="lua source of 60,201 bytes took over"):

@@ -72,6 +72,8 @@ class Language:
     """The step towards the type that a function outside its type belongs to, such as Go's receiver."""
     unnamed: Mapping[str, str] = field(default_factory=dict)
     """The name given to nodes that have none, such as constructors."""
+    chained: bytes = b""
+    """Those of "<", "=", "?" and "|" of which the grammar bears few in one statement, see `parsing.MAX_CHAIN`."""
     docstrings: bool = False
     """Whether documentation is the first string inside a body rather than a comment before it."""
     doc_comments: tuple[str, ...] = ()

@@ -174,6 +174,7 @@ BASH = Language(
     filenames=(".bashrc", ".bash_profile", ".zshrc", ".profile", "pkgbuild"),
     interpreters=("sh", "bash", "zsh", "ksh", "dash", "ash", "bats"),
     grammar=("tree_sitter_bash", "language"),
+    chained=b"|",
     functions=kinds("function_definition"),
     transparent=kinds("if_statement else_clause elif_clause case_statement case_item list"),
     calls=kinds("command"),

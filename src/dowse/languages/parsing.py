@@ -29,6 +29,11 @@ Not seconds of a clock: a busy machine gives up no more files than an idle one."
 MAX_NESTING = 10_000
 """Brackets open at once; a source with more is not given to a grammar, some of which overflow the stack at 150,000."""
 
+MAX_CHAIN = 1_000
+"""Operators of `Language.chained` left open in one statement. After a fault a grammar may try every way to end them
+all in one step, which takes memory and time by the square of their number: 3,000 bytes of `a=>` take C's 350 MB, 9,000
+take 3 GB."""
+
 CHUNK_BYTES = 1 << 12
 """Handed to tree-sitter at once. Reading through a function is what lets it stop, the more often the less it is handed;
 the price is that `Node.text` reads everything again, so names are taken from the source by offset."""
@@ -40,6 +45,9 @@ MAX_NAME_BYTES = 400
 """Longer "names" are expressions without one."""
 
 _BRACKET = re.compile(rb"[][(){}]")
+_STATEMENT_END = re.compile(rb"[;{}]")
+_CHAINED = re.compile(rb"(?<![<=>!?|])[<=?|](?![<=?|])|(?<![-=])>|,")
+"""Operators of one character that may be chained, and what ends a chain: `>` the last `<`, a comma all others."""
 _GENERICS = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\([^()]*\)")
 _COMPONENT = re.compile(r"[^\W\d][\w$]*[?!]?|[$@~#]+\w+|[^\w\s.:]+")
 _OBJECTS = frozenset({"exports", "module", "prototype", "this", "self"})
@@ -79,6 +87,11 @@ def parse(source: bytes, language: Language) -> Tree:
             f"{language.name} source of {len(source):,} bytes has over {MAX_NESTING:,} brackets open at once, "
             "expected code that a person could read; exclude the file in .dowseignore"
         )
+    if _chain(source, language.chained) > MAX_CHAIN:
+        raise DataError(
+            f"{language.name} source of {len(source):,} bytes has over {MAX_CHAIN:,} operators left open in a "
+            "statement, expected code that a person could read; exclude the file in .dowseignore"
+        )
     parser = _parsers.of(language)
     limit_s = PARSE_LIMIT_S * (1 + 4 * len(source) / 1e6)
     reading = _Reading(source, time.thread_time() + limit_s)
@@ -113,6 +126,26 @@ def _nesting(source: bytes) -> int:
         depth = depth + 1 if bracket[0] in b"([{" else max(depth - 1, 0)
         deepest = max(deepest, depth)
     return deepest
+
+
+def _chain(source: bytes, operators: bytes) -> int:
+    """Return how many of one operator are left open at most in a statement; 0 for the many sources that have few."""
+    if all(source.count(operator) <= MAX_CHAIN for operator in operators):
+        return 0
+    longest = 0
+    for statement in _STATEMENT_END.split(source):
+        if len(statement) > MAX_CHAIN:
+            left_open = dict.fromkeys(operators, 0)
+            for found in _CHAINED.finditer(statement):
+                operator = found[0][0]
+                if operator in left_open:
+                    left_open[operator] += 1
+                    longest = max(longest, left_open[operator])
+                elif found[0] == b",":
+                    left_open |= dict.fromkeys(operators.replace(b"<", b""), 0)
+                elif left_open.get(ord("<")):
+                    left_open[ord("<")] -= 1
+    return longest
 
 
 class _Reading:

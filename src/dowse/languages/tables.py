@@ -73,6 +73,7 @@ TYPESCRIPT = replace(
     filenames=(),
     interpreters=("deno", "ts-node", "tsx"),
     grammar=("tree_sitter_typescript", "language_typescript"),
+    chained=b"<",
     functions=JAVASCRIPT.functions | {"function_signature"},
     classes=JAVASCRIPT.classes
     | kinds("abstract_class_declaration interface_declaration type_alias_declaration enum_declaration"),
@@ -91,6 +92,7 @@ JAVA = Language(
     extensions=(".java", ".jav"),
     interpreters=("java", "jbang"),
     grammar=("tree_sitter_java", "language"),
+    chained=b"<=",
     functions=kinds("method_declaration constructor_declaration compact_constructor_declaration"),
     classes=kinds(
         "class_declaration interface_declaration enum_declaration record_declaration annotation_type_declaration"
@@ -152,6 +154,7 @@ C = Language(
     "c",
     extensions=(".c", ".h"),
     grammar=("tree_sitter_c", "language"),
+    chained=b"=?",
     functions=kinds("function_definition"),
     classes=kinds("struct_specifier union_specifier enum_specifier type_definition preproc_function_def"),
     bodied=kinds("struct_specifier union_specifier enum_specifier"),
@@ -201,6 +204,7 @@ CSHARP = Language(
     "csharp",
     extensions=(".cs", ".csx"),
     grammar=("tree_sitter_c_sharp", "language"),
+    chained=b"<",
     functions=kinds(
         "method_declaration constructor_declaration destructor_declaration operator_declaration "
         "conversion_operator_declaration local_function_statement"
