@@ -1,15 +1,19 @@
 import json
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sources import write_files
 
 from dowse import Searcher
 from dowse.errors import IndexFormatError
 from dowse.index.local import LocalStore
+from dowse.index.opening import open_stored
 from dowse.index.writer import writing
+from dowse.models.static import default_static
 from dowse.serve.care import forgotten
 from dowse.serve.cli import app
 from dowse.serve.feedback import COLUMNS, Feedback
@@ -87,10 +91,35 @@ def test_an_index_that_is_being_written_is_not_forgotten(repository, index_dir):
     (folder,) = index_dir.iterdir()
     store = LocalStore(folder, "x")
     with writing(store, 1), pytest.raises(IndexFormatError, match="another process is updating"):
-        forgotten(repository, index_dir)
+        forgotten(repository, {"directory": str(index_dir)})
     store.close()
     with Searcher.from_path(repository, index_dir) as searcher:
         assert searcher.search("lighthouse")
+
+
+def test_a_forgotten_repository_is_gone_from_a_store_that_many_share_and_from_its_past(tmp_path, repository, capsys):
+    other, shared = write_files(tmp_path / "other", {"a.py": "def a():\n    return 1\n"}), tmp_path / "shared"
+    address = f"lance:{shared}"
+    run(capsys, "index", repository, other, "--store", address)
+    run(capsys, "store", "snapshot", address, "before")
+    encoder = default_static()
+    with closing(open_stored(address)) as store:
+        hashes = store.hashes()
+        store.cache(encoder).add(hashes, np.ones((len(hashes), encoder.dimensions), np.float32) / 16)
+
+    assert "1 documents in the store; the snapshots before" in run(
+        capsys, "forget", repository, "--store", address, "--dry-run"
+    )
+    assert "; the snapshots before hold it" in run(capsys, "forget", repository, "--store", address)
+    with closing(open_stored(address)) as store:
+        assert store.repositories == ["other"] and len(store) == 1
+        assert len(store.cache(encoder).missing(hashes)) == 1
+    assert traces(shared, SECRET) != []
+    assert "; " not in run(capsys, "forget", repository, "--store", address, "--snapshots")
+    assert traces(shared, SECRET) == []
+    assert run(capsys, "forget", repository, "--store", address) == f"{repository}: forgot nothing\n"
+    with Searcher.open([other], {"index": {"store": address}}) as searcher:
+        assert searcher.search("a")
 
 
 def test_verdicts_given_while_others_are_forgotten_are_kept(tmp_path):

@@ -4,12 +4,15 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sources import FILES, write_files
 
 from dowse import Searcher
+from dowse.index.lance import LanceStore
+from dowse.index.opening import open_table
 from dowse.serve import doctor
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -106,6 +109,21 @@ def test_every_index_is_looked_at(tmp_path, index_dir):
     assert [state for state, _ in states[1:]] == ["fault", "note", "note", "ok"]
     assert "damaged" in states[1][1] and "is gone" in states[2][1] and "has format 1" in states[3][1]
     assert states[-1][1].startswith("1 of 4 indexes are whole")
+
+
+def test_a_store_that_many_share_is_looked_at(tmp_path, project):
+    address = f"lance:{tmp_path / 'shared'}"
+    assert found(doctor.shared()) == []
+    ((state, said),) = found(doctor.shared(address))
+    assert state == "fault" and said.startswith(f"nothing is stored at {address}; ")
+    with Searcher.open([project], {"index": {"store": address}}) as searcher:
+        n = len(list(searcher.documents()))
+    assert found(doctor.shared(address)) == [
+        ("ok", f"{address} holds {n} documents; 1 of 1 repositories can be searched")
+    ]
+    with closing(LanceStore(open_table(address), ["old"])) as store, store.writing(60) as writer:
+        writer.finish({"fingerprint": "of another model"})
+    assert [state for state, _ in found(doctor.shared(address))] == ["note", "ok"]
 
 
 def test_a_folder_that_is_a_file_cannot_hold_indexes(tmp_path):

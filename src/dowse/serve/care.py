@@ -1,7 +1,8 @@
 """Step 7 of 7, serve: the commands `dowse doctor` and `dowse forget`: what is wrong here, and what is kept here.
 
 `forget` removes all that Dowse keeps of a folder by itself (`docs/trust.md` lists it): its index with the embeddings in
-it, the verdicts on its hits, and its place among the folders that tokens open. Folders that a person named (pairs,
+it, the verdicts on its hits, and its place among the folders that tokens open. In a store that many share it takes out
+the repository of the folder's name, for all of them. Folders that a person named (pairs,
 labels, models) are theirs and stay.
 """
 
@@ -9,16 +10,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 Folders = Annotated[list[Path], typer.Argument(metavar="REPO...", help="Folders that were searched; they may be gone.")]
 IndexDir = Annotated[
     Path | None, typer.Option("--index-dir", help="Where indexes are kept, if not in the cache folder.")
+]
+Stored = Annotated[
+    str | None, typer.Option("--store", help="Where indexes are kept: lance:PATH or s3://BUCKET/PREFIX.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -28,11 +33,21 @@ commands = typer.Typer()
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What was kept of one folder: files of its index and their size, verdicts on its hits, tokens that opened it."""
+    """What was kept of one folder.
+
+    Attributes:
+        files: of its index on this machine, `size_bytes` together.
+        documents: in the store that many share.
+        snapshots: with a name, of that store, which still hold some.
+        verdicts: on its hits.
+        tokens: that opened it.
+    """
 
     folder: str
     files: int
     size_bytes: int
+    documents: int
+    snapshots: tuple[str, ...]
     verdicts: int
     tokens: tuple[str, ...]
 
@@ -40,30 +55,38 @@ class Kept:
     def said(self) -> str:
         """The same in one line."""
         parts = [f"an index of {self.size_bytes / 1e6:.1f} MB"] if self.files else []
+        parts += [f"{self.documents} documents in the store"] if self.documents else []
         parts += [f"{self.verdicts} verdicts"] if self.verdicts else []
         parts += [f"its place in the tokens {', '.join(self.tokens)}"] if self.tokens else []
-        return ", ".join(parts) or "nothing"
+        left = f"; the snapshots {', '.join(self.snapshots)} hold it, unless with --snapshots" if self.snapshots else ""
+        return (", ".join(parts) or "nothing") + left
 
 
 @commands.command()
-def doctor(index_dir: IndexDir = None, as_json: AsJson = False) -> None:
+def doctor(index_dir: IndexDir = None, store: Stored = None, as_json: AsJson = False) -> None:
     """Say what is wrong with this installation; changes nothing."""
     from dowse.serve.doctor import main
 
-    raise typer.Exit(main([*(["--index-dir", str(index_dir)] if index_dir else []), *(["--json"] if as_json else [])]))
+    said = {"--index-dir": index_dir, "--store": store}
+    named = [word for option, value in said.items() if value is not None for word in (option, str(value))]
+    raise typer.Exit(main([*named, *(["--json"] if as_json else [])]))
 
 
 @commands.command()
 def forget(
     folders: Folders,
     index_dir: IndexDir = None,
+    store: Stored = None,
+    snapshots: Annotated[bool, typer.Option("--snapshots", help="Also the store's snapshots that hold some.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is kept and remove nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove all that is kept of folders: their indexes, verdicts on their hits, their places in tokens."""
     from dowse.serve.display import visible
 
-    kept = [forgotten(folder, index_dir, dry_run) for folder in dict.fromkeys(path.resolve() for path in folders)]
+    places = {"directory": None if index_dir is None else str(index_dir), "store": store}
+    roots = dict.fromkeys(path.resolve() for path in folders)
+    kept = [forgotten(root, places, dry_run=dry_run, snapshots=snapshots) for root in roots]
     if as_json:
         print(json.dumps({"removed": not dry_run, "folders": [asdict(one) for one in kept]}))
         return
@@ -71,13 +94,16 @@ def forget(
         print(visible(f"{one.folder}: {'would forget' if dry_run else 'forgot'} {one.said}"))
 
 
-def forgotten(root: Path, index_dir: Path | None = None, dry_run: bool = False) -> Kept:
+def forgotten(
+    root: Path, places: Mapping[str, Any] | None = None, *, dry_run: bool = False, snapshots: bool = False
+) -> Kept:
     """Remove what is kept of one folder, and return what it was.
 
     Args:
         root: the folder, resolved; it need not exist any more.
-        index_dir: where indexes are kept; where the settings say if None.
+        places: where indexes are kept, as `[index]` has it; where the settings say if None.
         dry_run: remove nothing.
+        snapshots: also remove the snapshots of a store that hold some of it.
 
     Raises:
         IndexFormatError: another process is writing the index, or it cannot be removed.
@@ -87,15 +113,33 @@ def forgotten(root: Path, index_dir: Path | None = None, dry_run: bool = False) 
     from dowse.serve.feedback import Feedback
     from dowse.serve.tokens import TokenFile
 
-    said = None if index_dir is None else {"index": {"directory": str(index_dir)}}
-    folder = index_folder(root, load_settings(None, said).index)
+    settings = load_settings(None, {"index": places or {}}).index
+    folder = index_folder(root, settings)
     files = [file for place in _places(folder) for file in place.rglob("*") if file.is_file()]
     size_bytes = sum(file.stat().st_size for file in files)
     if not dry_run:
         _remove(folder)
+    documents, left = _taken_out(settings.store, root.name, dry_run, snapshots) if settings.store else (0, ())
     verdicts = Feedback().forget(root, dry_run)
     tokens = TokenFile().close_folder(root, dry_run)
-    return Kept(str(root), len(files), size_bytes, verdicts, tuple(tokens))
+    return Kept(str(root), len(files), size_bytes, documents, left, verdicts, tuple(tokens))
+
+
+def _taken_out(address: str, name: str, dry_run: bool, snapshots: bool) -> tuple[int, tuple[str, ...]]:
+    """Take a repository out of a store; return how many documents it had, and the snapshots that hold some still."""
+    from dowse.index.opening import cache_folder, open_table
+
+    table = open_table(address)
+    from dowse.index.erasing import erase, stored
+    from dowse.index.lance import LanceStore
+    from dowse.models.static import default_static
+
+    if dry_run:
+        return stored(table, name)
+    found = erase(table, name, snapshots)
+    with closing(LanceStore(table, None, cache_folder())) as everything:  # embeddings of what is left stay
+        everything.cache(default_static()).sweep(everything.hashes())
+    return found.documents, () if snapshots else found.snapshots
 
 
 def _places(folder: Path) -> Iterator[Path]:

@@ -2,8 +2,8 @@
 
 It runs where nothing else does: only the standard library is imported, and whatever of Dowse or its dependencies a look
 needs is imported within it, so that what is missing or broken becomes a line rather than a traceback. Looks at the
-interpreter, the packages, the shipped weights, the grammars, the settings and the folder of the indexes, and changes
-nothing. Exit code 1 if there is a fault; a note alone is none.
+interpreter, the packages, the shipped weights, the grammars, the settings, the folder of the indexes and the store that
+many share if there is one, and changes nothing. Exit code 1 if there is a fault; a note alone is none.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print what every look finds and return the exit code."""
     parser = argparse.ArgumentParser(prog="dowse doctor", description="Say what is wrong with this installation.")
     parser.add_argument("--index-dir", type=Path, help="the folder of indexes, if it is not the one of the settings")
+    parser.add_argument("--store", help="lance:PATH or s3://BUCKET/PREFIX, if it is not the one of the settings")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     asked = parser.parse_args(arguments)
-    found = list(examine(asked.index_dir))
+    found = list(examine(asked.index_dir, asked.store))
     faults = sum(finding.state == "fault" for finding in found)
     if asked.json:
         print(json.dumps({"faults": faults, "findings": [asdict(finding) for finding in found]}))
@@ -61,11 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if faults else 0
 
 
-def examine(index_dir: Path | None = None) -> Iterator[Finding]:
+def examine(index_dir: Path | None = None, store: str | None = None) -> Iterator[Finding]:
     """Yield the findings of every look.
 
     Args:
         index_dir: the folder of indexes; that of the settings where None.
+        store: the address of a store that many share; that of the settings where None.
     """
     looks: dict[str, Callable[[], Iterator[Finding]]] = {
         "python": python,
@@ -74,6 +76,7 @@ def examine(index_dir: Path | None = None) -> Iterator[Finding]:
         "grammars": grammars,
         "settings": settings,
         "indexes": lambda: indexes(index_dir),
+        "store": lambda: shared(store),
     }
     for about, look in looks.items():
         try:
@@ -190,6 +193,35 @@ def indexes(folder: Path | None = None) -> Iterator[Finding]:
         yield Finding(
             "ok", "indexes", f"{sound} of {len(databases)} indexes are whole, current and of a folder that exists"
         )
+
+
+def shared(address: str | None = None) -> Iterator[Finding]:
+    """Look at the store that many share, if there is one, and at every repository in it.
+
+    Args:
+        address: of the store; that of the settings where None.
+    """
+    from dowse.config import load_settings
+    from dowse.errors import DowseError
+    from dowse.index.opening import open_stored
+    from dowse.models.static import default_static
+
+    address = address or load_settings(None).index.store
+    if address is None:
+        return
+    try:
+        with closing(open_stored(address)) as store:
+            models, documents = store.models(), len(store)
+    except DowseError as error:
+        yield Finding("fault", "store", str(error))
+        return
+    current = default_static().fingerprint
+    for name in sorted(name for name, model in models.items() if model != current):
+        said = f"{name} in {address} was made with another model, which this version cannot search"
+        yield Finding("note", "store", said, "index its folder again")
+    n_current = sum(model == current for model in models.values())
+    said = f"{address} holds {documents} documents; {n_current} of {len(models)} repositories can be searched"
+    yield Finding("ok", "store", said)
 
 
 def _index(database: Path) -> Finding | None:
