@@ -2,8 +2,8 @@
 
 Reads the benchmark's folder (`repos.json`, `annotations/`) and a folder with the checkouts by name; leaves
 `annotated-<commit>.json` in the results folder and prints a table. Every repository is indexed and asked in a fresh
-process. With a peer, both take turns on the same repository and go first alternately, so that a machine that slows
-down slows both; ratios are of medians over the rounds.
+process. With peers, all take turns on the same repository and go first alternately, so that a machine that slows
+down slows all; ratios are of medians over the rounds. `make peers` installs those that the package index has.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dowse.records import UNKNOWN, sha256, source_commit, write_result
 HERE = Path(__file__).resolve().parent
 TOP_KS = (10, 50)
 """Hits asked for: those the metric reads, and more of them cut to ten, because a candidate pool may grow with top_k."""
+PEERS = ("semble", "bm25s", "grep")
 RUNS = 5
 """Timed runs of each query, as in the benchmark's rules."""
 COLUMNS = {
@@ -55,7 +56,8 @@ def main() -> None:
     parser.add_argument("checkouts", type=Path, help="folder that holds the checkouts by name")
     parser.add_argument("--data", type=Path, required=True, help="folder with repos.json and annotations/")
     parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="where the record goes")
-    parser.add_argument("--peer-python", help="a Python that has semble: measure it as well")
+    parser.add_argument("--peer-python", help="a Python that has the peers: measure them as well")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=["semble"], help="which of them")
     parser.add_argument("--peer-model", type=Path, help="the static model that semble is given, a model2vec folder")
     parser.add_argument("--rounds", type=int, default=1, help="cold builds of each repository")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="these repositories alone")
@@ -72,18 +74,19 @@ def run(arguments: argparse.Namespace) -> None:
     subjects = [Subject("dowse", (sys.executable, str(HERE / "annotated_dowse.py")))]
     settings: dict[str, object] = {"top_ks": TOP_KS, "runs": RUNS, "rounds": arguments.rounds}
     if arguments.peer_python:
-        model = peer_model(arguments.peer_model)
-        command = (arguments.peer_python, str(HERE / "peer_semble.py"))
-        subjects.append(Subject("semble", command, {"model": str(model)}))
-        settings["peer_model_sha256"] = sha256(model / "model.safetensors")
+        for name in arguments.peers:
+            subjects.append(Subject(name, (arguments.peer_python, str(HERE / f"peer_{name}.py"))))
+        if "semble" in arguments.peers:
+            model = peer_model(arguments.peer_model)
+            subjects[1 + arguments.peers.index("semble")].extra["model"] = str(model)
+            settings["peer_model_sha256"] = sha256(model / "model.safetensors")
     answers = ask_all(subjects, repositories, arguments)
     figures: dict[str, object] = {subject.name: summary(repositories, answers[subject.name]) for subject in subjects}
-    if len(subjects) == 2:
-        figures["dowse / semble"] = ratios(figures["dowse"], figures["semble"])
     for subject in subjects:
         print_table(subject.name, figures[subject.name])
-    if "dowse / semble" in figures:
-        print("dowse / semble:", ", ".join(f"{key} {value:.2f}" for key, value in figures["dowse / semble"].items()))
+    for peer in subjects[1:]:
+        figures[f"dowse / {peer.name}"] = found = ratios(figures["dowse"], figures[peer.name])
+        print(f"dowse / {peer.name}:", ", ".join(f"{key} {value:.2f}" for key, value in found.items()))
     if arguments.only:
         print("no record written: it takes every repository")
     else:

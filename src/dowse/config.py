@@ -46,6 +46,9 @@ class IndexSettings:
 MODEL_CHOICES = ("auto", "off")
 """What a setting that names a model may say beside a folder: the one that ships, where one does, or none."""
 
+MODES = ("instant", "balanced", "best")
+"""How far a question goes: to words and static embedding, to the bi-encoder, or to the ranker."""
+
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
@@ -53,6 +56,7 @@ class SearchSettings:
 
     Attributes:
         top_k: hits at most.
+        mode: one of `MODES`; a stage whose model is off or not installed is left out.
         retriever: "auto" to let the bi-encoder that ships look at the best candidates, "off" to leave it out, or the
             folder of another one.
         n_candidates: how many of them it looks at.
@@ -64,6 +68,7 @@ class SearchSettings:
     """
 
     top_k: int = 10
+    mode: str = "best"
     retriever: str = "auto"
     n_candidates: int = 50
     ranker: str = "auto"
@@ -72,7 +77,9 @@ class SearchSettings:
     budget_ms: int = 500
 
     def __post_init__(self) -> None:
-        """Refuse a model that is neither known nor there."""
+        """Refuse a mode that is not known, and a model that is neither known nor there."""
+        if self.mode not in MODES:
+            raise ConfigError(f"[search] mode is {self.mode!r}{suggestion(self.mode, MODES)}")
         for name, said in (("retriever", self.retriever), ("ranker", self.ranker)):
             if said not in MODEL_CHOICES and not Path(said).expanduser().is_dir():
                 known = suggestion(said, (*MODEL_CHOICES, "the folder of a model"))

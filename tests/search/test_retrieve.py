@@ -63,14 +63,15 @@ def test_the_second_stage_says_more_than_the_first_about_the_same_documents(sear
     assert [hit.score for hit in ranked] != [hit.score for hit in instant]
 
 
-def test_search_goes_through_the_stages_it_is_told(searcher, encoder):
+def test_a_mode_ends_with_its_stage_and_says_which_models_it_lacks(searcher, encoder):
     answers = dict(searcher.stages("retry an upload"))
+    assert searcher.search("retry an upload") == searcher.search("retry an upload", mode="balanced")
     assert searcher.search("retry an upload") == answers["retriever"]
     made = encoder.embedded
-    assert searcher.search("delete a stored file", stages=["instant"]) and encoder.embedded == made
-    for wrong in ([], ["retriever"], ["instant", "ranker"]):
-        with pytest.raises(ConfigError, match=r"stages are .* expected \('instant', 'retriever', 'ranker'\)"):
-            searcher.search("retry", stages=wrong)
+    assert searcher.search("delete a stored file", mode="instant") and encoder.embedded == made
+    assert [searcher.missing(mode) for mode in ("instant", "balanced", "best")] == [[], [], ["ranker"]]
+    with pytest.raises(ConfigError, match="mode is 'balance'; did you mean 'balanced'"):
+        searcher.search("retry", mode="balance")
 
 
 def test_a_document_is_embedded_once_however_often_and_by_whomever_it_is_asked_for(

@@ -111,7 +111,7 @@ class Backwards(Searcher):
 
     STAGES = ("instant", "backwards")
 
-    def stages(self, query, top_k=10, only=None):
+    def stages(self, query, top_k=10, only=None, mode=None):
         _, hits = next(super().stages(query, top_k))
         yield "instant", hits
         yield "backwards", sorted(hits, key=lambda hit: len(hit.document.text))

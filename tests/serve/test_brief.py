@@ -1,6 +1,6 @@
 import pytest
 
-from dowse.serve.brief import cut_text, document_text, estimated_tokens, hits_text
+from dowse.serve.brief import N_WITH_CODE, cut_text, document_text, estimated_tokens, hits_text, n_hits
 
 
 def hit(number, lines):
@@ -27,6 +27,16 @@ def test_hits_keep_to_their_budget_places_first(budget):
     assert estimated_tokens(text) <= budget + 40  # the lines that say what was cut
     assert text.startswith("6 hits in 1,234 documents, up to date\n\n1. shop: src/m0.py:10-29 function f0")
     assert ("6. shop: src/m5.py" in text) or "raise budget_tokens" in text
+
+
+def test_an_answer_without_a_number_of_hits_shows_eight_and_names_more():
+    found = answer(*(hit(n, 20) for n in range(n_hits(2_000))))
+    text = hits_text(found, 2_000, N_WITH_CODE)
+    *_, shown, named = text.split("\n\n")
+    assert shown.startswith("8. shop: src/m7.py:10-29 function f7\n    value_0 = ")
+    assert named.split("\n") == [f"{n + 1}. shop: src/m{n}.py:10-29 function f{n}" for n in range(8, n_hits(2_000))]
+    assert estimated_tokens(text) <= 2_000 + 40  # the lines that say what was cut
+    assert n_hits(1_000) < n_hits(2_000)
 
 
 def test_what_is_cut_of_a_hit_says_where_it_goes_on():

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from sources import FILES, write_files
 
+from dowse.serve.brief import estimated_tokens
+
 
 def dowse(*arguments, cwd=None, check=None):
     """Run the real command line in a process of its own."""
@@ -46,6 +48,13 @@ def test_search_in_a_pipe_is_plain_and_whole(project):
     assert "        for attempt in range(attempts):" in rest or any("for attempt in range" in line for line in rest)
     assert "\x1b" not in run.stdout
     assert "searched" in run.stderr and "up to date" in run.stderr and "1 not code" in run.stderr
+
+
+def test_search_within_a_budget_of_tokens_prints_what_agents_get(project):
+    run = dowse("search", "retry a failed upload", project, "--budget-tokens", "300", check=0)
+    assert estimated_tokens(run.stdout) <= 340
+    assert "\n1. project: src/upload/client.py:" in run.stdout and "retry_upload" in run.stdout
+    assert "two forms" in dowse("search", "x", project, "--budget-tokens", "300", "--json", check=1).stderr
 
 
 def test_search_on_a_terminal_is_coloured_and_its_locations_are_links(project):
@@ -211,7 +220,17 @@ def test_settings_come_from_the_command_line_then_the_repository_then_the_user(p
     assert all(not hit["path"].startswith("server/") for hit in hits("--top-k", "50"))
 
 
+def test_a_mode_says_once_which_models_it_lacks_and_answers_all_the_same(project):
+    run = dowse("search", "retry a failed upload", project, "--mode", "best", check=0)
+    notes = [line for line in run.stderr.splitlines() if line.startswith("--mode best: no ")]
+    assert len(notes) == 1 and "dowse train" in notes[0] and "--ranker" in notes[0]
+    assert run.stdout == dowse("search", "retry a failed upload", project, "--mode", "instant", check=0).stdout
+    assert "--mode" not in dowse("search", "retry a failed upload", project, check=0).stderr
+
+
 def test_a_wrong_setting_is_named_with_the_nearest_right_one(project):
+    write_files(project, {".dowse.toml": "[search]\nmode = 'fast'\n"})
+    assert "mode is 'fast'; known are: instant, balanced, best" in dowse("search", "x", project, check=1).stderr
     write_files(project, {".dowse.toml": "[search]\ntopk = 2\n"})
     assert "has no setting 'topk'; did you mean 'top_k'?" in dowse("search", "x", project, check=1).stderr
     write_files(project, {".dowse.toml": "[search]\ntop_k = true\n"})

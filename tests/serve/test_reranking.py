@@ -95,7 +95,9 @@ def test_the_command_line_prints_what_the_ranker_says_and_that_nothing_answers(p
 
 def test_wrong_wishes_are_one_sentence(place):
     for arguments, message in (
-        (("--no-ranker",), "--no-ranker contradict each other; leave one out"),
+        (("--mode", "fast"), "mode is 'fast'; known are: instant, balanced, best"),
+        (("--mode", "instant", "--min-score", 0.5), "--min-score needs the ranker"),
+        (("--literal", "--min-score", 0.5), "--literal finds an exact string, which has no probability"),
         (("--combine", "both"), "--combine is 'both', expected replace, average or a number from 0 to 1"),
     ):
         run = dowse(place, QUERY, *arguments)
@@ -106,9 +108,12 @@ def test_wrong_wishes_are_one_sentence(place):
 def test_http_waits_for_the_ranker_where_it_is_asked_to(client, expected):
     instant = client.get("/v1/search", params={"q": QUERY, "top_k": 3}).json()
     assert not any("probability" in hit for hit in instant["hits"]) and "stages" not in instant
-    answer = client.get("/v1/search", params={"q": QUERY, "top_k": 3, "rerank": True}).json()
+    answer = client.get("/v1/search", params={"q": QUERY, "top_k": 3, "mode": "best"}).json()
     assert said(answer["hits"]) == expected
     assert answer["stages"] == ["instant", "retriever", "ranker"]
+    balanced = client.get("/v1/search", params={"q": QUERY, "top_k": 3, "mode": "balanced"}).json()
+    assert balanced["stages"] == ["instant", "retriever"]
+    assert not any("probability" in hit for hit in balanced["hits"])
     sure = client.get("/v1/search", params={"q": QUERY, "min_score": 0.5}).json()
     assert sure["hits"] and all(hit["probability"] >= 0.5 for hit in sure["hits"])
     nothing = client.get("/v1/search", params={"q": "weather on the moon", "min_score": 0.5})

@@ -52,7 +52,9 @@ def brought_up(
     by_words, bm25 = store.search_words(query.terms, max(N_LEXICAL, at_least), boosts, allowed)
     by_vector, _ = store.search_vector(vector, max(N_DENSE, at_least), allowed)
     scores = dict(zip(by_words.tolist(), bm25.tolist(), strict=True))
-    return described(number, store, np.union1d(by_words, by_vector), scores, vector)
+    # numpy's set functions load its masked arrays, which takes longer than a search
+    both = np.array(sorted({*by_words.tolist(), *by_vector.tolist()}), np.int64)
+    return described(number, store, both, scores, vector)
 
 
 def described(
@@ -77,14 +79,15 @@ def described(
     known = np.array([i in entries for i in ids.tolist()], np.bool_)
     ids = ids[known]
     listed = [entries[i] for i in ids.tolist()]
-    paths, files = np.unique([entry.path for entry in listed], return_inverse=True)
+    paths = sorted({entry.path for entry in listed})
+    number_of = {path: at for at, path in enumerate(paths)}
     return Candidates(
         ids=ids,
         roots=np.full(len(ids), number, np.int64),
         entries=listed,
         bm25=np.array([bm25.get(i, 0.0) for i in ids.tolist()], np.float32),
         cosine=store.similarities(vector, ids),
-        files=files.astype(np.int64),
-        paths=paths.tolist(),
+        files=np.array([number_of[entry.path] for entry in listed], np.int64),
+        paths=paths,
         retriever=None if retriever is None else retriever[known],
     )

@@ -170,14 +170,12 @@ def _of_file(values: Evidence, files: NDArray[np.int64], otherwise: float) -> Ev
 
 def defines_identifier(query: Query, candidates: Candidates) -> Evidence:
     """1 where the document defines a name that stands in the query as an identifier."""
-    wanted = query.identifiers
-    return _flags(bool(wanted & _defined(entry.symbol)) for entry in candidates.entries)
+    return _defines(query.identifiers, candidates)
 
 
 def defines_word(query: Query, candidates: Candidates) -> Evidence:
     """1 where the document defines a name that is a whole word of the query, whatever its form."""
-    wanted = query.plain_words
-    return _flags(bool(wanted & _defined(entry.symbol)) for entry in candidates.entries)
+    return _defines(query.plain_words, candidates)
 
 
 def symbol_covers_query(query: Query, candidates: Candidates) -> Evidence:
@@ -274,6 +272,12 @@ def evidence(query: Query, candidates: Candidates) -> NDArray[np.float32]:
     return np.stack([feature(query, candidates) for feature in features.values()], axis=1).astype(np.float32)
 
 
+def _defines(wanted: frozenset[str], candidates: Candidates) -> Evidence:
+    if not wanted:
+        return np.zeros(len(candidates.ids), np.float32)
+    return _flags(not wanted.isdisjoint(_defined(entry.symbol)) for entry in candidates.entries)
+
+
 def _flags(values: Iterable[bool]) -> Evidence:
     return np.fromiter(values, np.float32)
 
@@ -281,7 +285,8 @@ def _flags(values: Iterable[bool]) -> Evidence:
 def _covered(query: Query, found: list[frozenset[str]]) -> Evidence:
     weights = dict(zip(query.terms, query.idf.tolist(), strict=True))
     asked, total = frozenset(weights), sum(weights.values()) or 1.0
-    return np.array([sum(map(weights.__getitem__, asked & terms)) / total for terms in found], np.float32)
+    common = (asked & terms for terms in found)
+    return np.array([sum(map(weights.__getitem__, some)) / total if some else 0.0 for some in common], np.float32)
 
 
 def _covering(query: Query, found: list[frozenset[str]]) -> Evidence:

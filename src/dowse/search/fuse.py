@@ -51,6 +51,20 @@ def score(query: Query, candidates: Candidates, weights: Weights) -> NDArray[np.
     return scores
 
 
+def earlier(values: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return, for each of n values, how often it stood before; shape (n,).
+
+    >>> earlier(np.array([7, 3, 7, 7])).tolist()
+    [0.0, 0.0, 1.0, 2.0]
+    """
+    together = np.argsort(values, kind="stable")
+    grouped = values[together]
+    first = np.searchsorted(grouped, grouped)
+    counts = np.empty(len(values), np.float32)
+    counts[together] = np.arange(len(values)) - first
+    return counts
+
+
 def settle(
     candidates: Candidates, scores: NDArray[np.float32], weights: Weights
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -59,12 +73,6 @@ def settle(
     Here a file that was named already steps back.
     """
     order = np.lexsort((candidates.ids, candidates.roots, -scores))
-    seen: dict[int, int] = {}
-    repeats = np.zeros(len(order), np.float32)
-    for position, at in enumerate(order):
-        file = int(candidates.files[at])
-        repeats[position] = seen.get(file, 0)
-        seen[file] = seen.get(file, 0) + 1
-    final = scores[order] - weights.repeat * repeats
+    final = scores[order] - weights.repeat * earlier(candidates.files[order])
     settled = np.argsort(-final, kind="stable")
     return order[settled], final[settled]

@@ -5,9 +5,13 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import dowse.models
 from dowse.types import CalibratedRanker, Encoder
 
-# Their runtime takes longer to import than a search to answer, so both are imported when they are asked for.
+SHIPPED = Path(dowse.models.__file__).parent / "default"
+"""Holds a folder for each model that ships."""
+
+# Their runtime takes longer to import than a search to answer: both are imported when there is one to load.
 
 
 @cache
@@ -17,7 +21,7 @@ def retriever_named(name: str) -> Encoder | None:
     Raises:
         ModelError: its files are damaged, or no bi-encoder.
     """
-    if name == "off":
+    if name == "off" or (name == "auto" and not (SHIPPED / "retriever").is_dir()):
         return None
     from dowse.models.biencoder import BiEncoder, default_biencoder
 
@@ -31,7 +35,7 @@ def ranker_named(name: str) -> CalibratedRanker | None:
     Raises:
         ModelError: its files are damaged, or no ranker.
     """
-    if name == "off":
+    if name == "off" or (name == "auto" and not (SHIPPED / "ranker").is_dir()):
         return None
     from dowse.models.crossencoder import CrossEncoder, default_crossencoder
 

@@ -9,12 +9,13 @@ repositories the first 20 candidates gained as much as all.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.index.cache import EmbeddingCache, hash_of
+from dowse.cluster import with_model
+from dowse.index.cache import EmbeddingCache, Hashes, hash_of
 from dowse.index.dense import pack, unpack
 from dowse.index.store import Filter, Store
 from dowse.index.update import Progress
@@ -86,7 +87,7 @@ def fill(store: Store, encoder: Encoder, until: float | None = None, progress: P
 
     Args:
         store: the index, fresh.
-        encoder: the bi-encoder.
+        encoder: the bi-encoder; one that is open on a cluster as well embeds there.
         until: when to stop, by time.monotonic(); at the end where None.
         progress: told how many documents are embedded and how many there are.
     """
@@ -94,17 +95,26 @@ def fill(store: Store, encoder: Encoder, until: float | None = None, progress: P
     first = dict(zip(hashes[::-1].tolist(), ids[::-1].tolist(), strict=True))
     missing = [first[value] for value in cache.missing(hashes).tolist()]
     total, left = len(ids), len(missing)
-    while left and (until is None or time.monotonic() < until):
-        some = missing[-left:][:TEXTS_KEPT_AT_ONCE]
-        found = list(store.fetch(np.array(some, np.int64)).values())
-        texts = [_text(document) for document in found]
-        cache.add(np.array([hash_of(text) for text in texts], np.int64), encoder.encode_documents(texts))
-        left -= len(some)
+
+    def texts() -> Iterator[list[str]]:
+        for start in range(0, len(missing), TEXTS_KEPT_AT_ONCE):
+            if until is not None and time.monotonic() >= until:
+                return
+            some = np.array(missing[start : start + TEXTS_KEPT_AT_ONCE], np.int64)
+            yield [_text(document) for document in store.fetch(some).values()]
+
+    for made, embeddings in with_model(encoder, _embedded, texts()):
+        cache.add(made, embeddings)
+        left -= min(left, TEXTS_KEPT_AT_ONCE)
         if progress is not None:
             progress(total - left, total)
     if not left and (missing or not cache.is_settled):
         cache.settle(hashes)
     return left
+
+
+def _embedded(encoder: Encoder, texts: Sequence[str]) -> tuple[Hashes, Embeddings]:
+    return np.array([hash_of(text) for text in texts], np.int64), encoder.encode_documents(texts)
 
 
 def _text(document: Document) -> str:

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.config import Overrides, Settings
+from dowse.config import MODES, Overrides, Settings, suggestion
 from dowse.errors import ConfigError
 from dowse.index.lexical import query_terms
 from dowse.index.store import Filter
@@ -46,7 +46,8 @@ class Searcher:
     """Answers queries over the indexes of one or several roots."""
 
     STAGES: ClassVar[tuple[str, ...]] = ("instant", "retriever", "ranker")
-    """The names of what `stages` yields; the first one always, the others where there are such models."""
+    """The names of what `stages` yields; the first one always, the others where there are such models. Each of
+    `MODES` ends with one of them."""
 
     def __init__(
         self,
@@ -130,40 +131,41 @@ class Searcher:
 
     @property
     def retriever(self) -> Encoder | None:
-        """The bi-encoder, loaded when it is first asked for; None where it is off or not installed."""
+        """The bi-encoder, loaded when it is first asked for; None where it is off or not installed, in any mode."""
         said = self.settings.search.retriever
         return None if said == "off" else self._retriever or retriever_named(said)
 
     @property
     def ranker(self) -> CalibratedRanker | None:
-        """The ranker, loaded when it is first asked for; None where it is off or not installed."""
+        """The ranker, loaded when it is first asked for; None where it is off or not installed, in any mode."""
         said = self.settings.search.ranker
         return None if said == "off" else self._ranker or ranker_named(said)
 
-    def search(
-        self, query: str, top_k: int = 10, only: Only = EVERYTHING, stages: Sequence[str] | None = None
-    ) -> list[Hit]:
+    def search(self, query: str, top_k: int = 10, only: Only = EVERYTHING, mode: str | None = None) -> list[Hit]:
         """Return the best `top_k` documents for a query, best first.
 
         Args:
             query: what the code does, or a name in it.
             top_k: how many hits at most.
             only: what they must be.
-            stages: the names of the stages to go through, some first ones of `STAGES`; all where None.
+            mode: how far to go, one of `MODES`; as settings say where None.
 
         Raises:
-            ConfigError: the query has no letter or digit, `top_k` is below 1, there is no such stage, or a probability
-                is asked for and there is no ranker.
+            ConfigError: the query has no letter or digit, `top_k` is below 1, there is no such mode, or a probability
+                is asked for and there is no ranker or the mode does without.
             ModelError: a model's files are damaged, or what it says is no number.
         """
-        wanted = tuple(self.STAGES if stages is None else stages)
-        if not wanted or wanted != self.STAGES[: len(wanted)]:
-            raise ConfigError(f"stages are {wanted}, expected {self.STAGES} or its beginning; leave out the others")
-        has_second = "retriever" in wanted and self.retriever is not None
-        has_third = "ranker" in wanted and self.ranker is not None
-        return list(islice(self.stages(query, top_k, only), 1 + has_second + has_third))[-1][1]
+        *_, (_, hits) = self.stages(query, top_k, only, mode)
+        return hits
 
-    def stages(self, query: str, top_k: int = 10, only: Only = EVERYTHING) -> Iterator[tuple[str, list[Hit]]]:
+    def missing(self, mode: str) -> list[str]:
+        """Return the names of the stages that a mode asks for and that are off or have no model."""
+        later = self._wanted_stages(mode)[1:]
+        return [name for name in later if (self.retriever if name == "retriever" else self.ranker) is None]
+
+    def stages(
+        self, query: str, top_k: int = 10, only: Only = EVERYTHING, mode: str | None = None
+    ) -> Iterator[tuple[str, list[Hit]]]:
         """Yield what each of `STAGES` answers as soon as it is known, under its name; the last one is the best.
 
         The ranker's stage is left out where there was no time for it. It alone knows probabilities: the answers before
@@ -174,13 +176,19 @@ class Searcher:
             ModelError: as `search`; the stages before have answered by then.
         """
         _check(top_k)
-        if only.min_score and self.ranker is None:
-            raise ConfigError("--min-score needs the ranker, and it is off or not installed; name one with --ranker")
+        wanted = self._wanted_stages(mode)
+        if only.min_score and ("ranker" not in wanted or self.ranker is None):
+            raise ConfigError(
+                f"a least probability, {only.min_score:g}, needs the ranker, and it is off, not installed or no part "
+                "of this mode; choose the mode best and name the ranker's folder as `ranker`"
+            )
         question, candidates = self.candidates(query, only, top_k)
         scores = score(question, candidates, self.weights)
         ranked = _settled(candidates, scores, self.weights)
         yield self.STAGES[0], self._hits(ranked, top_k)
-        retriever, ranker = self.retriever, self.ranker  # to load them costs a question no time of its own
+        # to load them costs a question no time of its own
+        retriever = self.retriever if "retriever" in wanted else None
+        ranker = self.ranker if "ranker" in wanted else None
         left_s = self.settings.search.budget_ms / 1000
         if retriever is not None:
             started = time.monotonic()
@@ -192,8 +200,8 @@ class Searcher:
             left_s -= time.monotonic() - started
             yield self.STAGES[1], hits
         if ranker is not None:
-            wanted = self._wanted(top_k, only, left_s)
-            read = rerank(ranker, [root.store for root in self.roots], question.text, ranked, wanted)
+            reading = self._reading(top_k, only, left_s)
+            read = rerank(ranker, [root.store for root in self.roots], question.text, ranked, reading)
             if read is not None:
                 yield self.STAGES[2], self._hits(read, top_k)
 
@@ -287,7 +295,7 @@ class Searcher:
             ConfigError: the string is empty, or a probability is asked for.
         """
         if only.min_score:
-            raise ConfigError("an exact string has no probability; leave out --min-score, or --literal")
+            raise ConfigError("an exact string has no probability; leave out the least one, or ask with words")
         if not text:
             raise ConfigError("the string to look for is empty; give at least one character")
         _check(top_k)
@@ -316,7 +324,14 @@ class Searcher:
     def _filter(self, number: int, only: Only) -> Filter | None:
         return only.filter(self.roots[number].path)
 
-    def _wanted(self, top_k: int, only: Only, left_s: float) -> Wanted:
+    def _wanted_stages(self, mode: str | None) -> tuple[str, ...]:
+        """Return the stages up to the one that a mode ends with."""
+        mode = mode or self.settings.search.mode
+        if mode not in MODES:
+            raise ConfigError(f"mode is {mode!r}{suggestion(mode, MODES)}")
+        return self.STAGES[: 1 + MODES.index(mode)]
+
+    def _reading(self, top_k: int, only: Only, left_s: float) -> Wanted:
         n = self.settings.search.n_reranked
         return Wanted(
             top_k=top_k,

@@ -78,7 +78,7 @@ class SearchAnswer(BaseModel):
     hits: list[HitAnswer]
     index: dict[str, Any]
     took_ms: float
-    stages: list[str] | None = Field(None, description="Those that were gone through, where `rerank` was said.")
+    stages: list[str] | None = Field(None, description="Those that were gone through, where a later one was asked for.")
     total: int | None = Field(description="How many hits there are, known once the last of them is on the page.")
 
 

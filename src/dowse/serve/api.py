@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -83,7 +83,10 @@ Languages = Annotated[list[str] | None, Query(description="Only these languages 
 Globs = Annotated[list[str] | None, Query(description="Only paths like this (repeatable).", examples=["src/**/*.py"])]
 Kinds = Annotated[list[str] | None, Query(description="Only function, method, class, block or text (repeatable).")]
 MinScore = Annotated[float, Query(ge=0, le=1, description="Only hits that answer so probably, by the ranker.")]
-Reranked = Annotated[bool, Query(description="Wait for the later stages; so does a min_score.")]
+Mode = Annotated[
+    Literal["instant", "balanced", "best"] | None,
+    Query(description="Wait for the bi-encoder, or for the ranker too, as a min_score does; instant by default."),
+]
 Marked = Annotated[bool, Query(description="Also give each line as HTML with its syntax marked.")]
 Text = Annotated[str, Query(min_length=1, max_length=1_000)]
 Line = Annotated[int, Query(ge=1)]
@@ -105,8 +108,10 @@ def _question(
     repository: Names = None,
     literal: Annotated[bool, Query(description="Find this exact string instead.")] = False,
     highlight: Marked = False,
+    mode: Mode = None,
 ) -> Question:
-    return Question(q, top_k, offset, repository or (), only, literal, highlight)
+    mode = "best" if mode is None and only.min_score else mode
+    return Question(q, top_k, offset, repository or (), only, literal, highlight, mode)
 
 
 Asked = Annotated[Question, Depends(_question)]
@@ -114,9 +119,9 @@ Filters = Annotated[Only, Depends(_only)]
 
 
 @router.get("/v1/search", response_model=SearchAnswer, response_model_exclude_unset=True, tags=["search"])
-async def search(question: Asked, view: Seen, shared: Shared, rerank: Reranked = False) -> dict[str, Any]:
+async def search(question: Asked, view: Seen, shared: Shared) -> dict[str, Any]:
     """Find code that does what the query says."""
-    if rerank or question.only.min_score:
+    if question.mode not in (None, "instant"):
         return await shared.desk.best(view, question)
     return await shared.desk.ask(lambda: view.search(question))
 

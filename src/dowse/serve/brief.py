@@ -2,6 +2,8 @@
 
 A budget is spent from the top: every hit's place first, since a place is enough to read on from, then their code, best
 hits first, each getting an even share of what is left, or enough to tell what it is. What is cut says how to get it.
+Where nobody said how many hits, as many follow by their place alone as a fifth of the budget holds: what an agent looks
+for is seldom below the first eight hits, and then a line that names it saves asking again.
 """
 
 from __future__ import annotations
@@ -13,6 +15,12 @@ from typing import Any
 
 BODY_TOKENS = 60
 """Of a hit's code at least, as long as there is anything left: a signature, and what it says about itself."""
+
+N_WITH_CODE = 8
+"""Hits shown with their code unless a number is asked for."""
+
+PLACE_TOKENS = 25
+"""What the line of a place takes."""
 
 _PIECES = re.compile(
     r"(?P<word>[A-Z]?[a-z]+|[A-Z]+(?![a-z]))|(?P<digits>\d+)|(?P<marks>[^\w\s]+)|(?P<line>\n\s*)|(?P<other>\S)"
@@ -34,8 +42,19 @@ def estimated_tokens(text: str) -> int:
     )
 
 
-def hits_text(answer: Mapping[str, Any], budget_tokens: int) -> str:
-    """Return the hits of a search with as much of their code as fits."""
+def n_hits(budget_tokens: int) -> int:
+    """Return how many hits an answer holds that was not asked for a number: those with code, and a fifth for places."""
+    return N_WITH_CODE + budget_tokens // (5 * PLACE_TOKENS)
+
+
+def hits_text(answer: Mapping[str, Any], budget_tokens: int, n_with_code: int | None = None) -> str:
+    """Return the hits of a search with as much of their code as fits.
+
+    Args:
+        answer: what `View.search` returns.
+        budget_tokens: about how long the text may be.
+        n_with_code: how many hits may show code, the others being named in a line each; all where None.
+    """
     hits = answer["hits"]
     said = _counted(len(hits), "hit") if hits else "no hits; use other words, fewer filters or other repositories"
     head = f"{said} in {answer['index']['documents']:,} documents, {freshness(answer['index'])}"
@@ -54,13 +73,15 @@ def hits_text(answer: Mapping[str, Any], budget_tokens: int) -> str:
         places.append(place)
         left -= cost
     parts = [head]
-    for number, (place, hit) in enumerate(zip(places, hits, strict=False)):
-        share = max(left // (len(places) - number), min(left, BODY_TOKENS))
+    shown = places[:n_with_code]
+    for number, (place, hit) in enumerate(zip(shown, hits, strict=False)):
+        share = max(left // (len(shown) - number), min(left, BODY_TOKENS))
         body = cut_text(hit["text"], share, "")
         left -= estimated_tokens(body)
         rest = hit["text"].count("\n") + 1 - (body.count("\n") + 1 if body else 0)
         cut = f"\n… {_counted(rest, 'more line')} from {hit['end_line'] - rest + 1}" if rest else ""
         parts.append(f"{place}\n{body}{cut}" if body else place)
+    parts += ["\n".join(places[len(shown) :])] if len(shown) < len(places) else []
     if len(places) < len(hits):
         parts.append(f"… {_counted(len(hits) - len(places), 'more hit')}; raise budget_tokens to see them")
     return "\n\n".join(parts)

@@ -23,12 +23,25 @@ from dowse.errors import ConfigError, DowseError
 from dowse.serve import workbench
 
 if TYPE_CHECKING:
+    from dowse.cluster import Cluster
     from dowse.index.secrets import Finding
     from dowse.search.searcher import Only, Searcher
 
+EXAMPLES = """\b
+Examples:
+  dowse search "where do we retry a failed upload"   in the present folder
+  dowse search UploadClient.retry ~/src/one ~/src/two
+  dowse similar src/app.py:42                        code like the code there
+  dowse serve ~/src/one                              a page in the browser
+  dowse install claude-code                          for an agent or editor
+  dowse COMMAND --help                               everything else
+"""
+"""The first character keeps the lines as they are."""
+
 app = typer.Typer(
     name="dowse",
-    help="Find code by what it does. Try: dowse search 'where do we retry a failed upload'",
+    help="Find code by what it does.",
+    epilog=EXAMPLES,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -44,6 +57,9 @@ UsageError: type[Any] = typer.BadParameter.__mro__[1]
 Paths = Annotated[list[Path] | None, typer.Argument(help="Folders to search; the present one by default.")]
 TopK = Annotated[int | None, typer.Option("--top-k", "-k", min=1, help="How many hits at most (10 by default).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+BudgetTokens = Annotated[
+    int | None, typer.Option("--budget-tokens", min=100, help="Print what fits into so many tokens, as agents get it.")
+]
 Languages = Annotated[list[str] | None, typer.Option("--language", "-l", help="Only this language (repeatable).")]
 Globs = Annotated[list[str] | None, typer.Option("--path", "-p", help="Only paths like this, e.g. 'src/**/*.py'.")]
 Kinds = Annotated[list[str] | None, typer.Option("--kind", help="Only function, method, class, block or text.")]
@@ -52,10 +68,11 @@ Stored = Annotated[
     str | None, typer.Option("--store", help="Keep indexes in this Lance table: lance:PATH or s3://BUCKET/PREFIX.")
 ]
 Text = Annotated[bool | None, typer.Option("--text/--no-text", help="Also index Markdown, configuration and the like.")]
-Retriever = Annotated[str | None, typer.Option("--retriever", help="Second stage: auto, off or a bi-encoder's folder.")]
-NoRetriever = Annotated[bool, typer.Option("--no-retriever", help="The same as --retriever off.")]
-Ranker = Annotated[str | None, typer.Option("--ranker", help="Third stage: auto, off or a ranker's folder.")]
-NoRanker = Annotated[bool, typer.Option("--no-ranker", help="The same as --ranker off.")]
+Mode = Annotated[
+    str | None, typer.Option("--mode", help="instant (words and static vectors), balanced (bi-encoder), best (ranker).")
+]
+Retriever = Annotated[str | None, typer.Option("--retriever", help="For balanced: auto, off or a bi-encoder's folder.")]
+Ranker = Annotated[str | None, typer.Option("--ranker", help="For best: auto, off or a ranker's folder.")]
 Candidates = Annotated[int | None, typer.Option("--candidates", min=1, help="How many hits the ranker reads (20).")]
 Combine = Annotated[
     str | None, typer.Option("--combine", help="The ranker's score: replace, average (by default), or its share.")
@@ -66,6 +83,7 @@ BudgetMs = Annotated[
 MinScore = Annotated[
     float, typer.Option("--min-score", help="Only hits that answer this probably, 0 to 1, as the ranker sees it.")
 ]
+Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster (docs/scale.md).")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Build the index anew.")]
 
 
@@ -93,6 +111,7 @@ def search(
     paths: Paths = None,
     top_k: TopK = None,
     as_json: AsJson = False,
+    budget_tokens: BudgetTokens = None,
     literal: Annotated[bool, typer.Option("--literal", help="Find this exact string instead.")] = False,
     language: Languages = None,
     path: Globs = None,
@@ -100,10 +119,9 @@ def search(
     index_dir: IndexDir = None,
     store: Stored = None,
     text: Text = None,
+    mode: Mode = None,
     retriever: Retriever = None,
-    no_retriever: NoRetriever = False,
     ranker: Ranker = None,
-    no_ranker: NoRanker = False,
     candidates: Candidates = None,
     combine: Combine = None,
     budget_ms: BudgetMs = None,
@@ -111,21 +129,34 @@ def search(
 ) -> None:
     """Search folders for code that does what the query says."""
     from dowse.search.searcher import MAX_QUERY_CHARS
+    from dowse.serve import brief, display
 
     if not query.strip():
         raise ConfigError("the query is empty; say what the code does, for instance: dowse search 'parse a date'")
+    if as_json and budget_tokens is not None:
+        raise ConfigError("--json and --budget-tokens are two forms of the same answer; give one of them")
+    if literal and min_score:
+        raise ConfigError("--literal finds an exact string, which has no probability; leave out --min-score")
+    is_best = min_score or {retriever, ranker} - {None, "off"}  # whatever the folder's settings say
     said = {
-        "retriever": _model("retriever", retriever, no_retriever),
-        "ranker": _model("ranker", ranker, no_ranker),
+        "mode": mode or ("best" if is_best else None),
+        "retriever": retriever,
+        "ranker": ranker,
         "n_reranked": candidates,
         "combine": combine,
         "budget_ms": budget_ms,
     }
     with _searcher(paths, _places(index_dir, store, text), search=said) as searcher:
+        _check_models(searcher, mode, min_score)
         ask = searcher.literal if literal else searcher.search
-        hits = ask(query, top_k or searcher.settings.search.top_k, _only(language, path, kind, min_score))
+        wanted = searcher.settings.search.top_k if budget_tokens is None else brief.n_hits(budget_tokens)
+        hits = ask(query, top_k or wanted, _only(language, path, kind, min_score))
         if len(query) > MAX_QUERY_CHARS and not literal:
             _say(f"the query has {len(query):,} characters; its first {MAX_QUERY_CHARS:,} were used")
+        if budget_tokens is not None:
+            found = {"hits": [display.as_dict(hit) for hit in hits], "index": searcher.status()}
+            print(display.visible(brief.hits_text(found, budget_tokens, None if top_k else brief.N_WITH_CODE)))
+            return
         nothing = "nothing here answers this: the ranker gave no document so high a probability as --min-score"
         _answer(searcher, query, hits, as_json, f"{nothing} {min_score:g}" if min_score else "no hits")
 
@@ -165,9 +196,11 @@ def index(
     ] = None,
     export_to: Annotated[Path | None, typer.Option("--export", help="Then write the index to this file.")] = None,
     import_from: Annotated[Path | None, typer.Option("--import", help="First take the index from this file.")] = None,
+    ray: Ray = None,
     as_json: AsJson = False,
 ) -> None:
     """Build the index of folders, or bring it up to date."""
+    from dowse.cluster import joined
     from dowse.serve import storing
 
     if retriever is not None and not full:
@@ -176,12 +209,13 @@ def index(
     if import_from is not None:
         storing.take_in(import_from, paths or ([] if store else [Path()]), {"index": places})
     folders = paths or ([] if import_from and store else [Path()])
-    with _searcher(folders, places, rebuild, search={"retriever": retriever}) as searcher:
+    with joined(ray) as cluster, _searcher(folders, places, rebuild, {"retriever": retriever}, cluster) as searcher:
         if full:
-            _fill(searcher)
+            _fill(searcher, cluster)
         if export_to is not None:
             storing.give_out(searcher, export_to)
-        _print_status(searcher, as_json)
+        status = searcher.status()
+    _print_status(status, as_json)
 
 
 @app.command()
@@ -192,7 +226,7 @@ def status(
     from dowse.index.secrets import findings
 
     with _searcher(paths, _places(index_dir, store, text), look_only=True) as searcher:
-        _print_status(searcher, as_json, [findings(root.store.documents()) for root in searcher.roots])
+        _print_status(searcher.status(), as_json, [findings(root.store.documents()) for root in searcher.roots])
 
 
 workbench.register(app)
@@ -232,16 +266,21 @@ def _searcher(
     paths: Sequence[Path] | None,
     places: Mapping[str, Any],
     rebuild: bool = False,
-    look_only: bool = False,
     search: Mapping[str, Any] | None = None,
+    cluster: Cluster | None = None,
+    look_only: bool = False,
 ) -> Searcher:
     """Open the indexes of some folders, showing progress on a terminal."""
+    from dowse.cluster import opened
+    from dowse.models.static import default_static
+    from dowse.search.roots import open_roots
     from dowse.search.searcher import Searcher
     from dowse.serve.progress import progress_bar
 
     overrides = {"index": places, "search": search or {}}
+    encoder = opened(cluster, default_static)
     with progress_bar() if sys.stderr.isatty() else nullcontext() as progress:
-        return Searcher.open(paths or [], overrides, progress=progress, rebuild=rebuild, look_only=look_only)
+        return Searcher(open_roots(paths or [], encoder, overrides, progress, rebuild, look_only), encoder)
 
 
 def _places(index_dir: Path | None, store: str | None, text: bool | None) -> dict[str, Any]:
@@ -251,20 +290,30 @@ def _places(index_dir: Path | None, store: str | None, text: bool | None) -> dic
     return {"directory": None if index_dir is None else str(index_dir), "store": store, "include_text": text}
 
 
-def _fill(searcher: Searcher) -> None:
-    """Embed what is not embedded yet, showing progress on a terminal."""
+def _fill(searcher: Searcher, cluster: Cluster | None) -> None:
+    """Embed what is not embedded yet, here or on a cluster, showing progress on a terminal."""
+    from dowse.cluster import opened
+    from dowse.search.models import retriever_named
+    from dowse.search.retrieve import fill
     from dowse.serve.progress import progress_bar
 
-    if searcher.retriever is None:
+    retriever = opened(cluster, retriever_named, searcher.settings.search.retriever)
+    if retriever is None:
         raise ConfigError("--full needs the bi-encoder, and it is off or not installed; name one with --retriever")
     with progress_bar("embedding", "documents") if sys.stderr.isatty() else nullcontext() as progress:
-        searcher.fill(progress=progress)
+        for root in searcher.roots:
+            fill(root.store, retriever, progress=progress)
 
 
-def _model(name: str, said: str | None, is_off: bool) -> str | None:
-    if is_off and said not in (None, "off"):
-        raise ConfigError(f"--{name} {said} and --no-{name} contradict each other; leave one out")
-    return "off" if is_off else said
+def _check_models(searcher: Searcher, mode: str | None, min_score: float) -> None:
+    """Say which stages of a mode that was asked for are left out; refuse a probability that nobody could give."""
+    if min_score and (mode not in (None, "best") or searcher.ranker is None):
+        raise ConfigError("--min-score needs the ranker, and it is off or not installed; name one with --ranker")
+    missing = searcher.missing(mode) if mode else []
+    if missing:
+        absent = " and ".join({"retriever": "bi-encoder", "ranker": "ranker"}[name] for name in missing)
+        options = " and ".join(f"--{name}" for name in missing)
+        _say(f"--mode {mode}: no {absent} here; train one with dowse train and name its folder with {options}")
 
 
 def _only(
@@ -288,10 +337,9 @@ def _answer(searcher: Searcher, query: str, hits: Sequence[Any], as_json: bool, 
         _say(without_hits)
 
 
-def _print_status(searcher: Searcher, as_json: bool, secrets: Sequence[Sequence[Finding]] = ()) -> None:
+def _print_status(status: dict[str, Any], as_json: bool, secrets: Sequence[Sequence[Finding]] = ()) -> None:
     from dowse.serve import display
 
-    status = searcher.status()
     for root, found in zip(status["roots"], secrets, strict=False):
         root["secrets"] = [finding._asdict() for finding in found]
     print(json.dumps(status) if as_json else display.status_text(status))

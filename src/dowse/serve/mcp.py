@@ -66,17 +66,20 @@ class Tools:
         language: Language = None,
         path: Glob = None,
         kind: Kind = None,
-        top_k: TopK = 8,
+        top_k: Annotated[
+            int | None, Field(description="How many hits at most; by default 8 with code, and more by their place.")
+        ] = None,
         budget_tokens: Budget = 2_000,
     ) -> str:
         """Find the functions, methods and classes that do what a sentence says, best first, with their code."""
         view = self._view(context)
         budget = _budget(budget_tokens)
         only = _only(language, path, kind)
-        with _named("top_k" if not 1 <= top_k <= MAX_HITS else "query"):
-            question = Question(query, top_k, 0, _known(view, repositories), only)
+        wanted = min(brief.n_hits(budget), MAX_HITS) if top_k is None else top_k
+        with _named("query" if 1 <= wanted <= MAX_HITS else "top_k"):
+            question = Question(query, wanted, 0, _known(view, repositories), only)
             _wait(view, question.repositories)
-            return brief.hits_text(view.best(question), budget)
+            return brief.hits_text(view.best(question), budget, brief.N_WITH_CODE if top_k is None else None)
 
     def similar(
         self,

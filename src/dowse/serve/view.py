@@ -55,6 +55,7 @@ class Question:
         repositories: names; all that the caller may see where empty.
         literal: look for the query as an exact string.
         highlight: give each hit its lines as HTML and the numbers of those that match.
+        mode: how far the later stages go, one of `config.MODES`; as settings say where None.
     """
 
     query: str
@@ -64,6 +65,7 @@ class Question:
     only: Only = EVERYTHING
     literal: bool = False
     highlight: bool = False
+    mode: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is out of bounds."""
@@ -132,9 +134,8 @@ class View:
         """
         started = time.perf_counter()
         with self._workspace.reading() as reader:
-            ask = Searcher.literal if question.literal else _instant
             searcher, chosen = self._searcher(reader, question)
-            hits = ask(searcher, question.query, question.offset + question.top_k, question.only) if searcher else []
+            hits = _first(searcher, question) if searcher else []
             return _answer(question, hits, _index(reader, chosen), started)
 
     def later_stages(self, question: Question, wait_s: float) -> Generator[tuple[str, dict[str, Any]]]:
@@ -150,7 +151,8 @@ class View:
             searcher, chosen = self._searcher(reader, question)
             if searcher is None or question.literal:
                 return
-            stages = searcher.stages(question.query, question.offset + question.top_k, question.only)
+            wanted = question.offset + question.top_k
+            stages = searcher.stages(question.query, wanted, question.only, question.mode)
             for name, hits in stages:
                 if name != searcher.STAGES[0]:
                     yield name, _answer(question, hits, _index(reader, chosen), started)
@@ -280,8 +282,12 @@ class View:
         return repository, known
 
 
-def _instant(searcher: Searcher, query: str, top_k: int, only: Only) -> list[Hit]:
-    return next(searcher.stages(query, top_k, only))[1]
+def _first(searcher: Searcher, question: Question) -> list[Hit]:
+    """Return what is known at once: where an exact string stands, or the order of the first stage."""
+    wanted = question.offset + question.top_k
+    if question.literal:
+        return searcher.literal(question.query, wanted, question.only)
+    return next(searcher.stages(question.query, wanted, question.only, question.mode))[1]
 
 
 def _read(repository: Repository, path: str) -> Source:

@@ -216,8 +216,11 @@ class Workspace:
                     listener((what, repository, condition))
 
             # the embeddings of a store are kept for all of its repositories together, and filled on request only
-            is_own = settings.index.store is None and settings.search.retriever != "off"
-            fill = partial(self._filler.slice, settings.search.retriever) if is_own else None
+            # and no question asks for them where it ends with the first stage
+            is_asked_for = settings.search.retriever != "off" and settings.search.mode != "instant"
+            fill = None
+            if settings.index.store is None and is_asked_for:
+                fill = partial(self._filler.slice, settings.search.retriever)
             keeper = Keeper(root, name, settings.index, self._encoders, tell, fill)
             repository = Repository(name, root, settings, keeper)
             self._repositories[name] = repository

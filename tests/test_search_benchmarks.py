@@ -1,0 +1,69 @@
+"""Short runs of the benchmarks that say where search fails and what an agent must read, on a few files."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from sources import FILES, write_files
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import agent_tokens
+import failures
+import peer_grep
+
+REPOSITORY = {"name": "shop", "language": "python", "url": "https://example.org/shop", "revision": "0" * 40}
+ANNOTATIONS = [
+    {"query": "retry a failed upload", "relevant": ["src/upload/client.py"], "secondary": [], "category": "semantic"},
+    {"query": "applyDiscount", "relevant": ["nowhere/cart.ts"], "secondary": ["web/cart.ts"], "category": "symbol"},
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a benchmark of one repository, and its checkout."""
+    place = tmp_path_factory.mktemp("annotated")
+    write_files(place / "checkouts/shop", FILES)
+    write_files(
+        place / "data",
+        {"repos.json": json.dumps([REPOSITORY]), "annotations/shop.json": json.dumps(ANNOTATIONS)},
+    )
+    return place
+
+
+def record(main, place, monkeypatch):
+    """Run a benchmark's command line, and return the figures it wrote."""
+    folders = {name: str(place / name) for name in ("checkouts", "data", "indexes", "results")}
+    options = [option for name in ("data", "indexes", "results") for option in (f"--{name}", folders[name])]
+    monkeypatch.setattr(sys, "argv", ["benchmark", folders["checkouts"], *options])
+    main()
+    (written,) = (place / "results").glob("*.json")
+    figures = json.loads(written.read_text())["figures"]
+    written.unlink()
+    return figures
+
+
+def test_a_failed_query_is_listed_with_the_step_that_lost_each_target_and_no_code(place, monkeypatch):
+    figures = record(failures.main, place, monkeypatch)
+    assert figures["lost targets"] == {"index": 1, "candidates": 0, "evidence": 0, "fusion": 0, "order": 0}
+    (row,) = figures["queries"]
+    assert row["query"] == "shop/1" and row["got"][0].startswith("web/cart.ts:")
+    assert row["expected"] == [
+        {"target": "nowhere/cart.ts", "rank": None, "lost by": "index"},
+        {"target": "web/cart.ts", "rank": 1, "lost by": None},
+    ]
+    assert "return" not in json.dumps(figures)
+
+
+def test_a_target_is_reached_where_the_text_within_the_budget_names_it(place, monkeypatch):
+    shares = record(agent_tokens.main, place, monkeypatch)["share of targets"]
+    assert shares["dowse"] == {"within 1,000": 2 / 3, "within 2,000": 2 / 3, "within 4,000": 2 / 3, "targets": 3}
+    assert shares["grep and read"]["within 4,000"] == 2 / 3
+
+
+def test_grep_ranks_files_by_the_lines_that_hold_a_word(place):
+    tree = peer_grep.build({}, place / "checkouts/shop", place)
+    path, start, end = peer_grep.search(tree, "retry_upload", 3)[0]
+    assert path in ("src/upload/client.py", "tests/test_client.py")
+    assert (start, end) == (1, len((place / "checkouts/shop" / path).read_text().split("\n")))
+    assert peer_grep.search(tree, "zzz_nowhere", 3) == []
