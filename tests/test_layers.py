@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "dowse"
-BASE = {"types", "errors", "config", "records", "languages"}
+BASE = {"types", "errors", "config", "records", "cluster", "languages"}
 STEPS = ["mine", "label", "train", "evaluate", "index", "search", "serve"]
 FRONT_DOORS = {"__init__", "__main__"}
 EXCEPTIONS = {("train", "evaluate.metrics")}

@@ -132,3 +132,18 @@ def test_processes_that_add_at_the_same_time_lose_nothing_but_time(tmp_path, cac
     assert [process.wait(timeout=300) for process in started] == [0, 0]
     known, found = cache.lookup(hashes(*(name + str(n) for name in "ab" for n in range(30))))
     assert known.any() and np.array_equal(found[known], np.repeat(np.eye(1, D, dtype=np.float32), known.sum(), axis=0))
+
+
+def test_a_part_forgets_nothing_of_the_others_and_is_settled_by_itself(tmp_path):
+    one, two, whole = (EmbeddingCache(tmp_path, "model", D, part) for part in ("one", "two", ""))
+    one.add(hashes("a"), rows(1))
+    one.settle(hashes("a"))
+    two.add(hashes("b"), rows(1))
+    assert [cache.is_settled for cache in (one, two, whole)] == [True, False, False]
+    two.settle(hashes("b"))
+    assert not two.is_overfull(0)
+    assert whole.lookup(hashes("a", "b"))[0].all()
+    whole.settle(hashes("b"))
+    assert one.lookup(hashes("a", "b"))[0].tolist() == [False, True]
+    for cache in (one, two, whole):
+        cache.close()

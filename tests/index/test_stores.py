@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluating import WordEncoder
 from pathspec import GitIgnoreSpec
 from stores import DIMENSIONS, KINDS, file, open_kind, put, s3_server
 
@@ -18,6 +19,7 @@ from dowse.index.lance_table import Table
 from dowse.index.lexical import query_terms
 from dowse.index.opening import open_table
 from dowse.index.store import Filter
+from dowse.search.retrieve import fill
 from dowse.search.searcher import Searcher
 
 BOOSTS = (1.0, 2.0, 0.5)
@@ -264,6 +266,20 @@ def test_several_repositories_are_searched_as_one_and_told_apart(address, tmp_pa
     one = LanceStore(open_table(address), ["one"])
     assert [hit.repository for hit in one.fetch(one.search_words(["alpha"], 10, BOOSTS)[0]).values()] == ["one"]
     assert len(one.search_vector(one.embedding(int(one.ids()[0])), 10)[0]) == len(one) == 3
+
+
+def test_repositories_that_are_embedded_one_after_the_other_all_stay_embedded(address, tmp_path):
+    names, encoder = ("first", "second"), WordEncoder()
+    for name in names:
+        put(open_kind("lance", tmp_path / "shared", name), file("a.py", f"alpha {name}", f"beta {name}"))
+    views = [LanceStore(open_table(address), view, tmp_path / "cache") for view in ([names[0]], [names[1]], None)]
+    assert [fill(view, encoder) for view in views[:2]] == [0, 0]
+    for view in views:
+        assert view.cache(encoder).lookup(view.hashes())[0].all()
+    assert [view.cache(encoder).is_settled for view in views] == [True, True, False]
+    assert fill(views[2], encoder) == 0 and encoder.embedded == 4
+    for view in views:
+        view.close()
 
 
 def test_a_snapshot_is_gone_back_to_and_readers_see_it_without_opening_again(address, tmp_path, monkeypatch):

@@ -68,9 +68,9 @@ def test_an_index_is_carried_in_a_file_between_folders_and_stores(project, tmp_p
     assert f"took in {wrote[1]} documents of project" in said and json.loads(answer)["documents"] == int(wrote[1])
     answer, _ = dowse("index", "--store", store, "--import", file, "--json")
     assert json.loads(answer)["documents"] == int(wrote[1])
-    answer, _ = dowse("search", "parse a duration", "--store", store, "--no-retriever", "--json", "-k", "1")
+    answer, _ = dowse("search", "parse a duration", "--store", store, "--mode", "instant", "--json", "-k", "1")
     assert json.loads(answer)["hits"][0]["repository"] == "project"
-    answer, _ = dowse("search", "parse a duration", "--store", store, "--no-retriever")
+    answer, _ = dowse("search", "parse a duration", "--store", store, "--mode", "instant")
     assert "parse_duration" in answer
     file.write_bytes(file.read_bytes()[:-40])
     second = write_files(tmp_path / "second", {"second.py": "def second():\n    return 2\n"})

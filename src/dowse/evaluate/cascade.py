@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dowse.cluster import with_model
 from dowse.errors import ConfigError
 from dowse.evaluate.harness import Told
 from dowse.evaluate.runs import Ranking, Run
@@ -66,13 +67,20 @@ def rescore(
         raise ConfigError(f"{n_candidates} documents for the ranker, expected at least 1; check --candidates")
     reads_code = getattr(ranker, "input", "enriched") == "code"  # one exported for search says what it was trained on
     texts = task.codes if reads_code else task.texts
+    asked = (
+        (task.queries[query_id], [texts[key] for key in ranking.document_ids[:n_candidates]])
+        for query_id, ranking in run.rankings.items()
+    )
     scores: dict[str, NDArray[np.float32]] = {}
-    for query_id, ranking in run.rankings.items():
-        first = ranking.document_ids[:n_candidates]
-        scores[query_id] = scored(ranker, task.queries[query_id], [texts[key] for key in first])
+    for query_id, found in zip(run.rankings, with_model(ranker, _scores, asked), strict=True):
+        scores[query_id] = found
         if told:
             told("ranking again", len(scores), len(run))
     return Scored(run, scores)
+
+
+def _scores(ranker: Ranker, asked: tuple[str, list[str]]) -> NDArray[np.float32]:
+    return scored(ranker, *asked)
 
 
 def k_curve(scored: Scored, ks: Sequence[int], combination: Combination = REPLACE) -> dict[int, Run]:

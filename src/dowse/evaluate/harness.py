@@ -87,7 +87,7 @@ def evaluate(
     """
     store = AnswerCache(cache) if cache else None
     try:
-        embedder = Embedder(_Cacheable(encoder), store)
+        embedder = Embedder(encoder, store)
         documents = _embed(embedder, list(task.texts.values()), "document", told)
         queries = _embed(embedder, list(task.queries.values()), "query", told)
     finally:
@@ -164,23 +164,6 @@ def score(qrels: Mapping[str, Mapping[str, int]], run: Run, metrics: Sequence[st
         for found in ir_measures.iter_calc(list(named), judged, ranked):
             values[named[found.measure]][found.query_id] = float(found.value)
     return values
-
-
-class _Cacheable:
-    """An encoder as the embedder of the labelling step wants it, whose cache is used here too."""
-
-    is_worth_caching = True
-    name = ""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self.fingerprint = encoder.fingerprint
-
-    def encode_queries(self, queries: Sequence[str]) -> Embeddings:
-        return self._encoder.encode_queries(queries)
-
-    def encode_documents(self, texts: Sequence[str]) -> Embeddings:
-        return self._encoder.encode_documents(texts)
 
 
 def _embed(embedder: Embedder, texts: list[str], side: Side, told: Told | None) -> Embeddings:

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from dowse.cluster import Cluster, opened
 from dowse.errors import ConfigError
 from dowse.evaluate.baselines import evaluate_bm25
 from dowse.evaluate.cascade import N_CANDIDATES, REPLACE, Combination, Scored, k_curve, rescore
@@ -42,6 +43,7 @@ class Plan:
         metrics: those that the benchmark is known by where empty.
         cache: file that keeps embeddings.
         time_queries: measure what one query takes.
+        cluster: embeds and ranks in place of this process; the whole searcher and the times are measured here.
     """
 
     retriever: str = ""
@@ -54,6 +56,7 @@ class Plan:
     metrics: tuple[str, ...] = ()
     cache: Path | None = None
     time_queries: bool = True
+    cluster: Cluster | None = None
 
 
 @dataclass(slots=True)
@@ -104,14 +107,14 @@ def _model_row(
     measured: Measured, options: TaskOptions, plan: Plan, metrics: Sequence[str], told: Told | None
 ) -> dict[str, Any]:
     name = plan.retriever or default_retriever()
-    encoder = open_encoder(name, protocol_named(options.protocol))
+    encoder = opened(plan.cluster, open_encoder, name, protocol_named(options.protocol))
     tasks = measured.tasks
     runs = [evaluate(task, encoder, name=_short(name), cache=plan.cache, told=told) for task in tasks]
     if not plan.ranker:
         measured.runs = runs
         time = _retriever_ms(tasks, encoder) if plan.time_queries else None
         return row(_short(name), _figures(tasks, runs, metrics), query_ms=time, retriever=name)
-    ranker = open_ranker(plan.ranker)
+    ranker = opened(plan.cluster, open_ranker, plan.ranker)
     scored = [rescore(task, run, ranker, plan.n_candidates, told=told) for task, run in zip(tasks, runs, strict=True)]
     title = f"{_short(name)} + {_short(plan.ranker)}"
     measured.runs = [each.cascade(title, plan.combination) for each in scored]
@@ -142,7 +145,7 @@ def _baseline_row(
 ) -> dict[str, Any]:
     if name == BM25:
         return row(BM25, _figures(tasks, [evaluate_bm25(task, told=told) for task in tasks], metrics))
-    encoder = open_encoder(name, protocol_named(options.protocol))
+    encoder = opened(plan.cluster, open_encoder, name, protocol_named(options.protocol))
     runs = [evaluate(task, encoder, name=_short(name), cache=plan.cache, told=told) for task in tasks]
     time = _retriever_ms(tasks, encoder) if plan.time_queries else None
     return row(_short(name), _figures(tasks, runs, metrics), query_ms=time)
@@ -152,7 +155,8 @@ def _variant_row(
     name: str, options: TaskOptions, plan: Plan, metrics: Sequence[str], told: Told | None
 ) -> dict[str, Any]:
     tasks = load_tasks(replace(options, variant=name))
-    encoder = open_encoder(plan.retriever or default_retriever(), protocol_named(options.protocol))
+    named = plan.retriever or default_retriever()
+    encoder = opened(plan.cluster, open_encoder, named, protocol_named(options.protocol))
     runs = [evaluate(task, encoder, name=name, cache=plan.cache, told=told) for task in tasks]
     return row(name, _figures(tasks, runs, metrics))
 

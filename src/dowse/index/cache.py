@@ -48,15 +48,18 @@ def hash_of(text: str) -> int:
 class EmbeddingCache:
     """Embeddings of one model by the hash of their text."""
 
-    def __init__(self, folder: Path, fingerprint: str, dimensions: int) -> None:
+    def __init__(self, folder: Path, fingerprint: str, dimensions: int, part: str = "") -> None:
         """Open the cache of an index folder, made if it is missing.
 
         Args:
             folder: the index folder.
             fingerprint: the model's; what another one has left is not seen.
             dimensions: D, the length of the model's embeddings.
+            part: name of a part of the index where that is all that is seen here; it forgets nothing, for others keep
+                the texts of other parts in the same file.
         """
         self._folder, self._fingerprint, self._dimensions = folder, fingerprint, dimensions
+        self._part = part
         self._database = self._open()
         self._held_hashes: Hashes = np.empty(0, np.int64)
         self._held = np.empty((0, dimensions), np.int8)
@@ -90,24 +93,24 @@ class EmbeddingCache:
         return np.array([value for value in dict.fromkeys(hashes.tolist()) if value not in known], np.int64)
 
     def settle(self, hashes: Hashes) -> None:
-        """Say that every text of the index has been embedded: forget all others and let `nearest` answer."""
+        """Say that every text of the index, or part, has been embedded: forget all others and let `nearest` answer."""
         with suppress(sqlite3.DatabaseError), transaction(self._database, "IMMEDIATE"):
             if self._is_mine():
-                kept = json.dumps(hashes.tolist())
-                self._database.execute(
-                    "DELETE FROM embeddings WHERE hash NOT IN (SELECT value FROM json_each(?))", (kept,)
-                )
-                self._database.execute("INSERT OR REPLACE INTO facts VALUES ('settled', 'yes')")
+                if not self._part:
+                    self._forget_others(hashes)
+                self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, 'yes')", (self._settled,))
 
     @property
     def is_settled(self) -> bool:
         """Whether all texts of the index were embedded at some time; those that changed since may not be yet."""
         with suppress(sqlite3.DatabaseError):
-            return self._is_mine() and self._fact("settled") == "yes"
+            return self._is_mine() and self._fact(self._settled) == "yes"
         return False
 
     def is_overfull(self, n_texts: int) -> bool:
         """Tell whether the file is much larger than `n_texts` embeddings need, so that `sweep` is due."""
+        if self._part:
+            return False
         with suppress(sqlite3.DatabaseError):
             pages, page_bytes = (
                 self._database.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "page_size")
@@ -118,10 +121,7 @@ class EmbeddingCache:
     def sweep(self, hashes: Hashes) -> None:
         """Forget the embeddings of all other texts and give the room back."""
         with suppress(sqlite3.DatabaseError), transaction(self._database, "IMMEDIATE"):
-            self._database.execute(
-                "DELETE FROM embeddings WHERE hash NOT IN (SELECT value FROM json_each(?))",
-                (json.dumps(hashes.tolist()),),
-            )
+            self._forget_others(hashes)
         with suppress(sqlite3.DatabaseError):
             self._database.execute("VACUUM")
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -170,6 +170,15 @@ class EmbeddingCache:
                     if value in found:
                         row[:] = np.frombuffer(found[value], np.int8)
         return rows
+
+    @property
+    def _settled(self) -> str:
+        return f"settled {self._part}" if self._part else "settled"
+
+    def _forget_others(self, hashes: Hashes) -> None:
+        self._database.execute(
+            "DELETE FROM embeddings WHERE hash NOT IN (SELECT value FROM json_each(?))", (json.dumps(hashes.tolist()),)
+        )
 
     def _is_mine(self) -> bool:
         return self._fact("fingerprint") == self._fingerprint

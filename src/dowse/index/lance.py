@@ -265,7 +265,8 @@ class LanceStore:
             folder = (self._cache_dir or Path("\0")) / f"{hash_of(self.place) & (1 << 63) - 1:x}"
             if self._cache_dir is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-            self._caches[encoder.fingerprint] = EmbeddingCache(folder, encoder.fingerprint, encoder.dimensions)
+            part = "" if self._named is None else "\n".join(self.repositories)  # others keep what they embedded
+            self._caches[encoder.fingerprint] = EmbeddingCache(folder, encoder.fingerprint, encoder.dimensions, part)
         return self._caches[encoder.fingerprint]
 
     def documents(self) -> Iterator[Document]:

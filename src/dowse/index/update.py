@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
+from dowse.cluster import with_model
 from dowse.config import IndexSettings
 from dowse.errors import ConfigError, IndexFormatError
 from dowse.index.dense import pack
@@ -199,31 +201,38 @@ def _apply_all(
     encoder: StaticEncoder,
     progress: Progress | None,
 ) -> None:
-    """Read and acknowledge files in batches, one being written while the next is cut."""
+    """Read and acknowledge files in batches, one being written while the next is cut, here or on a cluster."""
     done = 0
+    batches = (_read(store, root, batch, settings) for batch in _batches(files))
     with ThreadPoolExecutor(1) as acknowledging:
         pending: Future[None] | None = None
-        for batch in _batches(files):
-            changed, touched = _read(store, root, batch, settings, encoder)
+        for batch in with_model(encoder, _indexed, batches):
             if pending is not None:
                 pending.result()
-            pending = acknowledging.submit(_acknowledge, writer, changed, touched)
-            done += len(batch)
+            pending = acknowledging.submit(_acknowledge, writer, batch)
+            done += batch.n_files
             if progress is not None:
                 progress(done, len(files))
         if pending is not None:
             pending.result()
 
 
-def _acknowledge(writer: StoreWriter, changed: list[IndexedFile], touched: dict[str, Stat]) -> None:
-    writer.apply(changed)
-    writer.touch(touched)
+class _Batch(NamedTuple):
+    """Files that are acknowledged together: those to put in, those with other stats only, those still to be cut."""
+
+    changed: list[IndexedFile]
+    touched: dict[str, Stat]
+    sources: dict[str, Source]
+    n_files: int
 
 
-def _read(
-    store: Store, root: Path, files: dict[str, Stat], settings: IndexSettings, encoder: StaticEncoder
-) -> tuple[list[IndexedFile], dict[str, Stat]]:
-    """Return what is to be indexed anew, and the new stats of files with their old content."""
+def _acknowledge(writer: StoreWriter, batch: _Batch) -> None:
+    writer.apply(batch.changed)
+    writer.touch(batch.touched)
+
+
+def _read(store: Store, root: Path, files: dict[str, Stat], settings: IndexSettings) -> _Batch:
+    """Read files, telling those with new content from those with new stats."""
     changed: list[IndexedFile] = []
     touched: dict[str, Stat] = {}
     sources: dict[str, Source] = {}
@@ -237,15 +246,15 @@ def _read(
             touched[path] = source.stat
         else:
             sources[path] = source
-    return changed + _indexed(sources, encoder), touched
+    return _Batch(changed, touched, sources, len(files))
 
 
-def _indexed(sources: dict[str, Source], encoder: StaticEncoder) -> list[IndexedFile]:
+def _indexed(encoder: StaticEncoder, batch: _Batch) -> _Batch:
     """Cut files into documents and embed these, all at once because the encoder is faster so."""
     cut_files: list[IndexedFile] = []
     documents: list[list[str]] = []
     names: list[list[str]] = []
-    for path, source in sources.items():
+    for path, source in batch.sources.items():
         text = source.text.replace("\r\n", "\n")  # so that a hit's lines print as lines everywhere
         language = language_of(path, text[:HEAD_CHARS])
         spans = cut(text, language)
@@ -261,4 +270,5 @@ def _indexed(sources: dict[str, Source], encoder: StaticEncoder) -> list[Indexed
     packed = pack(encoder.encode_words(documents, names))
     ends = np.cumsum([len(file.spans) for file in cut_files])
     rows = np.split(packed, ends[:-1]) if cut_files else []
-    return [replace(file, packed=own) for file, own in zip(cut_files, rows, strict=True)]
+    made = [replace(file, packed=own) for file, own in zip(cut_files, rows, strict=True)]
+    return batch._replace(changed=batch.changed + made, sources={})

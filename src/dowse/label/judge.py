@@ -1,7 +1,7 @@
 """Step 2 of 7, label: who says whether a suspect answers the query better than the positive does.
 
-A model behind an endpoint is asked "which code precisely answers the query, A or F?" (section 1.1 of METHODS, after
-OASIS, Gao et al. 2025, arXiv:2503.08161); since such models favour a place, each case is asked in both orders and the
+A model behind an endpoint is asked "which code precisely answers the query, A or F?" (OASIS, Gao et al. 2025,
+arXiv:2503.08161); since such models favour a place, each case is asked in both orders and the
 candidate must win twice (one random order is a switch that costs half as much). A local cross-encoder compares its
 scores for the two; it judges by what it was trained on, and its name in the results says so.
 """
@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, tee
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from dowse.label.encoders import CrossScorer
+from dowse.cluster import with_model
+from dowse.models.sentence import CrossScorer
 
 if TYPE_CHECKING:
     from dowse.models.endpoint import Endpoint, Messages
@@ -99,10 +100,16 @@ class CrossEncoderJudge:
     def decide(self, cases: Iterable[Case]) -> Iterator[bool | None]:
         """Yield for each case whether the candidate scores higher than the positive."""
         source = iter(cases)
-        while group := list(islice(source, _CASES_AT_ONCE)):
-            pairs = dict.fromkeys((case.query, code) for case in group for code in (case.positive, case.candidate))
-            scores = dict(zip(pairs, self._scorer.scores(list(pairs)), strict=True))
-            yield from (scores[case.query, case.candidate] > scores[case.query, case.positive] for case in group)
+        groups = iter(lambda: list(islice(source, _CASES_AT_ONCE)), [])
+        for verdicts in with_model(self._scorer, _compared, groups):
+            yield from verdicts
+
+
+def _compared(scorer: CrossScorer, cases: Sequence[Case]) -> list[bool]:
+    """Tell for each case whether the candidate scores higher; a pair that comes twice is scored once."""
+    pairs = dict.fromkeys((case.query, code) for case in cases for code in (case.positive, case.candidate))
+    scores = dict(zip(pairs, scorer.scores(list(pairs)), strict=True))
+    return [scores[case.query, case.candidate] > scores[case.query, case.positive] for case in cases]
 
 
 def question(case: Case, candidate_first: bool) -> Messages:

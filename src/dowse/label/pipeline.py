@@ -18,11 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dowse.cluster import Cluster, opened
 from dowse.errors import MissingExtraError
 from dowse.label.adjust import adjust_block, write_changes
 from dowse.label.blocks import Block, plan_blocks, read_block
 from dowse.label.candidates import POSITIVE, DenseRanker
-from dowse.label.encoders import CrossScorer, EndpointEncoder, LabellingEncoder, open_local
+from dowse.label.encoders import EndpointEncoder, LabellingEncoder, open_local
 from dowse.label.folder import LabelFolder, summed_figures, write_block
 from dowse.label.judge import CrossEncoderJudge, EndpointJudge, Judge
 from dowse.label.measure import Measurer
@@ -33,6 +34,7 @@ from dowse.label.suspects import SAMPLED_LABELS, Mixture, Reservoir, fit_mixture
 from dowse.label.trees import Trees
 from dowse.mine.pairs import shards
 from dowse.models.answers import AnswerCache
+from dowse.models.sentence import CrossScorer
 from dowse.records import sha256, write_json, write_manifest
 
 try:
@@ -53,6 +55,7 @@ class _Run:
     blocks: Sequence[Block]
     folder: LabelFolder
     progress: Progress
+    cluster: Cluster | None
 
     @property
     def pairs(self) -> int:
@@ -66,11 +69,16 @@ class _Run:
 
 
 def label_pairs(
-    pairs: Path, output: Path, settings: LabelSettings | None = None, progress: Progress = lambda *_: None
+    pairs: Path,
+    output: Path,
+    settings: LabelSettings | None = None,
+    progress: Progress = lambda *_: None,
+    cluster: Cluster | None = None,
 ) -> Mapping[str, Any]:
     """Label a pairs folder into `output`, going on where an earlier run was stopped, and return the figures.
 
-    A finished folder of the same settings and pairs is left as it is.
+    A finished folder of the same settings and pairs is left as it is. A cluster embeds, compares trees and judges in
+    place of this process; endpoints are asked from here all the same, at the pace of one.
 
     Raises:
         ConfigError: A setting is wrong, or `output` holds the work of other settings or pairs.
@@ -83,7 +91,7 @@ def label_pairs(
     kept = folder.root / "counts.json"
     folder.begin(settings.as_record() | {"pairs": {path.name: sha256(path) for path in files}})
     if not folder.is_finished:
-        run = _Run(settings, files, plan_blocks(files, settings.block_pairs), folder, progress)
+        run = _Run(settings, files, plan_blocks(files, settings.block_pairs), folder, progress, cluster)
         with ExitStack() as stack:
             _measure(run, stack)
             mixture = _fit(run)
@@ -110,7 +118,7 @@ def _measure(run: _Run, stack: ExitStack) -> None:
         retriever = open_local(settings.retriever)
         ranker = DenseRanker(retriever, retriever.name)
         run.folder.name("retriever", ranker.name)
-    trees = stack.enter_context(Trees(settings.processes))
+    trees = stack.enter_context(Trees(settings.processes, run.cluster))
     measurer = Measurer(settings, Embedder(encoder, cache), trees, ranker)
     done = run.pairs - sum(block.pairs for block in waiting)
     for block in waiting:
@@ -190,7 +198,7 @@ def _finish(run: _Run, figures: Mapping[str, Any]) -> None:
 def _open_encoder(run: _Run, stack: ExitStack) -> LabellingEncoder:
     if _is_address(run.settings.encoder):
         return EndpointEncoder(_open_endpoint(run, run.settings.encoder, run.settings.encoder_model, stack))
-    return open_local(run.settings.encoder)
+    return opened(run.cluster, open_local, run.settings.encoder)
 
 
 def _open_judge(run: _Run, stack: ExitStack) -> Judge:
@@ -198,7 +206,7 @@ def _open_judge(run: _Run, stack: ExitStack) -> Judge:
     if _is_address(settings.judge):
         endpoint = _open_endpoint(run, settings.judge, settings.judge_model, stack)
         return EndpointJudge(endpoint, settings.orders, settings.draw.seed)
-    return CrossEncoderJudge(CrossScorer(Path(settings.judge)))
+    return CrossEncoderJudge(opened(run.cluster, CrossScorer, Path(settings.judge)))
 
 
 def _open_endpoint(run: _Run, url: str, model: str, stack: ExitStack) -> Endpoint:

@@ -8,15 +8,16 @@ that a run that was killed and goes on makes the same groups again, and hence th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dowse.cluster import with_model
 from dowse.label.encoders import LabellingEncoder
 from dowse.models.answers import AnswerCache, cache_key
-from dowse.types import Embeddings
+from dowse.types import Embeddings, Encoder
 
 Side = Literal["query", "document"]
 Told = Callable[[int], None]
@@ -38,13 +39,14 @@ class Embedded(NamedTuple):
 class Embedder:
     """Embeds texts through a cache and counts what that took."""
 
-    def __init__(self, encoder: LabellingEncoder, cache: AnswerCache | None) -> None:
+    def __init__(self, encoder: LabellingEncoder | Encoder, cache: AnswerCache | None) -> None:
+        """Take an encoder and a cache, which is left aside where the encoder says that it needs none."""
         self.encoder = encoder
         self.seconds = 0.0
         """Spent inside the encoder."""
         self.texts = 0
         """Given to the encoder."""
-        self._cache = cache if encoder.is_worth_caching else None
+        self._cache = cache if getattr(encoder, "is_worth_caching", True) else None
 
     def embed(self, texts: Sequence[str], side: Side, told: Told = lambda _: None) -> Embedded:
         """Embed texts as queries or as documents, each distinct one once.
@@ -60,9 +62,11 @@ class Embedder:
         told(len(stored))
         missing = [row for row in range(len(distinct)) if row not in stored]
         parts: list[tuple[list[int], Embeddings]] = []
-        for start in range(0, len(missing), TEXTS_AT_ONCE):
-            group = missing[start : start + TEXTS_AT_ONCE]
-            parts.append((group, self._encode([distinct[row] for row in group], side)))
+        groups = [missing[start : start + TEXTS_AT_ONCE] for start in range(0, len(missing), TEXTS_AT_ONCE)]
+        for group, part in zip(
+            groups, self._encoded([[distinct[row] for row in group] for group in groups], side), strict=True
+        ):
+            parts.append((group, part))
             if self._cache is not None:
                 pairs = zip(group, parts[-1][1], strict=True)
                 self._cache.put([(keys[row], embedding.tobytes()) for row, embedding in pairs])
@@ -78,13 +82,23 @@ class Embedder:
     def _get(self, key: bytes) -> bytes | None:
         return None if self._cache is None else self._cache.get(key)
 
-    def _encode(self, texts: Sequence[str], side: Side) -> Embeddings:
-        started = time.monotonic()
-        encode = self.encoder.encode_queries if side == "query" else self.encoder.encode_documents
-        embeddings = encode(texts)
-        self.seconds += time.monotonic() - started
-        self.texts += len(texts)
-        return embeddings
+    def _encoded(self, groups: Sequence[Sequence[str]], side: Side) -> Iterator[Embeddings]:
+        """Yield the embeddings of each group of texts, made here or on the encoder's cluster."""
+        made = with_model(self.encoder, _as_queries if side == "query" else _as_documents, groups)
+        for group in groups:
+            started = time.monotonic()
+            embeddings = next(made)
+            self.seconds += time.monotonic() - started
+            self.texts += len(group)
+            yield embeddings
+
+
+def _as_queries(encoder: LabellingEncoder | Encoder, texts: Sequence[str]) -> Embeddings:
+    return encoder.encode_queries(texts)
+
+
+def _as_documents(encoder: LabellingEncoder | Encoder, texts: Sequence[str]) -> Embeddings:
+    return encoder.encode_documents(texts)
 
 
 def labels(

@@ -1,7 +1,7 @@
 """Step 2 of 7, label: how alike two functions are in structure: the tree edit distance of their syntax trees.
 
-The distance is the least number of nodes to insert, delete or relabel, divided by the nodes of both trees (METHODS of
-OASIS, Gao et al. 2025, arXiv:2503.08161), so 0 for equal structure and near 1 for nothing in common. A tree's nodes are
+The distance is the least number of nodes to insert, delete or relabel, divided by the nodes of both trees (OASIS,
+Gao et al. 2025, arXiv:2503.08161), so 0 for equal structure and near 1 for nothing in common. A tree's nodes are
 the grammar's named ones, comments aside, and their labels the node types: names and literals do not count.
 
 Exact distances are dear: `apted` takes 10 to 14 microseconds for each pair of nodes, 0.1 s for two functions of 100
@@ -20,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from dowse.cluster import Cluster
 from dowse.errors import DataError, MissingExtraError
 from dowse.languages import LANGUAGES, parse
 
@@ -70,10 +71,10 @@ class Distance(NamedTuple):
 
 
 class Trees:
-    """Compares functions on all cores; a context manager, since it may start processes."""
+    """Compares functions on all cores, or on a cluster; a context manager, since it may start processes."""
 
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
+    def __init__(self, workers: int, cluster: Cluster | None = None) -> None:
+        self._workers, self._cluster = workers, cluster
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:
@@ -92,13 +93,15 @@ class Trees:
         return self._spread(_distances, [(*pair, cutoff) for pair in pairs], _PAIRS_AT_ONCE)
 
     def _spread(self, work: Any, items: Sequence[Any], at_once: int) -> list[Any]:
-        if self._workers < 2 or len(items) < _WORTH_A_POOL:
+        if len(items) < _WORTH_A_POOL or (self._cluster is None and self._workers < 2):
             return list(work(items))
+        groups = [items[start : start + at_once] for start in range(0, len(items), at_once)]
+        if self._cluster is not None:
+            return [found for group in self._cluster.map(work, groups) for found in group]
         if self._pool is None:
             # Forking a process that holds a model's threads is unsafe.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self._workers, context, _end_with_parent)
-        groups = [items[start : start + at_once] for start in range(0, len(items), at_once)]
         return [found for group in self._pool.map(work, groups) for found in group]
 
 

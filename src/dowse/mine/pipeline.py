@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dowse.cluster import Cluster
 from dowse.errors import ConfigError
 from dowse.mine.card import data_card
 from dowse.mine.consistency import Consistency
@@ -31,7 +32,7 @@ from dowse.mine.repositories import Repository
 from dowse.mine.shard import Counts, Task, functions_in, shard_counts
 from dowse.mine.sources import Source
 from dowse.mine.split import SplitOptions, split_of
-from dowse.mine.workers import cores, mine_all
+from dowse.mine.workers import cores, mine_all, mine_on
 from dowse.records import write_json, write_manifest
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class _Run:
     options: MineOptions
     sources: tuple[Source, ...]
     progress: Progress
+    cluster: Cluster | None = None
     skipped: Counter[str] = field(default_factory=Counter)
 
 
@@ -78,15 +80,21 @@ def mine(
     sources: Sequence[Source],
     options: MineOptions = MineOptions(),
     progress: Progress = lambda stage, done, total: None,
+    cluster: Cluster | None = None,
 ) -> dict[str, Any]:
     """Mine everything named into `output` and return what `counts.json` says.
+
+    Args:
+        cluster: Mines the repositories, which lie at the same paths on its machines, in place of `jobs` processes.
 
     Raises:
         ConfigError: An argument or option is wrong, or nothing could be mined.
         DataError: A repository, list or benchmark cannot be read.
     """
     started = time.monotonic()
-    run = _Run(output, options, tuple(sources), progress)
+    if cluster is not None and any(source.name == "llm" for source in sources):
+        raise ConfigError("a cluster cannot ask a model at the pace of one, expected one process; leave out --ray")
+    run = _Run(output, options, tuple(sources), progress, cluster)
     (output / SHARDS).mkdir(parents=True, exist_ok=True)
     with _alone(output / SHARDS):
         progress("reading benchmarks", 0, 1)
@@ -244,7 +252,14 @@ def _mine_all(run: _Run, tasks: Sequence[Task]) -> None:
     ]
     total, finished = len(tasks), len(tasks) - len(open_tasks)
     run.progress("mining", finished, total)
-    mine_all(open_tasks, run.options.jobs or cores(), lambda done: run.progress("mining", finished + done, total))
+
+    def tell(done: float) -> None:
+        run.progress("mining", finished + done, total)
+
+    if run.cluster is not None:
+        mine_on(run.cluster, open_tasks, tell)
+    else:
+        mine_all(open_tasks, run.options.jobs or cores(), tell)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""Step 1 of 7, mine: tasks → finished shards, by as many processes as there are cores.
+"""Step 1 of 7, mine: tasks → finished shards, by as many processes as there are cores, or by a cluster.
 
 Each process mines one repository at a time and tells how far it is. Nothing is left behind: processes end with the one
-that started them, also when that is killed, and what they had not finished is made again by the next run.
+that started them, also when that is killed, and what they had not finished is made again by the next run. A cluster's
+processes write nowhere: their shards come back as bytes, and are put in their place here.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from dowse.cluster import Cluster
 from dowse.errors import DataError
 from dowse.mine.shard import Task, mine_repository
 
@@ -75,6 +80,27 @@ def mine_all(tasks: Sequence[Task], jobs: int, tell: Callable[[float], None]) ->
         executor.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
+
+
+def mine_on(cluster: Cluster, tasks: Sequence[Task], tell: Callable[[float], None]) -> None:
+    """Do all tasks on a cluster; `tell` hears how many are done.
+
+    Raises:
+        DataError: A task failed, or its machine was lost too often; what others finished stays.
+    """
+    for done, (number, shards) in enumerate(cluster.each(_mined, tasks), start=1):
+        for name, content in shards.items():
+            partial = tasks[number].folder / f".{name}.{os.getpid()}"
+            partial.write_bytes(content)
+            partial.replace(tasks[number].folder / name)
+        tell(done)
+
+
+def _mined(task: Task) -> dict[str, bytes]:
+    """Return the shards of a task by their file names."""
+    with TemporaryDirectory() as folder:
+        mine_repository(replace(task, folder=Path(folder)), lambda part: None)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 @contextmanager

@@ -59,6 +59,7 @@ Trainings = Annotated[
 ]
 Cache = Annotated[Path | None, typer.Option(help="File that keeps embeddings, for further runs.")]
 Checkouts = Annotated[Path | None, typer.Option(help="annotated: folder with the repositories' checkouts.")]
+Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster (docs/scale.md).")]
 Queries = Annotated[int, typer.Option(min=0, help="Ask a sample of so many; 0 for all.")]
 Seed = Annotated[int, typer.Option(help="Where chance begins.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print figures as JSON.")]
@@ -98,10 +99,13 @@ def evaluate(
     queries: Queries = 0,
     seed: Seed = 0,
     latency: Annotated[bool, typer.Option(help="Measure what one query takes.")] = True,
+    ray: Ray = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a retriever, a cascade or the whole search on a benchmark."""
     if benchmark == ANNOTATED:
+        if ray is not None:
+            raise ConfigError(f"{ANNOTATED} asks some questions of checkouts on this machine; leave out --ray")
         _annotated(data, checkouts, retriever, searcher, tuple(baseline or ()), cache, as_json)
         return
     from dowse.evaluate.cascade import Combination
@@ -120,13 +124,10 @@ def evaluate(
         retriever, ranker, Combination.named(combine), candidates, searcher, tuple(baseline or ()),
         tuple(variant or ()), tuple(metric or ()), cache, latency,
     )  # fmt: skip
-    measured = _measured(options, plan)
+    measured = _measured(options, plan, ray)
     _save(measured, options, run, results)
     if report:
-        from dowse.evaluate.report import Further, write_report
-
-        write_report(report, measured.result, Further(labels, tuple(training or ()), png))
-        print(f"report: {report}", file=sys.stderr)
+        _report(measured, report, labels, tuple(training or ()), png)
     _show(measured.result, as_json)
 
 
@@ -214,12 +215,15 @@ def _annotated(
     _show({"benchmark": ANNOTATED, "split": "all", **rows[0], "baselines": rows[1:]}, as_json)
 
 
-def _measured(options: TaskOptions, plan: Plan) -> Measured:
+def _measured(options: TaskOptions, plan: Plan, ray: str | None) -> Measured:
+    from dataclasses import replace
+
+    from dowse.cluster import joined
     from dowse.evaluate.suite import measure_all
     from dowse.serve.workbench import stage_progress
 
-    with stage_progress() as told:
-        return measure_all(options, plan, open_searcher=_open_searcher, told=told)
+    with stage_progress() as told, joined(ray) as cluster:
+        return measure_all(options, replace(plan, cluster=cluster), open_searcher=_open_searcher, told=told)
 
 
 def _save(measured: Measured, options: TaskOptions, run: Path | None, results: Path | None) -> None:
@@ -235,6 +239,13 @@ def _save(measured: Measured, options: TaskOptions, run: Path | None, results: P
     if results:
         name = f"evaluate-{options.benchmark}-{options.split}-{measured.result['name'].replace(' ', '')}"
         print(f"record: {write_result(name, *record(measured.result), results)}", file=sys.stderr)
+
+
+def _report(measured: Measured, path: Path, labels: Path | None, trainings: Sequence[Path], png: Path | None) -> None:
+    from dowse.evaluate.report import Further, write_report
+
+    write_report(path, measured.result, Further(labels, tuple(trainings), png))
+    print(f"report: {path}", file=sys.stderr)
 
 
 def _task_of(runs: Sequence[Path], data: Path | None) -> tuple[str, object]:

@@ -26,6 +26,7 @@ Judge = Annotated[str, typer.Option(help="A cross-encoder's folder, or a URL; no
 Orders = Annotated[str, typer.Option(help="Ask an endpoint in both orders, or in one random order.")]
 KeyVariable = Annotated[str, typer.Option(help="Environment variable that holds the endpoints' key.")]
 Cache = Annotated[Path | None, typer.Option(help="File for embeddings and answers, shared by runs.")]
+Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster (docs/scale.md).")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Processes that compare trees; all cores by default.")]
 
 
@@ -62,6 +63,7 @@ def label(
     seed: Annotated[int, typer.Option(help="Another seed draws other candidates.")] = 0,
     cache: Cache = None,
     jobs: Jobs = 0,
+    ray: Ray = None,
     report: Annotated[bool, typer.Option("--report", help="Draw the labels, and show suspects.")] = False,
 ) -> None:
     """Give every query graded candidates: order labels, as OASIS trains on."""
@@ -85,18 +87,19 @@ def label(
         cache=cache,
         workers=jobs,
     )
-    _label(pairs, output, settings, report)
+    _label(pairs, output, settings, ray, report)
 
 
-def _label(pairs: Path, output: Path, settings: LabelSettings, report: bool) -> None:
+def _label(pairs: Path, output: Path, settings: LabelSettings, ray: str | None, report: bool) -> None:
     """Label with progress, print the figures as JSON, and say where things are."""
+    from dowse.cluster import joined
     from dowse.label.pipeline import label_pairs
     from dowse.label.report import MANY, NOT_TWO_GROUPS, write_report
     from dowse.serve.workbench import stage_progress
 
     progress: Callable[[str, int, int], None]
-    with stage_progress() as progress:
-        figures = label_pairs(pairs, output, settings, progress)
+    with stage_progress() as progress, joined(ray) as cluster:
+        figures = label_pairs(pairs, output, settings, progress, cluster)
     print(json.dumps(figures, indent=1))
     rows, share = figures["counts"]["rows"], figures["suspect_share"]
     print(f"{rows:,} rows in {output}, {share:.1%} of the candidates suspect", file=sys.stderr)

@@ -41,6 +41,7 @@ Retriever = Annotated[Path | None, typer.Option(help="For --consistent: a model'
 MaxRank = Annotated[int, typer.Option(min=1, help="For --consistent.")]
 MinScore = Annotated[float | None, typer.Option(help="For --consistent: the least cosine.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processes; all cores by default, one for llm.")]
+Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster (docs/scale.md).")]
 Url = Annotated[str, typer.Option(help="For llm: an OpenAI-compatible address, such as http://localhost:8000/v1.")]
 Model = Annotated[str, typer.Option(help="For llm: the model's name there.")]
 KeyVariable = Annotated[str, typer.Option(help="For llm: the environment variable that holds the key.")]
@@ -76,6 +77,7 @@ def mine(
     max_rank: MaxRank = 2,
     min_score: MinScore = None,
     jobs: Jobs = 0,
+    ray: Ray = None,
     endpoint: Url = "",
     model: Model = "",
     key_variable: KeyVariable = "DOWSE_API_KEY",
@@ -111,7 +113,7 @@ def mine(
         pace = (concurrency, requests_per_minute, tokens_per_minute)
         return LlmQueries(EndpointOptions(endpoint, model, key_variable, answers, *pace), max_functions, seed)
 
-    _mine(repositories, output, _sources(named, llm), options, prices, estimate)
+    _mine(repositories, output, _sources(named, llm), options, prices, estimate, ray)
 
 
 @commands.command()
@@ -140,8 +142,10 @@ def _mine(
     options: MineOptions,
     prices: tuple[float, float],
     estimate_only: bool,
+    ray: str | None,
 ) -> None:
     """Mine with progress, and print what came of it as JSON; what asking a model will take is said before."""
+    from dowse.cluster import joined
     from dowse.mine.pipeline import estimate
     from dowse.mine.pipeline import mine as mine_pairs
     from dowse.serve.workbench import stage_progress
@@ -158,7 +162,8 @@ def _mine(
                     print(json.dumps(asdict(expected) | {"cost": expected.cost(*prices)}))
         if estimate_only:
             return
-        counts = mine_pairs(repositories, output, sources, options, progress)
+        with joined(ray) as cluster:
+            counts = mine_pairs(repositories, output, sources, options, progress, cluster)
     told = ("pairs", "functions", "source_bytes", "by_split", "by_language", "dropped")
     print(json.dumps({name: counts[name] for name in told}, indent=1))
     print(f"{counts['pairs']:,} pairs in {output}; look at them with: dowse show {output}", file=sys.stderr)

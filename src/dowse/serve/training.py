@@ -146,23 +146,29 @@ def retriever(
         "seed": seed,
     }
     with redirect_stdout(sys.stderr):  # the library prints its log
+        card: dict[str, Any] | None
         if static:
             card = _train_static(labelled, output, config, said, questions or ())
         else:
             card = _train(labelled, output, config, said, questions or (), export)
+    if card is None:  # another process of the same training says it
+        return
     print(json.dumps({key: value for key, value in card.items() if key != "log"}, indent=1))
     print(f"the model is in {output}", file=sys.stderr)
 
 
 def _train(
     labelled: Path, output: Path, config: Path | None, said: dict[str, Any], questions: Any, export: bool
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     from dowse.train.onnx import export_biencoder
     from dowse.train.recipes import read_recipe
     from dowse.train.retriever import sample_texts, train_retriever
+    from dowse.train.run import writes
 
     recipe = read_recipe(config, said)
     card = train_retriever(labelled, recipe.load(), output, recipe.options, questions)
+    if not writes():
+        return None
     if export:
         export_biencoder(output, output / "int8", *sample_texts(labelled, recipe.options.rows))
     return card

@@ -36,6 +36,7 @@ try:
         freeze_layers,
         last_checkpoint,
         set_dropout,
+        writes,
     )
 except ImportError as error:
     raise MissingExtraError("dowse train retriever", "train") from error
@@ -98,8 +99,9 @@ def train_retriever(
         for name, weights in model.state_dict().items():
             if name in base and weights.is_floating_point():
                 weights.lerp_(base[name].to(weights.device), options.base_share)
-    model.save_pretrained(str(output), create_model_card=False)
-    describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], options)
+    if writes():
+        model.save_pretrained(str(output), create_model_card=False)
+        describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], options)
     return card
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from dowse.errors import ConfigError, DowseError, ModelError
@@ -136,6 +137,11 @@ class StopsWhenDiverged(TrainerCallback):
                 f"training diverges: the loss is {loss:.3g} at step {state.global_step}, having begun at "
                 f"{self._first:.3g}; lower the learning rate, or warm up longer"
             )
+
+
+def writes() -> bool:
+    """Whether this process writes the model: the only one, or the first of those that torchrun started."""
+    return not dist.is_initialized() or dist.get_rank() == 0
 
 
 def last_checkpoint(output: Path) -> str | None:
