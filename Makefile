@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help search test lint types docs bench size scale clean
+.PHONY: help search test lint types docs bench peers size scale clean
 
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
@@ -29,7 +29,8 @@ search: $(CORE) ## Q="what the code does" REPO=.: search a repository (core depe
 	@here="$$PWD"; cd "$$CALLER"; exec "$$here/.venv/bin/dowse" search "$$QUERY" "$$TARGET"
 
 test: $(DEV) $(BROWSER) ## run every test, a file at a time on each core
-	@.venv-dev/bin/python -m pytest -n auto --dist loadfile
+	@.venv-dev/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
+		--cov=src/dowse --cov-report= --cov-fail-under=90
 
 lint: $(DEV) ## ruff: faults and formatting
 	@.venv-dev/bin/ruff check .
@@ -47,6 +48,14 @@ bench: $(CORE) ## CHECKOUTS=dir DATA=dir [PEER=python MODEL=dir]: quality and sp
 	@here="$$PWD"; cd "$$CALLER"; "$$here/.venv/bin/python" "$$here/benchmarks/annotated.py" "$(CHECKOUTS)" \
 		--data "$(DATA)" --results "$$here/results" $(if $(PEER),--peer-python "$(PEER)" --peer-model "$(MODEL)")
 
+peers: $(CORE) ## CHECKOUTS=dir DATA=dir MODEL=dir: the same beside semble, bm25s and grep, installed into .venv-peers
+	@test -n "$(CHECKOUTS)" && test -n "$(MODEL)" || { echo 'error: name the folder of the checkouts and the one of a model2vec model for semble: make peers CHECKOUTS=dir MODEL=dir' >&2; exit 2; }
+	@test -x .venv-peers/bin/pip || "$(PYTHON)" -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install -qq semble==0.7.0 bm25s==0.3.16
+	@here="$$PWD"; cd "$$CALLER"; "$$here/.venv/bin/python" "$$here/benchmarks/annotated.py" "$(CHECKOUTS)" \
+		--data "$(DATA)" --results "$$here/results" --peer-python "$$here/.venv-peers/bin/python" --peer-model "$(MODEL)" \
+		--peers semble bm25s grep
+
 size: ## install the core into a fresh environment and weigh it
 	@"$(PYTHON)" benchmarks/install_size.py
 
@@ -54,7 +63,7 @@ scale: $(CORE) ## speed and memory on generated source trees of up to 200,000 do
 	@.venv/bin/python benchmarks/scale.py
 
 clean: ## remove both environments and every cache
-	@rm -rf .venv .venv-dev .mypy_cache .pytest_cache .ruff_cache build dist src/*.egg-info
+	@rm -rf .venv .venv-dev .venv-peers .mypy_cache .pytest_cache .ruff_cache build dist src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip says nothing unless it fails; editable, so that only changed dependencies ask for another installation.

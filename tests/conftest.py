@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +14,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for a busy co
 settings.register_profile("dowse", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("dowse")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+SLOW_FIRST = ("train", "serve", "label", "mine", "tests", "models")
+"""Folders of tests in which files take longest; "tests" stands for those in none."""
+
+
+def pytest_collection_modifyitems(items):
+    """Hand out the longest files first (`make test` keeps this order), so that no core waits for a last long one."""
+    order = {folder: place for place, folder in enumerate(SLOW_FIRST)}
+    items.sort(key=lambda item: order.get(Path(item.path).parent.name, len(order)))
 
 
 @pytest.fixture

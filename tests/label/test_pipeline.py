@@ -18,11 +18,11 @@ from labelling import cross_encoder, labelled, row, rows, sentence_model, write_
 
 from dowse.errors import ConfigError, ModelError
 from dowse.label.candidates import DrawOptions
-from dowse.label.encoders import TorchEncoder
 from dowse.label.pipeline import label_pairs
 from dowse.label.rows import LABELLED, read_labelled
 from dowse.label.settings import EndpointSettings, LabelSettings
 from dowse.label.suspects import SuspectOptions
+from dowse.models.sentence import TorchEncoder
 from dowse.models.static import default_static
 
 STATIC = LabelSettings(encoder="static", workers=1)
@@ -282,34 +282,34 @@ def test_progress_rises_to_the_number_of_pairs(pairs, tmp_path):
 
 
 KILLED = """
+import json
 import sys
 from pathlib import Path
 from dowse.label.pipeline import label_pairs
 from dowse.label.settings import LabelSettings
 
 if __name__ == "__main__":
-    pairs, output, url = sys.argv[1:]
-    named = {"encoder": url, "encoder_model": "embedder-1", "judge": url, "judge_model": "judge-1"}
-    label_pairs(Path(pairs), Path(output), LabelSettings(block_pairs=20, workers=1, **named))
+    pairs, output, settings = sys.argv[1:]
+    label_pairs(Path(pairs), Path(output), LabelSettings(**json.loads(settings)))
 """
-
-
-def start(script, *arguments):
-    return subprocess.Popen([sys.executable, str(script), *map(str, arguments)], env=os.environ, start_new_session=True)
 
 
 def files_below(folder):
     return sum(1 for path in folder.rglob("*.parquet") if not path.name.startswith(".")) if folder.exists() else 0
 
 
-def test_a_run_killed_again_and_again_ends_as_one_that_was_not(pairs, tmp_path):
-    script = tmp_path / "run.py"
+def test_a_run_killed_again_and_again_ends_as_one_that_was_not(tmp_path):
+    found = [*rows("owner/one", 40), *rows("owner/two", 24), *rows("owner/three", 2)]
+    pairs, script = write_pairs(tmp_path / "pairs", found), tmp_path / "run.py"
     script.write_text(KILLED)
     with EndpointServer(prefers_candidates, always="slow 0.03") as server:
-        assert start(script, pairs, tmp_path / "whole", server.url).wait(600) == 0
+        named = {"encoder": server.url, "encoder_model": "embedder-1", "judge": server.url, "judge_model": "judge-1"}
+        said = {"block_pairs": 12, "workers": 1} | named
+        command = [sys.executable, script, pairs, tmp_path / "killed", json.dumps(said)]
+        label_pairs(pairs, tmp_path / "whole", LabelSettings(**said))
         asked, kills = len(server.bodies), 0
         for wanted in (1, 6, 11):
-            run = start(script, pairs, tmp_path / "killed", server.url)
+            run = subprocess.Popen(list(map(str, command)), env=os.environ, start_new_session=True)
             while files_below(tmp_path / "killed") < wanted and run.poll() is None:
                 time.sleep(0.005)
             if run.poll() is None:
@@ -317,7 +317,7 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(pairs, tmp_path):
                 kills += 1
             run.wait(300)
         (tmp_path / "killed" / ".labels-00000.parquet.half").write_bytes(b"half")
-        assert start(script, pairs, tmp_path / "killed", server.url).wait(600) == 0
+        label_pairs(pairs, tmp_path / "killed", LabelSettings(**said))
         repeated = len(server.bodies) - 2 * asked
     assert kills >= 2
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""`dowse evaluate` and `dowse compare`, run as people run them."""
+"""`dowse evaluate` and `dowse compare`, once as people run them and then in this process."""
 
 import json
 import os
@@ -6,14 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import pytest
 from labelling import rows, write_pairs
 from sources import FILES, write_files
 
 
 def dowse(*arguments):
-    command = [sys.executable, "-m", "dowse", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "80"}, timeout=300)
+    return commands.dowse(*arguments, COLUMNS="80")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,9 @@ def evaluate(pairs, *arguments):
 
 def test_metrics_are_printed_under_their_names_and_the_run_is_saved_and_compared(pairs, tmp_path):
     saved = [tmp_path / "static.trec", tmp_path / "turned.trec"]
-    done = evaluate(pairs, "--retriever", "static", "--json", "--run", saved[0])
+    arguments = ["evaluate", "mined", "--data", pairs, "--retriever", "static", "--json", "--run", saved[0]]
+    command = [sys.executable, "-m", "dowse", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=300)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert figures["queries"] == figures["documents"] == 20

@@ -1,23 +1,21 @@
-"""`dowse label`, run as people run it."""
+"""`dowse label`, once as people run it and then in this process."""
 
 import json
 import os
 import subprocess
 import sys
 
+from commands import dowse
 from labelling import cross_encoder, rows, write_pairs
 
 from dowse.label.rows import read_labelled
 
 
-def dowse(*arguments):
-    command = [sys.executable, "-m", "dowse", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=300)
-
-
 def test_pairs_become_labels_and_a_report(tmp_path):
     pairs = write_pairs(tmp_path / "pairs", rows(count=40))
-    done = dowse("label", pairs, "-o", tmp_path / "labelled", "--encoder", "static", "-k", 5, "--hard", 2, "--report")
+    arguments = ["label", pairs, "-o", tmp_path / "labelled", "--encoder", "static", "-k", 5, "--hard", 2]
+    command = [sys.executable, "-m", "dowse", *map(str, arguments), "--report"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=300)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert figures["counts"]["rows"] == 40 * 8 and figures["counts"]["role: hard"] == 80
@@ -25,8 +23,7 @@ def test_pairs_become_labels_and_a_report(tmp_path):
     assert f"report: {tmp_path / 'labelled' / 'report.md'}" in done.stderr
     assert (tmp_path / "labelled" / "labels.png").read_bytes().startswith(b"\x89PNG")
     assert sum(batch.num_rows for batch in read_labelled(tmp_path / "labelled")) == 320
-    again = dowse("label", pairs, "-o", tmp_path / "labelled", "--encoder", "static", "-k", 5, "--hard", 2)
-    assert json.loads(again.stdout) == figures
+    assert json.loads(dowse(*arguments).stdout) == figures
 
 
 def test_round_two_is_judged_by_a_cross_encoder(tmp_path):

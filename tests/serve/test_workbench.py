@@ -1,3 +1,5 @@
+"""`dowse mine` and `dowse show`, in this process but for what needs one of its own."""
+
 import json
 import os
 import signal
@@ -7,16 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import dowse
 from endpoints import EndpointServer
 from labelling import rows, write_pairs
 from repos import commit, function, make_repository
 
 from dowse.mine.pairs import read_rows
-
-
-def dowse(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "dowse", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
 
 
 @pytest.fixture

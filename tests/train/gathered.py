@@ -76,5 +76,6 @@ def run(rank, count, folder):
 
 if __name__ == "__main__":
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    # Forked, so that nothing is imported again, and first, since a process that has trained may not fork.
+    processes.start_processes(run, (2, Path(sys.argv[1])), nprocs=2, start_method="fork")
     run(0, 1, Path(sys.argv[1]))
-    processes.spawn(run, (2, Path(sys.argv[1])), nprocs=2)

@@ -1,5 +1,6 @@
 """A bi-encoder trained from labels: what it learns, what it leaves, how it goes on, and what it refuses."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import sentence_transformers as st
 import torch
+from commands import dowse
 from training import label_folder, mine_folder, write_encoder
 from transformers import TrainerState
 
@@ -221,16 +223,17 @@ def test_a_label_column_that_is_missing_is_named(labelled, base, tmp_path):
 def test_the_command_trains_exports_and_prints_what_it_did(base, labelled, tmp_path):
     arguments = ["train", "retriever", labelled, "-o", tmp_path / "out", "--base", base, "--max-steps", "2"]
     arguments += ["--batch-size", "16", "--no-bf16", "--no-export"]
-    done = subprocess.run(
-        [sys.executable, "-m", "dowse", *map(str, arguments)], capture_output=True, text=True, timeout=300
-    )
+    done = dowse(*arguments)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["steps"] == 2
     assert done.stderr.splitlines()[-1] == f"the model is in {tmp_path / 'out'}"
 
 
 @pytest.mark.parametrize("missing", ["sentence_transformers", "torch", "pyarrow"])
-def test_without_the_extra_the_error_names_it(missing):
-    script = f"import sys; sys.modules[{missing!r}] = None; import dowse.train.retriever"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stderr.splitlines()[-1].endswith("install it with: pip install 'dowse[train]'")
+def test_without_the_extra_the_error_names_it(missing, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "dowse"]:
+        monkeypatch.delitem(sys.modules, name)  # so that all of it is imported once more
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(Exception, match=r"install it with: pip install 'dowse\[train\]'$") as raised:
+        importlib.import_module("dowse.train.retriever")
+    assert raised.typename == "MissingExtraError"

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sentence_transformers as st
+from commands import dowse
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from training import mine_folder, write_encoder
 
@@ -121,6 +120,6 @@ def test_pairs_without_the_needed_columns_are_refused(tmp_path, base):
 
 def test_the_command_refuses_pairs_that_are_missing_in_one_line(tmp_path):
     arguments = ["train", "retriever", tmp_path / "none", "-o", tmp_path / "out", "--base", tmp_path, "--static"]
-    done = subprocess.run([sys.executable, "-m", "dowse", *map(str, arguments)], capture_output=True, text=True)
+    done = dowse(*arguments)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith(f"error: {tmp_path / 'none'}: does not exist") and "run: dowse mine" in done.stderr
