@@ -1,9 +1,21 @@
-"""The documents name only what exists: links, paths, make targets and modules."""
+"""The documents name only what exists, show what the code says now, and their commands and blocks run."""
 
+import ast
+import importlib.util
+import json
+import os
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
+from commands import dowse
+from servers import open_workspace, running
+from sources import FILES, write_files
+
+from dowse.config import load_settings
+from dowse.serve.cli import EXAMPLES, app
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -11,6 +23,11 @@ FOLDERS = ("src", "configs", "recipes", "results", "tests", "benchmarks", "docs"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 MAKE = re.compile(r"\bmake ([a-z]+)\b")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+NAME = re.compile(
+    r"(?:dowse\.)?((?:mine|label|train|evaluate|index|search|serve|models|languages)\.\w+\.\w+(?:\.\w+)?)"
+)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def targets() -> set[str]:
@@ -51,12 +68,59 @@ def unknown_targets(text: str) -> list[str]:
     return sorted(set(MAKE.findall(code)) - targets())
 
 
+def unknown_names(text: str) -> list[str]:
+    """Return the functions and classes in backticks, as step.module.name, that no module defines."""
+    unknown = []
+    for code in CODE.findall(text):
+        if not (found := NAME.fullmatch(code)):
+            continue
+        step, module, *names = found[1].split(".")
+        path = ROOT / "src" / "dowse" / step / f"{module}.py"
+        body = ast.parse(path.read_text(encoding="utf-8")).body if path.is_file() else []
+        for name in names:
+            inside = [one for one in body if getattr(one, "name", None) == name]
+            if not inside:
+                unknown.append(code)
+                break
+            body = getattr(inside[0], "body", [])
+    return unknown
+
+
+def joined(block: str) -> list[str]:
+    """Return the lines of a block, those that end in a backslash with the ones after them."""
+    return block.replace("\\\n", " ").splitlines()
+
+
+def commands(text: str) -> list[list[str]]:
+    """Return the words of every `dowse …` in a block of a document, comments and what stands for something left out."""
+    lines = [line.removeprefix("$ ") for _, block in BLOCK.findall(text) for line in joined(block)]
+    return [shlex.split(line, comments=True)[1:] for line in lines if re.match(r"dowse [a-z]", line)]
+
+
+def unknown_options(text: str) -> list[str]:
+    """Return the commands and options in the blocks of a document that the command line does not have."""
+    unknown = []
+    for words in commands(text):
+        command = typer.main.get_command(app)
+        while words and hasattr(command, "commands"):
+            name = words.pop(0)
+            if name not in command.commands:
+                unknown.append(name)
+                break
+            command = command.commands[name]
+        known = {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
+        unknown += [word for word in words if word.startswith("-") and word.split("=")[0] not in known]
+    return unknown
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_a_document_names_only_what_exists(document):
     text = document.read_text(encoding="utf-8")
     assert dead_links(document) == []
     assert unknown_paths(text) == []
     assert unknown_targets(text) == []
+    assert unknown_names(text) == []
+    assert unknown_options(text) == []
 
 
 def test_the_checks_find_what_does_not_exist(tmp_path):
@@ -69,9 +133,90 @@ def test_the_checks_find_what_does_not_exist(tmp_path):
         "tests/test_gone.py"
     ]
     assert unknown_targets("`make search Q=x`, make sure\n```\nmake fly\n```\n") == ["fly"]
+    named = "`train.losses.info_nce`, `train.losses.gone`, `models.static.StaticEncoder.load`, `serve.gone.x`, `a.b.c`"
+    assert unknown_names(named) == ["train.losses.gone", "serve.gone.x"]
+    given = "```\n$ dowse search 'a -z b' . -k 3 --gone  # --not\ndowse fly\ndowse token list --flat=1\n```\n"
+    assert unknown_options(given) == ["--gone", "fly", "--flat=1"]
 
 
 def test_help_names_every_target_that_is_no_file():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = set(re.search(r"^\.PHONY: (.*)", makefile, re.MULTILINE).group(1).split())
     assert phony == targets() == set(re.findall(r"^([a-z]+):[^#\n]*## ", makefile, re.MULTILINE))
+
+
+def test_the_examples_of_the_help_name_only_what_exists():
+    lines = [re.split(r"\s{2,}", line.strip())[0] for line in EXAMPLES.splitlines()]
+    shown = "```\n{}\n```\n".format("\n".join(lines))
+    assert len(commands(shown)) == 5
+    assert unknown_options(shown) == []
+
+
+def test_what_is_made_from_the_code_is_what_the_code_says_now():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    texts = {path.name: path.read_text(encoding="utf-8") for path in DOCUMENTS}
+    stale = [name for name, text in texts.items() if generate.filled(text) != text]
+    assert stale == [], "write them again with: python docs/generate.py"
+    made = [name for text in texts.values() for _, name, _, _ in generate.PART.findall(text)]
+    assert sorted(made) == sorted(generate.PARTS)
+
+
+@pytest.fixture
+def words_and_vectors():
+    """Leave out models that may ship: what they answer within their time depends on the machine."""
+    settings = '[search]\nretriever = "off"\nranker = "off"\n'
+    write_files(Path(os.environ["XDG_CONFIG_HOME"]), {"dowse/config.toml": settings})
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """The home of somebody whose folders are called what the README calls them."""
+    home = tmp_path_factory.mktemp("home")
+    for folder in ("src/one", "src/two", "work", "work/my-project"):
+        write_files(home / folder, FILES)
+    return home
+
+
+@pytest.mark.usefixtures("words_and_vectors")
+def test_the_commands_of_the_readme_run(home, monkeypatch):
+    monkeypatch.chdir(home / "work")
+    monkeypatch.setenv("HOME", str(home))
+    sections = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL))
+    mined = [words for words in commands(sections["Train on your own code"]) if words[0] in ("mine", "show")]
+    run = [*commands(sections["Search"]), *mined]
+    assert len(run) == 11
+    for words in run:
+        done = dowse(*map(os.path.expanduser, words))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout or words[0] == "forget", words
+
+
+@pytest.mark.usefixtures("words_and_vectors")
+def test_the_python_the_settings_and_the_addresses_of_the_readme_work(home, monkeypatch, capsys, index_dir):
+    blocks = {language: block for language, block in BLOCK.findall(README) if language}
+    monkeypatch.chdir(home / "work")
+    exec(blocks["python"], {})
+    assert capsys.readouterr().out.startswith("src/upload/client.py:14-21 UploadClient.retry_upload ")
+    write_files(home / "configured", {".dowse.toml": blocks["toml"]})
+    assert load_settings(home / "configured").index.exclude == ("fixtures/",)
+    (entry,) = json.loads(blocks["json"])["mcpServers"].values()
+    assert unknown_options(f"```\n{shlex.join([entry['command'], *entry['args']])}\n```\n") == []
+    address = re.search(r"curl -s 'http://127\.0\.0\.1:8765(\S+)'", README)[1]
+    with open_workspace(home / "src/one", index_dir=index_dir) as workspace, running(workspace) as client:
+        assert client.get(address).json()["hits"][0]["symbol"] == "UploadClient.retry_upload"
+
+
+@pytest.mark.usefixtures("words_and_vectors")
+def test_the_answer_that_the_readme_shows_is_still_the_answer(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    shown = next(block for _, block in BLOCK.findall(README) if block.startswith("$ dowse"))
+    command, place, *code = shown.splitlines()
+    answer = dowse(*shlex.split(command)[2:]).stdout.splitlines()
+
+    def known(line):  # where it stands and what it scores may change
+        return re.sub(r":\d+-\d+|[\d.]+$", "", line)
+
+    assert known(answer[0]) == known(place)
+    assert answer[1 : len(code) - 1] == code[:-2]

@@ -19,7 +19,7 @@ class TwoStages(Searcher):
     STAGES = ("instant", "reranked")
     go_on = threading.Event()
 
-    def stages(self, query, top_k=10, only=EVERYTHING):
+    def stages(self, query, top_k=10, only=EVERYTHING, mode=None):
         _, hits = next(super().stages(query, top_k, only))
         yield "instant", hits
         assert self.go_on.wait(PATIENCE_S)

@@ -1,12 +1,15 @@
 """The page in a real browser: the map, the index, tokens, verdicts, and a server that is slow or gone."""
 
 import json
+import re
 
 from pages import ask, first_hit
 from playwright.sync_api import expect
+from servers import PATIENCE_S, running
 
 from dowse.serve.app import Access
 from dowse.serve.tokens import TokenFile
+from dowse.serve.workspace import Workspace
 
 UPLOAD = "retry a failed upload"
 
@@ -39,8 +42,8 @@ def test_the_page_is_there_before_the_server_answers(new_page, server):
     first_hit(page)
 
 
-def test_a_verdict_is_kept_if_the_server_keeps_them_else_none_is_asked_for(new_page, server, serve, place):
-    page = new_page(server)
+def test_a_verdict_is_asked_for_only_where_the_server_keeps_it(new_page, server, serve, place):
+    page = new_page(server, said=["404 (Not Found)"])
     ask(page, UPLOAD)
     useful = first_hit(page).get_by_role("button", name="Useful", exact=True)
     useful.click()
@@ -48,10 +51,34 @@ def test_a_verdict_is_kept_if_the_server_keeps_them_else_none_is_asked_for(new_p
     (kept,) = (place / "user").rglob("feedback.jsonl")
     record = json.loads(kept.read_text().split("\n")[0])
     assert (record["query"], record["useful"], record["symbol"]) == (UPLOAD, True, "UploadClient.retry_upload")
-    page = new_page(f"{serve(place / 'tools')}?q=date", said=["403 (Forbidden)"])
+    gone = {"query": UPLOAD, "repository": "shop", "path": "gone.py", "start_line": 1, "end_line": 2, "useful": True}
+    page.route("**/v1/feedback", lambda route: route.continue_(post_data=gone))
     page.get_by_role("button", name="Not useful").first.click()
-    expect(page.get_by_text("feedback is not kept here", exact=True)).to_be_visible()
+    expect(page.get_by_text("not kept", exact=True)).to_have_attribute("title", re.compile("gone.py"))
+    page = new_page(f"{serve(place / 'tools')}?q=date")
+    expect(page.locator("#hits .hit").first).to_be_visible()
+    expect(page.locator("body")).to_have_attribute("data-feedback", "")
+    expect(page.locator(".thumbs")).not_to_have_count(0)
     expect(page.locator(".thumbs:visible")).to_have_count(0)
+
+
+def test_the_index_says_how_much_is_embedded_ahead_until_all_is(new_page, place, index_dir):
+    workspace = Workspace({"index": {"directory": str(index_dir)}, "search": {"retriever": "off"}})
+    try:
+        keeper = workspace.add(place / "tools").keeper
+        assert workspace.settle(PATIENCE_S)
+        with running(workspace) as client:
+            keeper._embedded(1_200, 3_000)
+            page = new_page(f"{client.base_url}/?view=index")
+            expect(page.locator(".amount")).to_have_text("1,200 of 3,000 documents embedded for re-ranking")
+            expect(page.get_by_role("progressbar", name="Embedding tools")).to_have_js_property("value", 1_200)
+            expect(page.locator(".state")).to_have_text("ready")
+            keeper._embedded(3_000, 3_000)
+            keeper._tell("progress", keeper.condition)
+            expect(page.locator(".progress")).to_be_hidden()
+            page.close()  # or its stream would keep the server from ending
+    finally:
+        assert workspace.close(PATIENCE_S)
 
 
 def test_a_token_is_asked_for_once_and_kept_for_the_tab(new_page, serve, place, tmp_path):

@@ -8,9 +8,6 @@ import { copyOf, counted, make, say } from "./dom.js";
 const CONTEXT_STEP = 10;
 const SAID_MS = 1600;
 
-/** Whether the server keeps feedback; it says no by answering 403, and is not asked again. */
-let keepsFeedback = true;
-
 /** What tells a hit from all others. */
 export const keyOf = (hit) => JSON.stringify([hit.repository, hit.path, hit.start_line, hit.end_line]);
 
@@ -32,7 +29,7 @@ export function hitItem(hit, { query, several, similar }) {
   part(".file").textContent = hit.path.slice(slash);
   part(".span").textContent = `:${hit.start_line}–${hit.end_line}`;
   part(".facts").textContent = [hit.kind, hit.language].filter(Boolean).join(" · ");
-  part(".thumbs").hidden = !keepsFeedback || !query;
+  part(".thumbs").hidden = !query;
 
   const code = new Code(item, hit);
   const acts = {
@@ -177,20 +174,13 @@ async function judge(item, hit, query, useful) {
     await call("v1/feedback", { method: "POST", body: { query, repository, path, start_line, end_line, useful } });
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
+    item.querySelector(".remark")?.remove();
+    item.querySelector(".thumbs").before(make("span", { class: "remark", title: error.message }, "not kept"));
     say(error.message);
-    if (error.status === 403) withoutFeedback(item);
     return;
   }
   for (const [act, value] of [["useful", true], ["useless", false]]) {
     item.querySelector(`[data-act="${act}"]`).setAttribute("aria-pressed", String(value === useful));
   }
   say(useful ? "noted as useful" : "noted as not useful");
-}
-
-/** Hide what judges hits; where it was tried, say why. */
-function withoutFeedback(item) {
-  keepsFeedback = false;
-  item.querySelector(".thumbs").before(make("span", { class: "remark" }, "feedback is not kept here"));
-  item.querySelector('[data-act="copy"]').focus();
-  for (const thumbs of document.querySelectorAll(".thumbs")) thumbs.hidden = true;
 }

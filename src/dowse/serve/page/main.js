@@ -2,7 +2,7 @@
 // what each part tells to those that show it.
 
 import { filterCount, NOTHING, read, write } from "./address.js";
-import { ApiError, connection } from "./api.js";
+import { ApiError, call, connection } from "./api.js";
 import { byId, counted, make, say } from "./dom.js";
 import { Filters } from "./filters.js";
 import { listen } from "./keys.js";
@@ -188,6 +188,14 @@ function whenKnown(known) {
   }
 }
 
+/** Learn whether the server keeps verdicts on hits; none are asked for where it does not. */
+async function learnFeedback() {
+  const health = await call("v1/health").catch((error) => {
+    if (!(error instanceof ApiError)) throw error;
+  });
+  document.body.dataset.feedback = health?.feedback ? "kept" : "";
+}
+
 /** Follow a link inside the page, unless it is to open elsewhere. */
 function follow(event, act) {
   if (event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
@@ -232,9 +240,11 @@ connection.addEventListener("back", () => {
   asked = null;
   map.forget();
   show();
+  learnFeedback();
   repositories.look();
 });
 
 listen({ go: (view) => change({ view }), ask: askNow });
 show();
+learnFeedback();
 repositories.follow();

@@ -125,7 +125,6 @@ export class Repositories {
     item.querySelector("h2").textContent = repository.name;
     item.querySelector(".look").textContent = "Search only this";
     item.querySelector(".look").href = `?${new URLSearchParams({ repository: repository.name })}`;
-    item.querySelector("progress").setAttribute("aria-label", `Indexing ${repository.name}`);
     const remove = item.querySelector('[data-act="remove"]');
     remove.setAttribute("aria-label", `Remove ${repository.name}`);
     remove.addEventListener("click", () => this.#remove(repository));
@@ -148,20 +147,14 @@ function untilHidden() {
   return giveUp.signal;
 }
 
-function fill(item, { path, documents, files, languages, skipped, state, progress, fresh, checked_at, note }) {
+function fill(item, repository) {
+  const { path, documents, files, languages, skipped, state, fresh, checked_at, note } = repository;
   const part = (selector) => item.querySelector(selector);
   part(".place").textContent = path;
   const word = state === "ready" && !fresh ? "behind" : (STATES[state] ?? state);
   part(".state").textContent = word;
   part(".state").dataset.state = word;
-  part(".progress").hidden = state !== "indexing";
-  if (state === "indexing") {
-    const { done = 0, total = 0 } = progress ?? {};
-    const bar = part("progress");
-    if (total) [bar.max, bar.value] = [total, done];
-    else bar.removeAttribute("value");
-    part(".amount").textContent = total ? `${done.toLocaleString("en")} of ${counted(total, "file")}` : "reading files";
-  }
+  fillProgress(part(".progress"), repository);
   part(".counts").textContent = `${counted(documents, "document")} of ${counted(files, "file")}`;
   fillLanguages(part(".languages"), languages ?? {});
   const time = new Date(checked_at).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
@@ -171,6 +164,21 @@ function fill(item, { path, documents, files, languages, skipped, state, progres
   part(".skipped").hidden = !left.length;
   part(".skipped summary").textContent = `${counted(left.reduce((sum, [, n]) => sum + n, 0), "file")} left out`;
   part(".skipped ul").replaceChildren(...left.map(([why, n]) => make("li", {}, `${n.toLocaleString("en")} ${why}`)));
+}
+
+/** Show how far the files are indexed or, once they are, how many documents the bi-encoder has embedded ahead. */
+function fillProgress(place, { name, state, progress, embedded }) {
+  const isIndexing = state === "indexing";
+  const { done, total } = (isIndexing ? progress : embedded) ?? { done: 0, total: 0 };
+  place.hidden = !isIndexing && done >= total;
+  if (place.hidden) return;
+  const bar = place.querySelector("progress");
+  bar.setAttribute("aria-label", `${isIndexing ? "Indexing" : "Embedding"} ${name}`);
+  if (total) [bar.max, bar.value] = [total, done];
+  else bar.removeAttribute("value");
+  const amount = `${done.toLocaleString("en")} of ${counted(total, isIndexing ? "file" : "document")}`;
+  const said = isIndexing ? amount : `${amount} embedded for re-ranking`;
+  place.querySelector(".amount").textContent = total ? said : "reading files";
 }
 
 function fillLanguages(place, languages) {

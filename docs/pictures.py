@@ -1,0 +1,127 @@
+"""Draw the pictures of the documents into docs/images: the terminal, the page, quality against latency, labels.
+
+Reads Dowse's own source, which it indexes in a folder of its own, the latest record of results/ and, for the labels, a
+folder that `dowse label --report` wrote. Needs the extras `serve`, `evaluate` and `dev`, and Chromium for the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pty
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+from rich.text import Text
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs" / "images"
+sys.path.append(str(ROOT / "tests"))
+
+QUESTION = "which split does a repository belong to"
+COLUMNS = 110
+FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+"""What rich would fetch from elsewhere; the reader's own font will do."""
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return the environment of somebody who has never used Dowse."""
+    places = {name: str(home) for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")}
+    return os.environ | places | {"TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "COLORTERM": "truecolor"}
+
+
+def draw_terminal(home: Path) -> None:
+    """Run two commands on a terminal of their own, once all is indexed, and draw what they print."""
+    subprocess.run(
+        [sys.executable, "-m", "dowse", "index", "src"], cwd=ROOT, env=environment(home), capture_output=True
+    )
+    with Path(os.devnull).open("w") as nowhere:
+        console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True)
+        for words in (
+            ["search", QUESTION, "src", "-k", "2"],
+            ["search", "--literal", "digest_size=8", "src", "-k", "1"],
+        ):
+            console.print(Text.assemble(("$ ", "bold green"), "dowse " + shlex.join(words).replace("'", '"')))
+            console.print(Text.from_ansi(on_terminal(words, home)))
+    svg = console.export_svg(title="dowse", theme=MONOKAI, unique_id="terminal")
+    (IMAGES / "terminal.svg").write_text(FONT.sub("", svg), encoding="utf-8")
+
+
+def on_terminal(words: list[str], home: Path) -> str:
+    """Return what a command prints on a terminal, links and carriage returns left out."""
+    reader, writer = pty.openpty()
+    command = [sys.executable, "-m", "dowse", *words]
+    with subprocess.Popen(command, stdout=writer, stderr=subprocess.STDOUT, cwd=ROOT, env=environment(home)) as process:
+        os.close(writer)
+        said = b""
+        try:
+            while chunk := os.read(reader, 65536):
+                said += chunk
+        except OSError:  # how a terminal says that nobody writes to it any more
+            pass
+        process.wait()
+    os.close(reader)
+    return re.sub(r"\x1b\]8;[^\x1b]*\x1b\\|\r", "", said.decode())
+
+
+def draw_page(home: Path) -> None:
+    """Ask the page a question, in light and in dark."""
+    from pages import PATIENCE_MS, opened_browser, settled
+    from servers import serving
+
+    with serving(ROOT / "src", env=environment(home)) as server, opened_browser() as browser:
+        for scheme, name in (("light", "page.png"), ("dark", "page-dark.png")):
+            page = browser.new_page(
+                viewport={"width": 1040, "height": 700}, color_scheme=scheme, reduced_motion="reduce"
+            )
+            page.set_default_timeout(PATIENCE_MS)
+            page.goto(f"{server.url}/?q={QUESTION.replace(' ', '+')}")
+            for _ in range(3):  # a reader has its caches after the first questions
+                page.reload()
+                page.locator("#hits .hit").first.wait_for()
+                settled(page)
+            page.screenshot(path=IMAGES / name)
+
+
+def draw_latency() -> None:
+    """Draw NDCG@10 against the median time of a query, of every system in the latest record."""
+    from dowse.evaluate.plots import quality_against_latency, save_png
+
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "results").glob("annotated-*.json")]
+    figures = max(records, key=lambda record: record["date"])["figures"]
+    rows = [
+        {"name": name, "ndcg@10": of["ndcg@10"], "query_ms": of["query_p50_ms"]}
+        for name, of in figures.items()
+        if "query_p50_ms" in of
+    ]
+    drawn = quality_against_latency(rows, "ndcg@10")
+    assert drawn is not None
+    times = [row["query_ms"] for row in rows]
+    drawn.axes[0].set_xlim(min(times) / 4, max(times) * 4)
+    save_png(drawn, IMAGES / "quality-latency.png")
+
+
+def main() -> None:
+    """Draw all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--labels", type=Path, help="folder that `dowse label --report` wrote; its histogram is taken")
+    arguments = parser.parse_args()
+    IMAGES.mkdir(exist_ok=True)
+    draw_latency()
+    if arguments.labels:
+        shutil.copyfile(arguments.labels / "labels.png", IMAGES / "labels.png")
+    with tempfile.TemporaryDirectory() as home:
+        draw_terminal(Path(home))
+        draw_page(Path(home))
+
+
+if __name__ == "__main__":
+    main()
