@@ -166,7 +166,7 @@ def compare(
 
 
 @contextmanager
-def _open_searcher(tree: Path, index: Path) -> Iterator[TreeSearcher]:
+def open_searcher(tree: Path, index: Path) -> Iterator[TreeSearcher]:
     """Lend Dowse's own search: the tree is indexed into a folder that the evaluation throws away."""
     from dowse.search.searcher import Searcher
 
@@ -195,14 +195,14 @@ def _annotated(
 
     def subject(name: str) -> annotated.Subject:
         if name == "searcher":
-            return annotated.searcher_subject(_open_searcher)
+            return annotated.searcher_subject(open_searcher)
         if name == "bm25":
-            return annotated.bm25_subject(_open_searcher)
+            return annotated.bm25_subject(open_searcher)
         if name == "ripgrep":
             return annotated.ripgrep
         if name == "semble":
             return annotated.semble_subject(None)
-        return annotated.retriever_subject(_open_searcher, open_encoder(name, OASIS), cache)
+        return annotated.retriever_subject(open_searcher, open_encoder(name, OASIS), cache)
 
     questions = load_annotated(data)
     names = ["searcher" if searcher else retriever or default_retriever(), *baselines]
@@ -223,7 +223,7 @@ def _measured(options: TaskOptions, plan: Plan, ray: str | None) -> Measured:
     from dowse.serve.workbench import stage_progress
 
     with stage_progress() as told, joined(ray) as cluster:
-        return measure_all(options, replace(plan, cluster=cluster), open_searcher=_open_searcher, told=told)
+        return measure_all(options, replace(plan, cluster=cluster), open_searcher=open_searcher, told=told)
 
 
 def _save(measured: Measured, options: TaskOptions, run: Path | None, results: Path | None) -> None:

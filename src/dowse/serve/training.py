@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from dowse.evaluate.tasks import Task
     from dowse.train.recipes import RankerRecipe
-    from dowse.types import CorpusRanker, TreeSearcher
+    from dowse.types import CorpusRanker
 
 BM25, SEARCH = "bm25", "search"
 """Names of what ranks without being an encoder."""
@@ -285,8 +285,9 @@ class SearchRanking:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the best documents of each query, (Q, K), -1 where search found no more, and their scores, (Q, K)."""
         from dowse.evaluate.trees import evaluate_searcher
+        from dowse.serve.evaluating import open_searcher
 
-        run, _ = evaluate_searcher(_task_of(queries, documents), _open_searcher, depth=depth)
+        run, _ = evaluate_searcher(_task_of(queries, documents), open_searcher, depth=depth)
         ids = np.full((len(queries), depth), -1, np.int64)
         scores = np.zeros(ids.shape, np.float32)
         for row, query_id in enumerate(run.rankings):
@@ -314,14 +315,6 @@ def _task_of(queries: Sequence[str], documents: Sequence[str]) -> Task:
         )
     asked = {str(number): query for number, query in enumerate(queries)}
     return Task("training", asked, corpus, {key: {"0": 1} for key in asked})  # no answers: nothing is measured
-
-
-@contextmanager
-def _open_searcher(tree: Path, index: Path) -> Iterator[TreeSearcher]:
-    from dowse.search.searcher import Searcher
-
-    with Searcher.open([tree], {"index": {"directory": str(index)}}) as searcher:
-        yield searcher
 
 
 commands.add_typer(train, name="train")
