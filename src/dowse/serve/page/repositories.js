@@ -171,9 +171,9 @@ function fillProgress(place, { name, state, progress, embedded }) {
   const isIndexing = state === "indexing";
   const { done, total } = (isIndexing ? progress : embedded) ?? { done: 0, total: 0 };
   place.hidden = !isIndexing && done >= total;
-  if (place.hidden) return;
   const bar = place.querySelector("progress");
   bar.setAttribute("aria-label", `${isIndexing ? "Indexing" : "Embedding"} ${name}`);
+  if (place.hidden) return;
   if (total) [bar.max, bar.value] = [total, done];
   else bar.removeAttribute("value");
   const amount = `${done.toLocaleString("en")} of ${counted(total, isIndexing ? "file" : "document")}`;
