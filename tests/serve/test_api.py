@@ -111,6 +111,9 @@ class Backwards(Searcher):
 
     STAGES = ("instant", "backwards")
 
+    def has_later_stages(self, mode=None):
+        return True
+
     def stages(self, query, top_k=10, only=None, mode=None):
         _, hits = next(super().stages(query, top_k))
         yield "instant", hits

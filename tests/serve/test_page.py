@@ -19,6 +19,9 @@ class TwoStages(Searcher):
     STAGES = ("instant", "reranked")
     go_on = threading.Event()
 
+    def has_later_stages(self, mode=None):
+        return True
+
     def stages(self, query, top_k=10, only=EVERYTHING, mode=None):
         _, hits = next(super().stages(query, top_k, only))
         yield "instant", hits

@@ -127,6 +127,8 @@ class LocalStore:
                 self.files = dict(map(_known_file, rows))
                 self._embeddings: Embeddings | None = None
                 self._hashes: Hashes | None = None
+                self._counted: dict[str, Any] | None = None
+                self._ids: NDArray[np.int64] | None = None
                 self._entries: dict[int, Entry] = {}
                 self._filtered: dict[Filter, list[int]] = {}
             indexed = [(path, known) for path, known in self.files.items() if known.n_documents]
@@ -147,8 +149,10 @@ class LocalStore:
 
     def counted(self) -> dict[str, Any]:
         """Return how many documents and files are indexed, and files by language or why they are not."""
-        kinds = ((known.language, known.skipped, 1) for known in self.files.values())
-        return tally(len(self), kinds, self.tree())
+        if self._counted is None:  # a server asks with every question
+            kinds = ((known.language, known.skipped, 1) for known in self.files.values())
+            self._counted = tally(len(self), kinds, self.tree())
+        return self._counted
 
     def embeddings(self) -> Embeddings:
         """Return every document's embedding, float32 unit rows of shape (N, D), in order of id."""
@@ -320,9 +324,11 @@ class LocalStore:
 
     def ids(self) -> NDArray[np.int64]:
         """Return the ids of all documents in order, shape (N,)."""
-        ends = np.cumsum(self._counts)
-        ids: NDArray[np.int64] = np.arange(len(self)) + np.repeat(self._firsts - (ends - self._counts), self._counts)
-        return ids
+        if self._ids is None:
+            before = np.cumsum(self._counts) - self._counts
+            self._ids = np.arange(len(self)) + np.repeat(self._firsts - before, self._counts)
+            self._ids.flags.writeable = False
+        return self._ids
 
     def _is_known(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tell which ids belong to acknowledged files: the inverted index may be ahead, or lag behind a removal."""

@@ -163,6 +163,11 @@ class Searcher:
         later = self._wanted_stages(mode)[1:]
         return [name for name in later if (self.retriever if name == "retriever" else self.ranker) is None]
 
+    def has_later_stages(self, mode: str | None = None) -> bool:
+        """Whether a mode, that of the settings where None, goes on after the first stage."""
+        later = self._wanted_stages(mode)[1:]
+        return len(self.missing(mode or self.settings.search.mode)) < len(later)
+
     def stages(
         self, query: str, top_k: int = 10, only: Only = EVERYTHING, mode: str | None = None
     ) -> Iterator[tuple[str, list[Hit]]]:

@@ -149,7 +149,7 @@ class View:
         started = time.perf_counter()
         with self._workspace.ranking(wait_s) as reader:
             searcher, chosen = self._searcher(reader, question)
-            if searcher is None or question.literal:
+            if searcher is None or question.literal or not searcher.has_later_stages(question.mode):
                 return
             wanted = question.offset + question.top_k
             stages = searcher.stages(question.query, wanted, question.only, question.mode)
