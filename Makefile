@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help search test coverage lint types docs bench peers size scale clean
+.PHONY: help search test coverage lint types docs examples bench peers size scale clean
 
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
@@ -28,8 +28,9 @@ search: $(CORE) ## Q="what the code does" REPO=.: search a repository (core depe
 	@test -n "$$QUERY" || { echo 'error: no query; say what to look for: make search Q="parse a date" REPO=.' >&2; exit 2; }
 	@here="$$PWD"; cd "$$CALLER"; exec "$$here/.venv/bin/dowse" search "$$QUERY" "$$TARGET"
 
+# One more than there are cores: much of the time a test waits for a process of its own.
 test: $(DEV) $(BROWSER) ## run every test, a file at a time on each core
-	@.venv-dev/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(COVERED)
+	@.venv-dev/bin/python -m pytest -n "$$(($$(nproc) + 1))" --dist loadfile --no-loadscope-reorder $(COVERED)
 
 coverage: COVERED := --cov=src/dowse --cov-report=term:skip-covered --cov-fail-under=90
 coverage: test ## the same, and at least 90 % of the lines of src
@@ -41,9 +42,11 @@ lint: $(DEV) ## ruff: faults and formatting
 types: $(DEV) ## mypy --strict over src
 	@.venv-dev/bin/mypy --num-workers auto
 
-docs: $(DEV) ## examples in docstrings; links, paths and commands named in the documents
-	@.venv-dev/bin/python -m pytest --doctest-modules src
+docs: examples ## examples in docstrings; links, paths and commands named in the documents
 	@.venv-dev/bin/python -m pytest tests/test_docs.py
+
+examples: $(DEV) ## examples in docstrings alone
+	@.venv-dev/bin/python -m pytest --doctest-modules src
 
 bench: $(CORE) ## CHECKOUTS=dir DATA=dir [PEER=python MODEL=dir]: quality and speed on annotated repositories
 	@test -n "$(CHECKOUTS)" || { echo 'error: no checkouts; name the folder that holds them: make bench CHECKOUTS=dir' >&2; exit 2; }
