@@ -30,7 +30,7 @@ search: $(CORE) ## Q="what the code does" REPO=.: search a repository (core depe
 
 # One more than there are cores: much of the time a test waits for a process of its own.
 test: $(DEV) $(BROWSER) ## run every test, a file at a time on each core
-	@.venv-dev/bin/python -m pytest -n "$$(($$(nproc) + 1))" --dist loadfile --no-loadscope-reorder $(COVERED)
+	@.venv-dev/bin/python -m pytest -n "$$(($$(getconf _NPROCESSORS_ONLN) + 1))" --dist loadfile --no-loadscope-reorder $(COVERED)
 
 coverage: COVERED := --cov=src/dowse --cov-report=term:skip-covered --cov-fail-under=90
 coverage: test ## the same, and at least 90 % of the lines of src
