@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -75,3 +77,9 @@ def test_every_column_is_documented_with_its_type():
     text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     documented = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", text, re.MULTILINE))
     assert {field.name: str(field.type).partition("<")[0] for field in SCHEMA}.items() <= documented.items()
+
+
+def test_mining_without_its_optional_part_says_which_to_install():
+    code = "import sys; sys.modules['pyarrow'] = None; import dowse.mine.pipeline"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and "dowse mine needs the optional part 'data'" in done.stderr

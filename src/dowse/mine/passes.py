@@ -13,14 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from dowse.errors import MissingExtraError
 from dowse.mine.consistency import Consistency, inconsistent, load_retriever
 from dowse.mine.dedupe import Fingerprints
 from dowse.mine.pairs import BATCH_ROWS, SCHEMA, completed
 from dowse.types import Encoder
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError as error:
+    raise MissingExtraError("dowse mine", "data") from error
 
 Told = Callable[[int, int], None]
 """Told how many of how many rows are done."""
