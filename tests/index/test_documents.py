@@ -122,6 +122,11 @@ def test_a_source_that_keeps_a_grammar_busy_becomes_windows(monkeypatch):
     assert cut(source, LANGUAGES["scala"]) == [Span(1, 1, None, "text")]
 
 
+def test_a_node_that_begins_beyond_the_last_line_is_no_border():
+    source = "x" * 1_300 + '"{<<EOF\n' + "  end\n" * 100 + "module'"  # unfinished: the grammar goes on after the end
+    check(source, cut(source, LANGUAGES["ruby"]))
+
+
 def test_a_long_function_is_split_between_statements_and_keeps_its_name():
     body = "".join(f"    if x == {n}:\n        print('case {n} of many')\n        return {n}\n" for n in range(60))
     source = f"def choose(x):\n{body}"

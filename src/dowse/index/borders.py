@@ -58,7 +58,8 @@ def inner_borders(nodes: list[Node], language: Language, lines: list[str], enter
         comment_row = -2
         for node in level:
             row, last = rows_of(node)
-            if row > comment_row + 1 and row not in depths and not lines[row].lstrip().startswith(_BRACKETS):
+            may_begin = row > comment_row + 1 and row < len(lines)  # after a fault, some begin beyond the last line
+            if may_begin and row not in depths and not lines[row].lstrip().startswith(_BRACKETS):
                 depths[row] = depth
             comment_row = last if node.type in leading else -2
             if last > row and node.end_byte - node.start_byte > enter_bytes:
