@@ -19,6 +19,8 @@ TOPICS = [
     "delete remove cache forget",
 ]
 """Words of one line mean the same to the network: a dimension of their own each line."""
+POISON = "poison"
+"""The embedding of a text with this word is no number."""
 
 
 def write_biencoder(folder: Path, **changes) -> Path:
@@ -30,6 +32,8 @@ def write_biencoder(folder: Path, **changes) -> Path:
         for word in words.split():
             vocabulary[word] = len(vectors)
             vectors.append(np.eye(DIMENSIONS, dtype=np.float32)[topic] + np.float32(0.001 * len(vectors)))
+    vocabulary[POISON] = len(vectors)
+    vectors.append(np.full(DIMENSIONS, np.nan, np.float32))
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Punctuation(), pre_tokenizers.Whitespace()])

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from biencoders import DIMENSIONS, write_biencoder
+from biencoders import DIMENSIONS, POISON, write_biencoder
 
 from dowse.errors import ModelError
 from dowse.models import biencoder
@@ -61,6 +61,11 @@ def test_nothing_to_read_gives_zero_rows_and_no_texts_no_rows(encoder):
 def test_a_megabyte_on_one_line_and_bytes_that_are_not_utf8_are_embedded(encoder):
     texts = ["upload " * 150_000, "upload \udcff\udcfe"]
     assert np.isfinite(encoder.encode_documents(texts)).all()
+
+
+def test_an_embedding_that_is_no_number_is_an_error(encoder):
+    with pytest.raises(ModelError, match=r"gave 1 of 2 texts an embedding that is no number"):
+        encoder.encode_documents(["upload", f"{POISON} upload"])
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import onnxruntime  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from dowse.errors import ModelError
 from dowse.models.folder import Kind
 from dowse.models.onnx import default_threads, on_threads, open_network, readable, run
 from dowse.types import Embeddings
@@ -94,11 +95,19 @@ class BiEncoder:
         return self._fingerprint
 
     def encode_queries(self, queries: Sequence[str]) -> Embeddings:
-        """Embed N queries as float32 rows of shape (N, D), unit or zero."""
+        """Embed N queries as float32 rows of shape (N, D), unit or zero.
+
+        Raises:
+            ModelError: The network fails, or an embedding is no number.
+        """
         return self._encode(queries, "query")
 
     def encode_documents(self, texts: Sequence[str]) -> Embeddings:
-        """Embed N document texts (`dowse.models.text`) as float32 rows of shape (N, D), unit or zero."""
+        """Embed N document texts (`dowse.models.text`) as float32 rows of shape (N, D), unit or zero.
+
+        Raises:
+            ModelError: As `encode_queries`.
+        """
         return self._encode(texts, "document")
 
     def _encode(self, texts: Sequence[str], role: Role) -> Embeddings:
@@ -110,6 +119,11 @@ class BiEncoder:
         found = on_threads(self._embed, [np.array([encoded[number].ids], np.int64) for number in filled], self._threads)
         if found:
             rows[filled] = np.concatenate(found)
+        if not_finite := int((~np.isfinite(rows)).any(axis=1).sum()):
+            raise ModelError(
+                f"the {_KIND.name} gave {not_finite} of {len(texts)} texts an embedding that is no number, "
+                "expected finite ones; export it again, or search without it"
+            )
         return rows
 
     def _embed(self, ids: NDArray[np.int64]) -> Embeddings:
