@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from dowse.errors import IndexFormatError
 from dowse.index.database import connect, transaction
-from dowse.index.dense import best, cosines, pack, unpack
+from dowse.index.dense import Rows, pack, unpack
 from dowse.types import Embeddings
 
 FILE = "retriever.sqlite"
@@ -62,7 +62,7 @@ class EmbeddingCache:
         self._part = part
         self._database = self._open()
         self._held_hashes: Hashes = np.empty(0, np.int64)
-        self._held = np.empty((0, dimensions), np.int8)
+        self._held = Rows(np.empty((0, dimensions), np.int8))
         self._version = self._data_version()
 
     def close(self) -> None:
@@ -138,10 +138,8 @@ class EmbeddingCache:
             allowed: which may be returned, shape (N,); all where None.
         """
         self._hold(hashes)
-        found = cosines(self._held, query)
-        usable = self._held.any(axis=1) if allowed is None else allowed & self._held.any(axis=1)
-        rows = np.flatnonzero(usable)
-        return best(rows, found[rows], n)
+        usable = ~self._held.are_zero if allowed is None else allowed & ~self._held.are_zero
+        return self._held.nearest(query, n, None if usable.all() else usable)
 
     def _hold(self, hashes: Hashes) -> None:
         """Have the rows of all these texts in memory; only what is new since the last time is read."""
@@ -154,10 +152,10 @@ class EmbeddingCache:
             at = np.searchsorted(self._held_hashes, hashes, sorter=order)
             at = order[np.minimum(at, len(order) - 1)]
             same = self._held_hashes[at] == hashes
-            rows[same] = self._held[at[same]]
+            rows[same] = self._held.packed[at[same]]
         new = ~rows.any(axis=1)
         rows[new] = self._packed(hashes[new])
-        self._held_hashes, self._held, self._version = hashes, rows, version
+        self._held_hashes, self._held, self._version = hashes, Rows(rows), version
 
     def _packed(self, hashes: Hashes) -> NDArray[np.int8]:
         """Read rows, shape (n, D); zero where there is none."""

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from pathspec import GitIgnoreSpec
 
 from dowse.index.cache import EmbeddingCache, Hashes, hash_of
-from dowse.index.dense import cosines, unpack
+from dowse.index.dense import Rows, unpack
 from dowse.index.documents import Span
 from dowse.index.files import Stat, Tree
 from dowse.index.lance_care import has_vector_index
@@ -230,7 +230,8 @@ class LanceStore:
         seen = self._look_at(ids)
         blank = np.zeros(self.table.dimensions, np.int8)
         packed = [seen[i].packed if i in seen else blank for i in ids.tolist()]
-        return cosines(np.array(packed, np.int8).reshape(len(ids), self.table.dimensions), query)
+        rows = Rows(np.array(packed, np.int8).reshape(len(ids), self.table.dimensions))
+        return rows.cosines(query, np.arange(len(ids)))
 
     # ---- documents by id ----
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from dowse.errors import IndexFormatError
 from dowse.index.cache import EmbeddingCache, Hashes
 from dowse.index.database import connect, transaction, translated
-from dowse.index.dense import nearest, unpack
+from dowse.index.dense import Rows, unpack
 from dowse.index.documents import Span
 from dowse.index.files import Stat, Tree
 from dowse.index.lexical import LexicalIndex
@@ -125,7 +125,7 @@ class LocalStore:
                 self.meta: dict[str, str] = dict(execute("SELECT key, value FROM meta"))
                 rows = execute("SELECT * FROM files ORDER BY first_document, id")
                 self.files = dict(map(_known_file, rows))
-                self._embeddings: Embeddings | None = None
+                self._rows: Rows | None = None
                 self._hashes: Hashes | None = None
                 self._counted: dict[str, Any] | None = None
                 self._ids: NDArray[np.int64] | None = None
@@ -156,15 +156,18 @@ class LocalStore:
 
     def embeddings(self) -> Embeddings:
         """Return every document's embedding, float32 unit rows of shape (N, D), in order of id."""
-        if self._embeddings is None:
+        return unpack(self._packed_rows().packed)
+
+    def _packed_rows(self) -> Rows:
+        if self._rows is None:
             with translated(self.folder):
                 packed = dict(self.database.execute("SELECT file, packed FROM embeddings"))
                 first = next((known for known in self._known if known.id in packed), None)
                 d = len(packed[first.id]) // first.n_documents if first else 0
                 # a file that another process changed since `reload` has none: its documents are gone, and not found
                 rows = b"".join(packed.get(known.id, bytes(known.n_documents * d)) for known in self._known)
-                self._embeddings = unpack(np.frombuffer(rows, np.int8).reshape(len(self), d))
-        return self._embeddings
+                self._rows = Rows(np.frombuffer(rows, np.int8).reshape(len(self), d))
+        return self._rows
 
     @property
     def is_whole(self) -> bool:
@@ -199,8 +202,7 @@ class LocalStore:
         self, query: NDArray[np.float32], n: int, only: Filter | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return ids and cosines of the `n` documents nearest to a unit vector of shape (D,), best first."""
-        embeddings = self.embeddings()
-        rows, cosines = nearest(embeddings, query, n, self.allowed(only))
+        rows, cosines = self._packed_rows().nearest(query, n, self.allowed(only))
         return self.ids()[rows], cosines
 
     def allowed(self, only: Filter | None) -> NDArray[np.bool_] | None:
@@ -236,8 +238,7 @@ class LocalStore:
 
     def similarities(self, query: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the cosines of some documents, by id, to a unit vector of shape (D,)."""
-        rows: NDArray[np.float32] = self.embeddings()[np.searchsorted(self.ids(), ids)] @ query
-        return rows
+        return self._packed_rows().cosines(query, np.searchsorted(self.ids(), ids))
 
     def entries(self, ids: NDArray[np.int64]) -> dict[int, Entry]:
         """Return what ranking looks at, by document id; ids that are gone are left out."""
@@ -296,7 +297,8 @@ class LocalStore:
 
     def embedding(self, document_id: int) -> NDArray[np.float32]:
         """Return one document's embedding, shape (D,)."""
-        row: NDArray[np.float32] = self.embeddings()[int(np.searchsorted(self.ids(), document_id))]
+        at = int(np.searchsorted(self.ids(), document_id))
+        row: NDArray[np.float32] = unpack(self._packed_rows().packed[at : at + 1])[0]
         return row
 
     def documents(self) -> Iterator[Document]:

@@ -7,7 +7,7 @@ Every function under `FEATURES` looks at one kind of evidence and returns one nu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from dowse.index.lexical import terms
 from dowse.index.store import Entry
 from dowse.languages.identifiers import parts, words
+
+REMEMBERED = 100_000
+"""Symbols and paths whose terms and place are kept, since queries bring up the same ones: some 50 MB when full."""
 
 Evidence = NDArray[np.float32]
 """One number for each candidate, shape (n,)."""
@@ -225,23 +228,23 @@ def is_entrance(query: Query, candidates: Candidates) -> Evidence:
 
 def is_declaration(query: Query, candidates: Candidates) -> Evidence:
     """1 for files that declare what is defined elsewhere (`.d.ts`, `.pyi`, C headers)."""
-    declares = _flags(path.endswith((".d.ts", ".pyi", ".h", ".hpp", ".hh")) for path in candidates.paths)
+    declares = _flags([path.endswith((".d.ts", ".pyi", ".h", ".hpp", ".hh")) for path in candidates.paths])
     return declares[candidates.files]
 
 
 def is_function(query: Query, candidates: Candidates) -> Evidence:
     """1 for functions and methods."""
-    return _flags(entry.kind in ("function", "method") for entry in candidates.entries)
+    return _flags([entry.kind in ("function", "method") for entry in candidates.entries])
 
 
 def is_class(query: Query, candidates: Candidates) -> Evidence:
     """1 for classes and other types."""
-    return _flags(entry.kind == "class" for entry in candidates.entries)
+    return _flags([entry.kind == "class" for entry in candidates.entries])
 
 
 def is_text(query: Query, candidates: Candidates) -> Evidence:
     """1 for windows of text that no grammar cuts."""
-    return _flags(entry.kind == "text" for entry in candidates.entries)
+    return _flags([entry.kind == "text" for entry in candidates.entries])
 
 
 def length(query: Query, candidates: Candidates) -> Evidence:
@@ -275,11 +278,11 @@ def evidence(query: Query, candidates: Candidates) -> NDArray[np.float32]:
 def _defines(wanted: frozenset[str], candidates: Candidates) -> Evidence:
     if not wanted:
         return np.zeros(len(candidates.ids), np.float32)
-    return _flags(not wanted.isdisjoint(_defined(entry.symbol)) for entry in candidates.entries)
+    return _flags([not wanted.isdisjoint(_defined(entry.symbol)) for entry in candidates.entries])
 
 
-def _flags(values: Iterable[bool]) -> Evidence:
-    return np.fromiter(values, np.float32)
+def _flags(values: list[bool]) -> Evidence:
+    return np.array(values, np.float32)
 
 
 def _covered(query: Query, found: list[frozenset[str]]) -> Evidence:
@@ -297,41 +300,35 @@ def _covering(query: Query, found: list[frozenset[str]]) -> Evidence:
 def _at_place(place: str, query: Query, candidates: Candidates) -> Evidence:
     if _ASKS[place] & query.plain_words:
         return np.zeros(len(candidates.ids), np.float32)
-    return _flags(_place(path) == place for path in candidates.paths)[candidates.files]
+    return _flags([_place(path) == place for path in candidates.paths])[candidates.files]
 
 
 def _superseded(query: Query, paths: Sequence[str]) -> Evidence:
     """Return 1 for each path below `vN/` beside which another path has a higher N, unless the query names `vN`."""
-    found = [_VERSION.search(path) for path in paths]
+    found = [_versioned(path) for path in paths]
     newest: dict[str, int] = {}
-    for match in filter(None, found):
-        before = match.string[: match.start()]
-        newest[before] = max(newest.get(before, 0), int(match[1]))
-    return _flags(
-        match is not None
-        and int(match[1]) < newest[match.string[: match.start()]]
-        and f"v{match[1]}" not in query.plain_words
-        for match in found
-    )
+    for before, version in filter(None, found):
+        newest[before] = max(newest.get(before, 0), version)
+    return _flags([of is not None and of[1] < newest[of[0]] and f"v{of[1]}" not in query.plain_words for of in found])
 
 
-@lru_cache(50_000)
+@lru_cache(REMEMBERED)
 def _defined(symbol: str | None) -> frozenset[str]:
     """Return the names of a symbol in lower case: each by itself and with what qualifies it left off."""
     return frozenset(name.rpartition(".")[2].lower() for name in (symbol or "").split(", ") if name)
 
 
-@lru_cache(50_000)
+@lru_cache(REMEMBERED)
 def _symbol_terms(symbol: str | None) -> frozenset[str]:
     return frozenset(terms(symbol)) if symbol else frozenset()
 
 
-@lru_cache(50_000)
+@lru_cache(REMEMBERED)
 def _path_terms(path: str) -> frozenset[str]:
     return frozenset(terms(path))
 
 
-@lru_cache(50_000)
+@lru_cache(REMEMBERED)
 def _stem_terms(path: str) -> frozenset[str]:
     stem = PurePosixPath(path).name.partition(".")[0]
     return frozenset(terms(" ".join(parts(stem))))
@@ -357,7 +354,14 @@ _ASKS = {
 }
 
 
-@lru_cache(50_000)
+@lru_cache(REMEMBERED)
+def _versioned(path: str) -> tuple[str, int] | None:
+    """Return what stands before `vN/` in a path, and N."""
+    match = _VERSION.search(path)
+    return None if match is None else (path[: match.start()], int(match[1]))
+
+
+@lru_cache(REMEMBERED)
 def _place(path: str) -> str:
     if _TEST.search(path):
         return "test"

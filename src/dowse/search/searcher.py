@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, starmap
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -189,8 +189,8 @@ class Searcher:
             )
         question, candidates = self.candidates(query, only, top_k)
         scores = score(question, candidates, self.weights)
-        ranked = _settled(candidates, scores, self.weights)
-        yield self.STAGES[0], self._hits(ranked, top_k)
+        settled = settle(candidates, scores, self.weights)
+        yield self.STAGES[0], self._hits(_found(candidates, *settled), top_k)
         # to load them costs a question no time of its own
         retriever = self.retriever if "retriever" in wanted else None
         ranker = self.ranker if "ranker" in wanted else None
@@ -200,12 +200,13 @@ class Searcher:
             until = started + (left_s if ranker is None else left_s / 2)
             candidates = self._looked_at(retriever, question, candidates, scores, only, top_k, until)
             weights = fitted_weights(self.STAGES[1])
-            ranked = _settled(candidates, score(question, candidates, weights), weights)
-            hits = self._hits(ranked, top_k)
+            settled = settle(candidates, score(question, candidates, weights), weights)
+            hits = self._hits(_found(candidates, *settled), top_k)
             left_s -= time.monotonic() - started
             yield self.STAGES[1], hits
         if ranker is not None:
             reading = self._reading(top_k, only, left_s)
+            ranked = list(_found(candidates, *settled))
             read = rerank(ranker, [root.store for root in self.roots], question.text, ranked, reading)
             if read is not None:
                 yield self.STAGES[2], self._hits(read, top_k)
@@ -385,10 +386,10 @@ class Searcher:
         raise ConfigError(f"{path} is not indexed; give a path relative to the searched root, as hits print it")
 
 
-def _settled(candidates: Candidates, scores: NDArray[np.float32], weights: Weights) -> list[Found]:
-    order, scores = settle(candidates, scores, weights)
-    ranked = zip(candidates.roots[order].tolist(), candidates.ids[order].tolist(), scores.tolist(), strict=True)
-    return [Found(*place) for place in ranked]
+def _found(candidates: Candidates, order: NDArray[np.int64], scores: NDArray[np.float32]) -> Iterator[Found]:
+    """Iterate over candidates in an order; of some hundreds, a page takes ten."""
+    places = zip(candidates.roots[order].tolist(), candidates.ids[order].tolist(), scores.tolist(), strict=True)
+    return starmap(Found, places)
 
 
 def _check(top_k: int) -> None:

@@ -65,13 +65,16 @@ class Services:
     feedback: Feedback | None
 
 
-def _services(request: Request) -> Services:
+# coroutines, though they wait for nothing: FastAPI sends every plain function to a thread, which costs more than it
+
+
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def _view(request: Request) -> View:
-    return View(_services(request).workspace, caller_of(request.scope).allowed)
+async def _view(request: Request) -> View:
+    return View(request.app.state.services.workspace, caller_of(request.scope).allowed)
 
 
 Shared = Annotated[Services, Depends(_services)]
@@ -92,13 +95,13 @@ Text = Annotated[str, Query(min_length=1, max_length=1_000)]
 Line = Annotated[int, Query(ge=1)]
 
 
-def _only(language: Languages = None, path: Globs = None, kind: Kinds = None, min_score: MinScore = 0.0) -> Only:
+async def _only(language: Languages = None, path: Globs = None, kind: Kinds = None, min_score: MinScore = 0.0) -> Only:
     """Gather the filters, empty ones left out: a form sends those as well."""
     languages, paths, kinds = (tuple(filter(None, said or ())) for said in (language, path, kind))
     return Only(languages, paths, kinds, min_score)
 
 
-def _question(
+async def _question(
     q: Annotated[
         str, Query(min_length=1, max_length=MAX_QUERY_CHARS, description="What the code does, or a name in it.")
     ],

@@ -1,0 +1,22 @@
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dowse.languages.identifiers import BOUNDARY, parts
+
+
+def between_borders(word):
+    return [part.lower() for part in re.split(f"{BOUNDARY}|_+", word) if part]
+
+
+def test_words_fall_apart_at_changes_of_case_of_kind_and_at_underscores():
+    assert parts("HTTPServer_getURL2") == ["http", "server", "get", "url", "2"]
+    assert parts("ABc") == ["a", "bc"] and parts("aB1c") == ["a", "b", "1", "c"]
+    assert parts("naïveÜber_größe") == ["naïveüber", "größe"]
+    assert parts("__init__") == ["init"] and parts("_") == []
+
+
+@given(st.text("aBcDZ_09", max_size=12) | st.text("aBéÜ_1ß中", max_size=10))
+def test_the_short_way_for_ascii_finds_the_parts_between_the_borders(word):
+    assert parts(word) == between_borders(word)
