@@ -19,8 +19,8 @@ TOPICS = [
     "delete remove cache forget",
 ]
 """Words of one line mean the same to the network: a dimension of their own each line."""
-POISON = "poison"
-"""The embedding of a text with this word is no number."""
+POISON = "bane"
+"""The embedding of a text with this word is no number; a ranker knows another such word."""
 
 
 def write_biencoder(folder: Path, **changes) -> Path:
