@@ -96,6 +96,16 @@ def test_files_with_the_right_hash_that_are_no_model_are_refused(tmp_path, folde
         BiEncoder.load(copy)
 
 
+def test_a_tokenizer_that_fails_at_a_text_is_an_error(tmp_path, folder):
+    copy = shutil.copytree(folder, tmp_path / "model")
+    tokenizer = json.loads((copy / "tokenizer.json").read_text())
+    tokenizer["model"]["unk_token"] = "[NONE]"
+    (copy / "tokenizer.json").write_text(json.dumps(tokenizer))
+    change(copy, files={name: sha256(copy / name) for name in biencoder.FILES})
+    with pytest.raises(ModelError, match=r"the bi-encoder cannot run \(.*Missing \[UNK\].*\), expected a tokenizer"):
+        BiEncoder.load(copy).encode_queries(["a word it does not know"])
+
+
 def change(folder, **changes):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))

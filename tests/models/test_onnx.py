@@ -5,15 +5,17 @@ import pytest
 from crossencoders import write_crossencoder
 
 from dowse.errors import ModelError
-from dowse.models.onnx import CHARS_PER_TOKEN, on_threads, open_network, readable, run
+from dowse.models.folder import Kind
+from dowse.models.onnx import CHARS_PER_TOKEN, on_threads, open_network, readable
 
 
 def test_a_network_that_fails_when_it_runs_is_one_error_that_names_the_model(tmp_path, capfd):
     session = open_network(write_crossencoder(tmp_path / "ranker") / "ranker.onnx")
     unknown = np.full((1, 4), 10_000, np.int64)
     rows = {"input_ids": unknown, "attention_mask": np.ones_like(unknown), "token_type_ids": np.zeros_like(unknown)}
-    with pytest.raises(ModelError, match=r"^the ranker cannot run \(.+\), expected .* export the model again$"):
-        run(session, rows, "logits", "ranker")
+    message = r"^the ranker cannot run \(.+\), expected .* export the model again$"
+    with pytest.raises(ModelError, match=message), Kind("ranker", ()).running():
+        session.run(["logits"], rows)
     assert capfd.readouterr() == ("", "")
 
 

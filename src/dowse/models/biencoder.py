@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 
 from dowse.errors import ModelError
 from dowse.models.folder import Kind
-from dowse.models.onnx import default_threads, on_threads, open_network, readable, run
+from dowse.models.onnx import default_threads, on_threads, open_network, readable
 from dowse.types import Embeddings
 
 FORMAT = "dowse-biencoder"
@@ -98,7 +98,7 @@ class BiEncoder:
         """Embed N queries as float32 rows of shape (N, D), unit or zero.
 
         Raises:
-            ModelError: The network fails, or an embedding is no number.
+            ModelError: The tokenizer or the network fails, or an embedding is no number.
         """
         return self._encode(queries, "query")
 
@@ -113,7 +113,8 @@ class BiEncoder:
     def _encode(self, texts: Sequence[str], role: Role) -> Embeddings:
         limit = self._limits[role]
         prompt = readable(self._prompts[role], limit)
-        encoded = self._tokenizers[role].encode_batch([prompt + readable(text, limit) for text in texts])
+        with _KIND.running():
+            encoded = self._tokenizers[role].encode_batch([prompt + readable(text, limit) for text in texts])
         rows = np.zeros((len(encoded), self._dimensions), np.float32)
         filled = [number for number, tokens in enumerate(encoded) if tokens.ids]
         found = on_threads(self._embed, [np.array([encoded[number].ids], np.int64) for number in filled], self._threads)
@@ -129,7 +130,8 @@ class BiEncoder:
     def _embed(self, ids: NDArray[np.int64]) -> Embeddings:
         """Embed one text given as its tokens, shape (1, L), as a row of shape (1, D)."""
         rows = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-        embedded: Embeddings = run(self._session, rows, None, _KIND.name)
+        with _KIND.running():
+            embedded: Embeddings = self._session.run(None, rows)[0]
         return embedded
 
 

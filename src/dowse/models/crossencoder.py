@@ -28,7 +28,7 @@ from tokenizers import Encoding, Tokenizer
 
 from dowse.errors import ModelError
 from dowse.models.folder import Kind
-from dowse.models.onnx import default_threads, on_threads, open_network, readable, run
+from dowse.models.onnx import default_threads, on_threads, open_network, readable
 
 FORMAT = 1
 KIND = "ranker"
@@ -112,7 +112,7 @@ class CrossEncoder:
             texts: Documents, built as `input` says.
 
         Raises:
-            ModelError: A score is no number.
+            ModelError: The tokenizer or the network fails, or a score is no number.
         """
         evidence = self._slope * self.logits(query, texts) + self._offset
         found: NDArray[np.float32] = (1 / (1 + np.exp(-np.clip(evidence, -80, 80)))).astype(np.float32)
@@ -137,13 +137,14 @@ class CrossEncoder:
 
     def _encode(self, query: str, texts: Sequence[str]) -> list[Encoding]:
         """Return a query with each of N texts as tokens, cut as the class says."""
-        asked = self._tokenizer.encode(readable(query, self._max_query_tokens), add_special_tokens=False)
-        asked.truncate(self._max_query_tokens)
-        left = self._max_tokens - len(asked.ids)
-        read = self._tokenizer.encode_batch([readable(text, left) for text in texts], add_special_tokens=False)
-        for tokens in read:
-            tokens.truncate(left)
-        return [self._tokenizer.post_process(asked, tokens) for tokens in read]
+        with _KIND.running():
+            asked = self._tokenizer.encode(readable(query, self._max_query_tokens), add_special_tokens=False)
+            asked.truncate(self._max_query_tokens)
+            left = self._max_tokens - len(asked.ids)
+            read = self._tokenizer.encode_batch([readable(text, left) for text in texts], add_special_tokens=False)
+            for tokens in read:
+                tokens.truncate(left)
+            return [self._tokenizer.post_process(asked, tokens) for tokens in read]
 
     def _logit(self, pair: Encoding) -> float:
         return _run(self._session, pair.ids, pair.type_ids)
@@ -162,7 +163,8 @@ def default_crossencoder() -> CrossEncoder | None:
 def _run(session: onnxruntime.InferenceSession, ids: Sequence[int], segments: Sequence[int]) -> float:
     given = (ids, np.ones(len(ids), np.int64), segments)
     rows = {name: np.array([values], np.int64) for name, values in zip(INPUTS, given, strict=True)}
-    return float(run(session, rows, OUTPUT, _KIND.name)[0])
+    with _KIND.running():
+        return float(session.run([OUTPUT], rows)[0][0])
 
 
 def _check_network(path: Path, session: onnxruntime.InferenceSession) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,16 @@ class Kind:
             if found != recorded[name]:
                 expected = f"{recorded[name][:12]}…, as in config.json"
                 raise self.damaged(folder / name, f"SHA-256 is {found[:12]}…", expected)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Turn what goes wrong inside into a ModelError: a model that loads may still be none that runs."""
+        try:
+            yield
+        except Exception as error:  # neither tokenizers nor onnxruntime has an error of its own for this
+            fault = (str(error).splitlines() or ["it failed"])[0]
+            expected = "a tokenizer that reads any text and a network that reads its tokens"
+            raise ModelError(f"the {self.name} cannot run ({fault}), expected {expected}; {self.remedy}") from None
 
     def fingerprint(self, version: int, recorded: Mapping[str, str], settings: Sequence[Any] = ()) -> str:
         """Return a hash of the format's version, the files' hashes and the settings that change what is computed."""

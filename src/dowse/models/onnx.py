@@ -1,4 +1,4 @@
-"""Models: how a network exported to ONNX is opened, given texts and run. Used by the bi-encoder and the ranker.
+"""Models: how a network exported to ONNX is opened and given texts. Used by the bi-encoder and the ranker.
 
 Every text, or pair of texts, goes through a network by itself. An int8 network scales its activations by the largest of
 a call, so that in a batch an answer would depend on its neighbours; and a batch is no faster on a CPU, where one text
@@ -12,13 +12,9 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
-from numpy.typing import NDArray
-
-from dowse.errors import ModelError
 
 CHARS_PER_TOKEN = 40
 """A text is cut to so many characters a token before it is tokenized: enough for deeply indented code, and a megabyte
@@ -43,30 +39,6 @@ def open_network(path: Path) -> onnxruntime.InferenceSession:
     options.log_severity_level = 4  # what fails is raised; stderr belongs to the command
     # without a second attempt, which it would announce on stdout
     return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"], enable_fallback=0)
-
-
-def run(
-    session: onnxruntime.InferenceSession, rows: dict[str, NDArray[np.int64]], output: str | None, name: str
-) -> Any:
-    """Return one output of a network, its only one where `output` is None.
-
-    Args:
-        session: From `open_network`.
-        rows: Arrays by the names of the network's inputs.
-        output: Which of its outputs.
-        name: What an error calls the model.
-
-    Raises:
-        ModelError: It fails: a network that loads may still be none that runs.
-    """
-    try:
-        return session.run([output] if output else None, rows)[0]
-    except Exception as error:  # onnxruntime has no error of its own for this
-        fault = (str(error).splitlines() or ["it failed"])[0]
-        raise ModelError(
-            f"the {name} cannot run ({fault}), expected a network that reads its tokenizer's tokens; reinstall dowse, "
-            "or export the model again"
-        ) from None
 
 
 def readable(text: str, max_tokens: int) -> str:

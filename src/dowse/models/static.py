@@ -163,7 +163,8 @@ class StaticEncoder:
         new = list(
             dict.fromkeys(part for found in taken_apart.values() for part in found if part not in self._part_tokens)
         )
-        encoded = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
+        with _KIND.running():
+            encoded = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
         self._part_tokens.update((part, encoding.ids) for part, encoding in zip(new, encoded, strict=True))
         for word, pieces in taken_apart.items():
             self._tokens[word] = [token for piece in pieces for token in self._part_tokens[piece]]
