@@ -70,6 +70,17 @@ def test_open_streams_do_not_hold_the_end_up(project, index_dir):
         assert server.process.wait(PATIENCE_S) == 0
 
 
+def test_broken_requests_are_answered_and_write_no_line(project, index_dir):
+    with serving(project, "--index-dir", index_dir) as server:
+        port = int(server.url.rpartition(":")[2])
+        for broken in (b"\0\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as connection:
+                connection.sendall(broken)
+                assert connection.recv(100).startswith(b"HTTP/1.1 400")
+        assert server.end() == 0
+    assert len(server.lines) == 2 and server.lines[-1] == "stopped\n"
+
+
 def test_a_server_without_folders_waits_for_some(project, index_dir):
     with (
         serving("--index-dir", index_dir) as server,

@@ -62,6 +62,8 @@ def serve(paths: Sequence[Path], overrides: Overrides, settings: ServeSettings, 
             Bounds(requests_per_second=settings.requests_per_second, at_once=settings.requests_at_once),
             Feedback() if settings.feedback else None,
         )
+        # a warning for every broken request: strangers could fill the log, or a pipe that nobody reads, and stop us
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         config = uvicorn.Config(
             application(workspace, access),
             log_config=None,
