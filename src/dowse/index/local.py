@@ -41,8 +41,8 @@ FORMAT_VERSION = 2
 PARTS = ("index.sqlite", "lexical", "writer.lock", "retriever.sqlite")
 """What an index folder holds; a folder with anything else in it is not touched. `cache` fills the last one."""
 
-ENTRIES_KEPT = 100_000
-"""What was looked up of documents is remembered, since queries bring up the same ones: about 30 MB when full."""
+ENTRIES_KEPT = 200_000
+"""What was looked up of documents is remembered, since queries bring up the same ones: about 70 MB when full."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

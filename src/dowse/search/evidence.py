@@ -7,7 +7,7 @@ Every function under `FEATURES` looks at one kind of evidence and returns one nu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -83,6 +83,15 @@ class Candidates:
     files: NDArray[np.int64]
     paths: Sequence[str]
     retriever: Evidence | None = None
+
+
+def remember(entries: Iterable[Entry]) -> None:
+    """Work out the terms of documents' names and paths ahead of the questions that bring them up."""
+    for entry in entries:
+        for of_symbol in (_defined, _symbol_terms):
+            of_symbol(entry.symbol)
+        for of_path in (_path_terms, _stem_terms, _versioned, _place):
+            of_path(entry.path)
 
 
 def pooled(pools: Sequence[Candidates]) -> Candidates:

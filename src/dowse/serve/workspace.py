@@ -182,6 +182,8 @@ class Workspace:
         self._encoders: queue.Queue[StaticEncoder] = queue.Queue()
         for _ in range(INDEXED_AT_ONCE):
             self._encoders.put(default_static.__wrapped__())
+        self._warmed: set[Repository] = set()
+        self._warming = threading.Lock()
         self._readers: queue.LifoQueue[Reader] = queue.LifoQueue()  # the last one used has the most in its caches
         for _ in range(READERS):
             self._readers.put(Reader(searcher))
@@ -212,6 +214,8 @@ class Workspace:
             name = self._name(root)
 
             def tell(what: Literal["state", "progress"], condition: Condition) -> None:
+                if condition.state == "ready" and repository not in self._warmed:
+                    self._warm(repository)
                 for listener in list(self._listeners):
                     listener((what, repository, condition))
 
@@ -275,6 +279,7 @@ class Workspace:
         """Serve a folder no longer; its index stays on disk."""
         with self._lock:
             self._repositories.pop(repository.name, None)
+            self._warmed.discard(repository)
         repository.keeper.stop()
 
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
@@ -291,6 +296,24 @@ class Workspace:
             yield reader
         finally:
             self._readers.put(reader)
+
+    def _warm(self, repository: Repository) -> None:
+        """Have each reader load a repository that is ready, one after the other: the rest answer meanwhile."""
+        self._warmed.add(repository)
+        with self._warming:
+            warmed: list[Reader] = []
+            while len(warmed) < READERS:
+                passed = []
+                while (reader := self._readers.get()) in warmed:  # the last one given back comes first
+                    passed.append(reader)
+                for other in passed:
+                    self._readers.put(other)
+                try:
+                    if (searcher := reader.searcher([repository])) is not None:
+                        searcher.warm()
+                finally:
+                    self._readers.put(reader)
+                warmed.append(reader)
 
     @contextmanager
     def ranking(self, wait_s: float) -> Iterator[Reader]:
