@@ -1,8 +1,9 @@
 """How `dowse serve` bears up: many connections on a large index, memory, idleness, and a clean end.
 
 Writes a tree of 100,000 functions below a temporary folder (`source_tree`), serves it with the real command, and lets
-50 connections ask once a second each for 60 s, at times of their own, as people type. Then the server idles, and is
-told to end while connections are still asking and files have just changed. Everything runs on one machine, so the
+50 connections ask once a second each for 60 s, at times of their own, each time something new: first for the instant
+order by itself, as programs do, then as the page does, for streams of hits with their syntax marked. Then the server
+idles, and is told to end while connections are still asking and files have just changed. Everything runs on one machine, so the
 figures include the cost of asking. Leaves `load-<commit>.json` in `results/`.
 """
 
@@ -35,6 +36,11 @@ LATE_S = 600.0
 IDLE_S = 30.0
 CHANGED_FILES = 200
 END_S = 4
+ASKED: dict[str, tuple[str, dict[str, str]]] = {
+    "search": ("/v1/search", {}),
+    "page": ("/v1/search/stream", {"highlight": "true"}),
+}
+"""What is asked for, by name in the record: path and parameters."""
 
 
 def main() -> None:
@@ -88,8 +94,8 @@ async def _ask_while_up(pid: int, url: str, asked: list[str], seconds: int, star
             await asyncio.sleep(1)
         figures |= {"documents": status["documents"], "start_to_fresh_s": time.monotonic() - started}
     figures["before_mb"] = _resident_mb(pid)
-    for path, name in (("/v1/search", "search"), ("/v1/search/stream", "stream")):
-        took, statuses = await _load(url, path, asked, seconds)
+    for name, (path, params) in ASKED.items():
+        took, statuses = await _load(url, path, params, asked, seconds)
         figures[name] = {
             "requests": len(took),
             "statuses": dict(statuses),
@@ -104,27 +110,35 @@ async def _ask_while_up(pid: int, url: str, asked: list[str], seconds: int, star
     return figures
 
 
-async def _load(url: str, path: str, asked: list[str], seconds: int) -> tuple[list[float], Counter[str]]:
+async def _load(
+    url: str, path: str, params: dict[str, str], asked: list[str], seconds: int
+) -> tuple[list[float], Counter[str]]:
     """Ask once a second from each connection, beginning at a moment of its own; return times and how they ended."""
     took: list[float] = []
     statuses: Counter[str] = Counter()
     chance = random.Random(0)
 
+    limits = httpx2.Limits(max_connections=1)
+    # made before the clock starts, and without the certificates that each would read for 30 ms
+    clients = [
+        httpx2.AsyncClient(base_url=url, timeout=60, limits=limits, trust_env=False, verify=False)
+        for _ in range(len(asked) // seconds)
+    ]
+
     async def one(number: int) -> None:
-        limits = httpx2.Limits(max_connections=1)
-        async with httpx2.AsyncClient(base_url=url, timeout=60, limits=limits, trust_env=False) as client:
+        async with clients[number] as client:
             begin = time.perf_counter() + chance.random()
             for turn in range(seconds):
                 await asyncio.sleep(max(0.0, begin + turn - time.perf_counter()))
                 asking = time.perf_counter()
                 try:
-                    params = {"q": asked[number * seconds + turn], "highlight": "true"}
-                    statuses[str((await client.get(path, params=params)).status_code)] += 1
+                    question = {"q": asked[number * seconds + turn], **params}
+                    statuses[str((await client.get(path, params=question)).status_code)] += 1
                 except httpx2.HTTPError as error:
                     statuses[type(error).__name__] += 1
                 took.append(time.perf_counter() - asking)
 
-    await asyncio.gather(*map(one, range(len(asked) // seconds)))
+    await asyncio.gather(*map(one, range(len(clients))))
     return took, statuses
 
 
@@ -132,7 +146,7 @@ async def _end(server: subprocess.Popen[str], url: str, tree: Path, asked: list[
     """Change files, keep asking, and tell the server to end; return how it did."""
     for number in range(CHANGED_FILES):
         (tree / f"late_{number}.py").write_text(f"def late_{number}(path):\n    return path\n")
-    asking = asyncio.create_task(_load(url, "/v1/search", asked, END_S))
+    asking = asyncio.create_task(_load(url, *ASKED["search"], asked, END_S))
     await asyncio.sleep(END_S / 2)
     told = time.monotonic()
     server.send_signal(signal.SIGTERM)
