@@ -31,19 +31,6 @@ WORKBENCH, DOORS = STEPS[:4], STEPS[4:]
 RECIPES = ("tiny", "base", "oasis", "r2ps")
 
 PLAIN = {
-    "contrastive": "the contrastive part: InfoNCE, that of OASIS's released recipe, or Soft-InfoNCE.",
-    "contrastive_weight": "what the contrastive part counts in the total.",
-    "order_weight": "what the order loss counts in it.",
-    "angle_weight": "what the angle loss counts in it, an ablation.",
-    "scale": "1 / temperature, by which similarities are multiplied in a loss.",
-    "order_margin": "labels nearer to each other than this are of no known order.",
-    "labelled_negatives": "which of a query's labelled candidates are negatives: all, those not suspect, none.",
-    "mask_repeated_queries": "an answer to a copy of the query is no negative.",
-    "normalise": "compare by cosine; by dot product where false.",
-    "matryoshka": "further lengths, to which embeddings are cut and trained as well.",
-    "vocabulary": "tokens of a table (`--static`).",
-    "dimensions": "of a table's vectors (`--static`).",
-    "rarity": "a table's first vectors are multiplied by rarity / (rarity + p(token)) (`--static`).",
     "learning_rate": "its highest value.",
     "weight_decay": "of AdamW.",
     "max_grad_norm": "a longer gradient is scaled down to this.",

@@ -40,7 +40,20 @@ _TRIMMED = {"input_ids", "attention_mask", "token_type_ids"}
 
 @dataclass(frozen=True, slots=True)
 class LossOptions:
-    """What a batch is trained on; the defaults are the paper's form, with the traps of its released recipe avoided."""
+    """What a batch is trained on; the defaults are the paper's form, with the traps of its released recipe avoided.
+
+    Attributes:
+        contrastive: the contrastive part: InfoNCE, that of OASIS's released recipe, or Soft-InfoNCE.
+        contrastive_weight: what the contrastive part counts in the total.
+        order_weight: what the order loss counts in it.
+        angle_weight: what the angle loss counts in it, an ablation.
+        scale: 1 / temperature, by which similarities are multiplied in a loss.
+        order_margin: labels nearer to each other than this are of no known order.
+        labelled_negatives: which of a query's labelled candidates are negatives: all, those not suspect, none.
+        mask_repeated_queries: an answer to a copy of the query is no negative.
+        normalise: compare by cosine; by dot product where false.
+        matryoshka: further lengths, to which embeddings are cut and trained as well.
+    """
 
     contrastive: Contrastive = "infonce"
     contrastive_weight: float = 0.98

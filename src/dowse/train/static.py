@@ -54,9 +54,17 @@ STATIC_TRAINING = RetrieverOptions(
 
 @dataclass(frozen=True, slots=True)
 class StaticOptions:
-    """Settings of the table; the defaults were chosen on the development packages (`docs/log.md`)."""
+    """Settings of the table; the defaults were chosen on the development packages (`docs/log.md`).
 
-    base: Path  # a sentence-transformers folder, read when training starts and never again
+    Attributes:
+        base: a sentence-transformers folder, read when training starts and never again.
+        vocabulary: tokens of a table (`--static`).
+        dimensions: of a table's vectors (`--static`).
+        rarity: a table's first vectors are multiplied by rarity / (rarity + p(token)) (`--static`).
+        training: how the table is trained on labelled pairs.
+    """
+
+    base: Path
     vocabulary: int = 40_000
     dimensions: int = 256
     rarity: float = 2e-3
