@@ -147,3 +147,6 @@ def test_a_part_forgets_nothing_of_the_others_and_is_settled_by_itself(tmp_path)
     assert one.lookup(hashes("a", "b"))[0].tolist() == [False, True]
     for cache in (one, two, whole):
         cache.close()
+    assert not any(
+        b"one" in path.read_bytes() for path in tmp_path.glob("retriever*")
+    )  # a part may be forgotten, name and all

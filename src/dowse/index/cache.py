@@ -171,7 +171,8 @@ class EmbeddingCache:
 
     @property
     def _settled(self) -> str:
-        return f"settled {self._part}" if self._part else "settled"
+        # not by name: what is forgotten elsewhere is not called by it here
+        return f"settled {hash_of(self._part)}" if self._part else "settled"
 
     def _forget_others(self, hashes: Hashes) -> None:
         self._database.execute(
