@@ -167,6 +167,12 @@ def test_what_cannot_be_done_on_a_cluster_is_refused_in_one_sentence(nodes, tmp_
         dowse("evaluate", "annotated", "--data", tmp_path, "--ray", nodes.address)
 
 
+def test_without_ray_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"--ray .*pip install 'dowse\[scale\]'"):
+        Cluster("auto")
+
+
 def test_a_node_that_is_lost_in_mid_job_changes_no_row(nodes, repositories, tmp_path):
     begun = tmp_path / "begun"
     begun.mkdir()
