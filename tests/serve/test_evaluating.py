@@ -11,6 +11,10 @@ import pytest
 from labelling import rows, write_pairs
 from sources import FILES, write_files
 
+from dowse.evaluate.tasks import Task
+from dowse.serve.evaluating import _show_comparison
+from dowse.types import Document
+
 
 def dowse(*arguments):
     return commands.dowse(*arguments, COLUMNS="80")
@@ -50,6 +54,15 @@ def test_metrics_are_printed_under_their_names_and_the_run_is_saved_and_compared
     assert table.returncode == 0, table.stderr
     assert "mined test: turned against static, 20 queries" in table.stdout
     assert "src/" in table.stdout and " → " in table.stdout
+
+
+def test_what_a_comparison_shows_of_others_is_obeyed_by_no_terminal(capsys):
+    evil = "a\x1b]0;b\x07\u202ec[red]d"
+    task = Task("t", {"q": evil}, {"d": Document("", evil, 1, 1, "", None, "text", evil)}, {"q": {"d": 1}})
+    moved = {"first": 0.0, "second": 1.0, "query": evil, "relevant": ["d"], "first_hits": ["d"], "second_hits": [evil]}
+    _show_comparison({"runs": [evil, evil], "task": evil, "queries": 1, "metrics": {}, "moved": [moved]}, task)
+    shown = capsys.readouterr().out
+    assert "<1b>" in shown and "<202e>" in shown and "[red]" in shown and not set("\x1b\x07\u202e") & set(shown)
 
 
 def test_a_table_has_a_row_for_each_baseline_and_variant_and_a_report_is_written(pairs, tmp_path):

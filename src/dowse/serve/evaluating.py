@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dowse.errors import ConfigError, DataError
+from dowse.serve.display import visible
 
 if TYPE_CHECKING:
     from dowse.evaluate.catalogue import TaskOptions
@@ -159,7 +160,7 @@ def compare(
         for other, path in zip(read[1:], runs[1:], strict=True)
     ]
     if as_json:
-        print(json.dumps({"comparisons": found}, indent=1, ensure_ascii=False))
+        print(json.dumps({"comparisons": found}, indent=1))
         return
     for each in found:
         _show_comparison(each, task)
@@ -280,7 +281,7 @@ def _beside(path: Path) -> Path:
 def _show(result: Mapping[str, Any], as_json: bool) -> None:
     """Print a result as JSON, or as a table with a row for each thing that was measured."""
     if as_json:
-        print(json.dumps(result, indent=1, ensure_ascii=False, default=str))
+        print(json.dumps(result, indent=1, default=str))
         return
     from rich import box
     from rich.console import Console
@@ -311,12 +312,11 @@ def _show(result: Mapping[str, Any], as_json: bool) -> None:
 def _show_comparison(found: Mapping[str, Any], task: Any) -> None:
     from rich import box
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
-    first, second = found["runs"]
-    console.print(f"{escape(found['task'])}: {escape(second)} against {escape(first)}, {found['queries']:,} queries")
+    first, second = map(_plain, found["runs"])
+    console.print(f"{_plain(found['task'])}: {second} against {first}, {found['queries']:,} queries")
     heads = ("", first, second, "difference", "95 % interval", "p bootstrap", "p permutation", "wins", "losses", "ties")
     table = Table(*heads, box=box.SIMPLE)
     for name, row in found["metrics"].items():
@@ -327,7 +327,7 @@ def _show_comparison(found: Mapping[str, Any], task: Any) -> None:
         table.add_row(name, *means, f"{low:+.3f} to {high:+.3f}", *chances, *counts)
     console.print(table)
     for moved in found["moved"]:
-        console.print(f"{moved['first']:.3f} → {moved['second']:.3f}  {escape(moved['query'])}", highlight=False)
+        console.print(f"{moved['first']:.3f} → {moved['second']:.3f}  {_plain(moved['query'])}", highlight=False)
         hits = Table(first, second, box=box.SIMPLE, show_edge=False)
         for left, right in zip(moved["first_hits"], moved["second_hits"], strict=False):
             hits.add_row(*(_hit(key, task, moved["relevant"]) for key in (left, right)))
@@ -336,8 +336,13 @@ def _show_comparison(found: Mapping[str, Any], task: Any) -> None:
 
 def _hit(document_id: str, task: Any, relevant: Sequence[str]) -> str:
     """Return a hit in one line: where it lies or how it begins, marked where it is relevant."""
-    from rich.markup import escape
-
     document = task.corpus.get(document_id)
     shown = document_id if document is None else document.path or " ".join(document.text.split())[:60]
-    return ("[green]*[/green] " if document_id in relevant else "  ") + escape(shown)
+    return ("[green]*[/green] " if document_id in relevant else "  ") + _plain(shown)
+
+
+def _plain(text: str) -> str:
+    """Return other people's text so that neither the terminal nor the library that draws tables obeys it."""
+    from rich.markup import escape
+
+    return escape(visible(text))

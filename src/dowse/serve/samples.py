@@ -47,7 +47,7 @@ def print_samples(folder: Path, rows: list[dict[str, Any]], as_json: bool, whole
     """
     if as_json:
         for row in rows:
-            print(json.dumps(row, ensure_ascii=False))
+            print(json.dumps(row))
         return
     try:
         counts = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
