@@ -38,6 +38,9 @@ from dowse.types import CalibratedRanker, Document, Encoder, Hit
 
 __all__ = ["EVERYTHING", "KINDS", "Only", "Root", "Searcher", "overall"]
 
+WARMED_AT_ONCE = 2_000
+"""Documents; some 50 ms of work."""
+
 MAX_QUERY_CHARS = 10_000
 """Longer queries are cut: no question is longer, and a pasted file says early what it is about."""
 
@@ -226,13 +229,18 @@ class Searcher:
         until = None if budget_s is None else time.monotonic() + budget_s
         return sum(retrieve.fill(root.store, retriever, until, progress) for root in self.roots)
 
-    def warm(self) -> None:
-        """Load what questions look at, so that the first ones are answered like those after them; some 3 s for 100,000
-        documents, of which no more are looked at."""
+    def warm(self) -> Iterator[None]:
+        """Load what questions look at, a slice at a time, so that the first ones are answered like those after them.
+
+        Some 3 s for 100,000 documents, of which no more are looked at.
+        """
         for root in self.roots:
             ids = root.store.ids()[:REMEMBERED]
             root.store.similarities(np.zeros(self.encoder.dimensions, np.float32), ids[:1])
-            remember(root.store.entries(ids).values())
+            yield
+            for start in range(0, len(ids), WARMED_AT_ONCE):
+                remember(root.store.entries(ids[start : start + WARMED_AT_ONCE]).values())
+                yield
 
     def candidates(self, query: str, only: Only = EVERYTHING, top_k: int | None = None) -> tuple[Query, Candidates]:
         """Return a query as ranking sees it, and what its words and its embedding bring up in every root.

@@ -10,6 +10,7 @@ that a question is about are searched as one.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -38,6 +39,11 @@ READERS = 2
 
 INDEXED_AT_ONCE = 2
 """Repositories indexed at once, so that a small one need not wait until a large one is done."""
+
+WARM_AGAIN_S = 0.05
+"""Until a reader that was busy is looked for again, to load a repository."""
+
+log = logging.getLogger(__name__)
 
 Event = tuple[Literal["state", "progress"], "Repository", Condition]
 """What changed, of which repository, and how that stands now."""
@@ -182,11 +188,12 @@ class Workspace:
         self._encoders: queue.Queue[StaticEncoder] = queue.Queue()
         for _ in range(INDEXED_AT_ONCE):
             self._encoders.put(default_static.__wrapped__())
-        self._warmed: set[Repository] = set()
-        self._warming = threading.Lock()
+        self._closing = threading.Event()
+        self._warming: list[threading.Thread] = []
+        self._all_readers = [Reader(searcher) for _ in range(READERS)]
         self._readers: queue.LifoQueue[Reader] = queue.LifoQueue()  # the last one used has the most in its caches
-        for _ in range(READERS):
-            self._readers.put(Reader(searcher))
+        for reader in self._all_readers:
+            self._readers.put(reader)
         self._ranking = threading.Lock()
         self._filler = Filler(lambda: self._readers.qsize() < READERS or self._ranking.locked())
         self._ranker: Reader | None = None
@@ -212,12 +219,19 @@ class Workspace:
                     said = "is served already" if root == other.path else f"overlaps {other.name}, which is served"
                     raise ConfigError(f"{path} {said}; give a folder that neither holds nor lies in a served one")
             name = self._name(root)
+            is_cold = True
 
             def tell(what: Literal["state", "progress"], condition: Condition) -> None:
-                if condition.state == "ready" and repository not in self._warmed:
-                    self._warm(repository)
                 for listener in list(self._listeners):
                     listener((what, repository, condition))
+                nonlocal is_cold
+                if condition.state == "ready" and is_cold and settings.index.store is None:
+                    is_cold = False
+                    warming = threading.Thread(
+                        target=self._warm, args=[repository], name=f"warming {name}", daemon=True
+                    )
+                    self._warming.append(warming)
+                    warming.start()
 
             # the embeddings of a store are kept for all of its repositories together, and filled on request only
             # and no question asks for them where it ends with the first stage
@@ -279,7 +293,6 @@ class Workspace:
         """Serve a folder no longer; its index stays on disk."""
         with self._lock:
             self._repositories.pop(repository.name, None)
-            self._warmed.discard(repository)
         repository.keeper.stop()
 
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
@@ -298,22 +311,40 @@ class Workspace:
             self._readers.put(reader)
 
     def _warm(self, repository: Repository) -> None:
-        """Have each reader load a repository that is ready, one after the other: the rest answer meanwhile."""
-        self._warmed.add(repository)
-        with self._warming:
-            warmed: list[Reader] = []
-            while len(warmed) < READERS:
-                passed = []
-                while (reader := self._readers.get()) in warmed:  # the last one given back comes first
-                    passed.append(reader)
-                for other in passed:
-                    self._readers.put(other)
-                try:
-                    if (searcher := reader.searcher([repository])) is not None:
-                        searcher.warm()
-                finally:
-                    self._readers.put(reader)
-                warmed.append(reader)
+        """Have each reader load a repository, one after the other, while the rest answer."""
+        cold = set(self._all_readers)
+        while cold and self._is_served(repository):
+            reader = self._free(cold)
+            if reader is None:
+                self._closing.wait(WARM_AGAIN_S)
+                continue
+            try:
+                searcher = reader.searcher([repository])
+                for _ in () if searcher is None else searcher.warm():
+                    if not self._is_served(repository):
+                        break
+            except Exception as error:  # whoever asks will be told
+                log.warning("%s is not loaded ahead of the questions: %s", repository.name, error)
+                return
+            finally:
+                self._readers.put(reader)
+            cold.discard(reader)
+
+    def _is_served(self, repository: Repository) -> bool:
+        return not self._closing.is_set() and repository in self.repositories
+
+    def _free(self, wanted: set[Reader]) -> Reader | None:
+        """Take one of some readers if it is free: to wait for it while holding the others would hold questions up."""
+        passed = []
+        try:
+            while (reader := self._readers.get_nowait()) not in wanted:
+                passed.append(reader)
+            return reader
+        except queue.Empty:
+            return None
+        finally:
+            for other in passed:
+                self._readers.put(other)
 
     @contextmanager
     def ranking(self, wait_s: float) -> Iterator[Reader]:
@@ -341,6 +372,7 @@ class Workspace:
 
         What a keeper is in the middle of when the process ends is done again by the next update, nothing is lost.
         """
+        self._closing.set()
         if self._follower is not None:
             self._follower.stop()
         repositories = self.repositories
@@ -348,6 +380,8 @@ class Workspace:
             repository.keeper.stop()
         until = time.monotonic() + timeout_s
         ended = [one.keeper.join(max(0.0, until - time.monotonic())) for one in repositories]
+        for warming in self._warming:
+            warming.join(max(0.0, until - time.monotonic()))
         return all(ended)
 
     def _name(self, root: Path) -> str:
