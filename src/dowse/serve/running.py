@@ -68,6 +68,7 @@ def serve(paths: Sequence[Path], overrides: Overrides, settings: ServeSettings, 
             application(workspace, access),
             log_config=None,
             access_log=False,  # its lines would hold queries
+            http="h11",  # the faster one takes headers of any size
             ws="none",
             backlog=BACKLOG,
             server_header=False,
