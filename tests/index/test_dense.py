@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from dowse.index import dense
 from dowse.index.dense import Rows, pack, unpack
 
 
@@ -75,3 +76,16 @@ def test_zero_rows_and_queries_are_near_nothing():
     assert rows.nearest(unpack(packed)[4], 1)[0].tolist() == [4]
     assert rows.cosines(unpack(packed)[4], np.array([2])).tolist() == [0.0]
     assert rows.nearest(np.zeros(8, np.float32), 4)[0].tolist() == [0, 1, 2, 3]
+    assert rows.nearest(np.zeros(8, np.float32), 2, np.array([False, True] * 3))[0].tolist() == [1, 3]
+
+
+def test_rows_compared_in_several_goes_are_those_compared_in_one(monkeypatch):
+    rows, query = Rows(pack(unit_rows(50, 8))), unit_rows(1, 8, seed=1)[0]
+    at_once = rows.nearest(query, 20)
+    monkeypatch.setattr(dense, "_AT_ONCE", 7)
+    assert all(np.array_equal(*found) for found in zip(at_once, rows.nearest(query, 20), strict=True))
+
+
+def test_a_query_that_is_not_finite_is_an_error():
+    with pytest.raises(ValueError, match="not finite"):
+        Rows(pack(unit_rows(6, 8))).nearest(np.full(8, np.nan, np.float32), 3)

@@ -168,6 +168,7 @@ def test_a_file_that_is_gone_or_became_something_else_is_named_and_waited_for_by
         "folder.py": "special file",
         "link.py": "symlink",
     }
+    assert read(Path("/dev"), "zero", DEFAULT).reason == "special file"
     assert read(tmp_path, "gone.py", DEFAULT) == read(tmp_path, "file.py/gone.py", DEFAULT) == Skip("vanished")
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from dowse.types import Embeddings
 
-_ROUNDING = 1e-5
-"""More than the float32 arithmetic of a cosine can be off."""
+_AT_ONCE = 8_192
+"""Rows compared exactly in one go: a query that is near to everything would otherwise unpack them all."""
 
 
 def pack(embeddings: Embeddings) -> NDArray[np.int8]:
@@ -55,8 +55,12 @@ class Rows:
 
     def cosines(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the cosines of some rows, by number, shape (n,), to a unit vector, shape (D,); 0 for zero rows."""
-        # a dot product a row: a matrix product waits for threads on a busy machine, and rounds equal rows differently
-        found: NDArray[np.float32] = np.vecdot(self.packed[rows].astype(np.float32), query) / self._lengths[rows]
+        found = np.empty(len(rows), np.float32)
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            # a dot product a row: a matrix product waits for threads on a busy machine, and rounds equal rows otherwise
+            found[start : start + _AT_ONCE] = np.vecdot(self.packed[some].astype(np.float32), query)
+        found /= self._lengths[rows]
         return found
 
     def nearest(
@@ -65,14 +69,21 @@ class Rows:
         """Return the numbers and cosines of the `n` rows nearest to one query, best first; equal ones in row order.
 
         Args:
-            query: a unit vector, shape (D,).
+            query: a unit vector, shape (D,), or zero, to which all rows are equally near.
             n: how many rows at most.
             allowed: which rows may be returned, shape (N,); all where None.
+
+        Raises:
+            ValueError: The query is not finite.
         """
+        if not np.isfinite(query).all():
+            raise ValueError("the query's embedding is not finite")
         rows = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
         n = min(n, len(rows))
         if n < 1:
             return np.empty(0, np.int64), np.empty(0, np.float32)
+        if not query.any():
+            return rows[:n], np.zeros(n, np.float32)
         if n < len(rows):
             estimates, error = self._estimates(query, None if allowed is None else rows)
             least = np.partition(estimates, len(rows) - n)[len(rows) - n]
@@ -86,14 +97,16 @@ class Rows:
         self, query: NDArray[np.float32], rows: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.float64], float]:
         """Return about the cosines of some rows, all where None, shape (n,), and by how much they may be off."""
-        step = float(np.abs(query).max(initial=0.0)) / 127.0 or 1.0
+        step = float(np.abs(query).max()) / 127.0
         rounded = np.rint(query / step).astype(np.int8)
         packed, squares, lengths = self.packed, self._squares, self._lengths
         if rows is not None:
             packed, squares, lengths = packed[rows], squares[rows], lengths[rows]
         square = float(np.square(rounded, dtype=np.int64).sum())
         products = (squares + square - _squared_distances(rounded, packed)) * (step / 2)
-        return products / lengths, float(np.linalg.norm(query - step * rounded)) + _ROUNDING
+        # the last term bounds what the float32 arithmetic of `cosines` may be off by
+        error = float(np.linalg.norm(query - step * rounded)) + (len(query) + 8) * 2.0**-23
+        return products / lengths, error
 
 
 def _squared_distances(row: NDArray[np.int8], rows: NDArray[np.int8]) -> NDArray[np.float64]:

@@ -32,5 +32,6 @@ def parts(word: str) -> list[str]:
     >>> parts("HTTPServer_getURL2"), parts("__init__"), parts("_")
     (['http', 'server', 'get', 'url', '2'], ['init'], [])
     """
-    found = _ASCII_PART.findall(word) if word.isascii() else filter(None, _SPLIT.split(word))
-    return [part.lower() for part in found]
+    if word.isascii() and (word.isidentifier() or word.isalnum()):
+        return [part.lower() for part in _ASCII_PART.findall(word)]
+    return [part.lower() for part in _SPLIT.split(word) if part]

@@ -53,7 +53,7 @@ class Kind:
             yield
         except Exception as error:  # neither tokenizers nor onnxruntime has an error of its own for this
             fault = (str(error).splitlines() or ["it failed"])[0]
-            expected = "a tokenizer that reads any text and a network that reads its tokens"
+            expected = "a tokenizer that reads any text, in tokens that the rest of the model knows"
             raise ModelError(f"the {self.name} cannot run ({fault}), expected {expected}; {self.remedy}") from None
 
     def fingerprint(self, version: int, recorded: Mapping[str, str], settings: Sequence[Any] = ()) -> str:

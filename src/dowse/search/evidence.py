@@ -317,8 +317,10 @@ def _superseded(query: Query, paths: Sequence[str]) -> Evidence:
     found = [_versioned(path) for path in paths]
     newest: dict[str, int] = {}
     for before, version in filter(None, found):
-        newest[before] = max(newest.get(before, 0), version)
-    return _flags([of is not None and of[1] < newest[of[0]] and f"v{of[1]}" not in query.plain_words for of in found])
+        newest[before] = max(newest.get(before, 0), int(version))
+    return _flags(
+        [of is not None and int(of[1]) < newest[of[0]] and f"v{of[1]}" not in query.plain_words for of in found]
+    )
 
 
 @lru_cache(REMEMBERED)
@@ -364,10 +366,10 @@ _ASKS = {
 
 
 @lru_cache(REMEMBERED)
-def _versioned(path: str) -> tuple[str, int] | None:
+def _versioned(path: str) -> tuple[str, str] | None:
     """Return what stands before `vN/` in a path, and N."""
     match = _VERSION.search(path)
-    return None if match is None else (path[: match.start()], int(match[1]))
+    return None if match is None else (path[: match.start()], match[1])
 
 
 @lru_cache(REMEMBERED)
