@@ -18,18 +18,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Hashable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 from crash_conditions import CONDITIONS
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 from source_tree import write_tree
 
 from dowse.config import IndexSettings, index_folder
 from dowse.index.local import LocalStore
 from dowse.records import write_result
+from dowse.train.run import last_checkpoint
 
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent / "tests"
@@ -104,7 +107,7 @@ def killed(scene: Scene, kills: int, chance: random.Random) -> dict[str, Any]:
     while done < kills and len(faults) < 5:
         starts += 1
         process = subprocess.Popen(scene.command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        held: Held = {}
+        before = held = scene.held()
         if starts % FINISH_EVERY:
             until = time.monotonic() + chance.uniform(0.1, 1.0) * whole_s
             while process.poll() is None and time.monotonic() < until:
@@ -122,7 +125,8 @@ def killed(scene: Scene, kills: int, chance: random.Random) -> dict[str, Any]:
             faults.append(f"start {starts}: {said[-300:]}")
         done += 1
         now = scene.held()
-        lost = [str(name) for name in held if name not in now]
+        # what was new before the kill may not be as it was before the start either
+        lost = [str(name) for name in held if name not in now or before.get(name) == now[name] != held[name]]
         faults += [f"start {starts}: lost {lost[:3]}"] if lost else []
         faults += [f"start {starts}: {fault}" for fault in scene.faults()]
     return {"kills": done, "finished": finished, "whole_run_s": round(whole_s, 2), "faults": faults}
@@ -236,8 +240,8 @@ def train_scene(scratch: Path) -> Scene:
     return Scene(
         command,
         lambda: _remove(output),
-        lambda: {},  # checkpoints give way to later ones
-        lambda: _finished_too_soon(output, "training.json"),
+        lambda: _steps(output),
+        lambda: [*_unreadable(output), *_finished_too_soon(output, "training.json")],
         lambda: _weights(output),
         lambda: _weights(scratch / "whole"),
     )
@@ -263,8 +267,19 @@ def _remove(folder: Path) -> None:
 
 
 def _visible(folder: Path) -> Held:
-    """Name the files of a folder that are not hidden."""
-    return {path.name: path.name for path in folder.glob("[!.]*") if path.is_file()} if folder.is_dir() else {}
+    """Name the files of a folder that are not hidden, each with its size."""
+    found = {}
+    for path in folder.glob("[!.]*"):
+        with suppress(FileNotFoundError):  # a temporary one, gone since
+            if path.is_file():
+                found[path.name] = path.stat().st_size
+    return found
+
+
+def _steps(output: Path) -> Held:
+    """Name the steps that need not be trained again: those before the newest checkpoint."""
+    newest = last_checkpoint(output)
+    return {} if newest is None else {f"step {number}": number for number in range(int(newest.rpartition("-")[2]))}
 
 
 def _unreadable(folder: Path) -> list[str]:
@@ -274,9 +289,11 @@ def _unreadable(folder: Path) -> list[str]:
         try:
             if path.suffix == ".parquet":
                 pq.read_table(path)
+            elif path.suffix == ".safetensors":
+                load_file(path)
             elif path.suffix == ".json":
                 json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             found.append(f"{path.name} is visible and not whole: {error}")
     return found
 
@@ -295,8 +312,6 @@ def _labels(folder: Path) -> object:
 
 
 def _weights(folder: Path) -> object:
-    from safetensors.numpy import load_file
-
     tensors = load_file(folder / "model.safetensors")
     return {name: tensors[name].round(4).tolist() for name in sorted(tensors)}
 

@@ -43,7 +43,7 @@ def full_disk(scratch: Path) -> list[str]:
 def read_only_disk(scratch: Path) -> list[str]:
     """The disk of the indexes may not be written: searches answer, changes are said to be missing."""
     faults = []
-    dowse, _ = _prepared(scratch)
+    dowse, before = _prepared(scratch)
     write_tree(scratch / "tree" / "more", FUNCTIONS)
     indexes = scratch / "indexes"
     mount = f'mount --bind "{indexes}" "{indexes}" && mount -o remount,ro,bind "{indexes}" && exec "$@"'
@@ -51,6 +51,9 @@ def read_only_disk(scratch: Path) -> list[str]:
     faults += _calm(done, "search", ())
     if done.returncode or "perhaps behind" not in done.stderr:
         faults.append(f"search: {done.returncode} {done.stderr[-200:]}")
+    done = _under("", ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", *dowse("index")])
+    faults += _calm(done, "an update", ("cannot be written", "read-only"))
+    faults += _kept(dowse, before, "an update") + _goes_on(dowse)
     shutil.rmtree(indexes)
     indexes.mkdir()
     done = _under("", ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", *dowse("index")])

@@ -22,17 +22,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fuzz_server import SERVER_TARGETS, http_described
+from fuzz_server import SERVER_TARGETS, http_described, servers_peak_rss_mb
 from fuzz_targets import TARGETS, Case
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from measure import own_peak_rss_mb
 
-from dowse.records import write_result
+from dowse.records import source_commit, write_result
 
 HERE = Path(__file__).resolve().parent
 HANG_S = 5
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=[*ALL, DESCRIBED], help="these targets, and no record")
     parser.add_argument("--cases", type=int, help="of each target; by default as many as it is given")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kept", type=Path, help="figures of targets that are done, to go on from and add to")
+    parser.add_argument("--kept", type=Path, help="figures of targets that are done at this commit, to go on from")
     parser.add_argument("--replay", type=bytes.fromhex, help="one case of the first target")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -71,8 +72,10 @@ def main() -> None:
                 wanted = (arguments.child, arguments.cases, arguments.seed, Path(scratch))
                 print(json.dumps(child(*wanted, address_space_bytes=ADDRESS_SPACE_BYTES)))
         return
+    commit, _ = source_commit(HERE.parent)
     kept = arguments.kept.read_text(encoding="utf-8") if arguments.kept and arguments.kept.exists() else ""
-    figures: dict[str, Any] = {name: found for line in kept.splitlines() for name, found in json.loads(line).items()}
+    lines = [json.loads(line) for line in kept.splitlines()]
+    figures: dict[str, Any] = {line["target"]: line["figures"] for line in lines if line["commit"] == commit}
     for target in arguments.only or [*ALL, DESCRIBED]:
         if target in figures:
             continue
@@ -81,7 +84,7 @@ def main() -> None:
         print(target, json.dumps(figures[target]), flush=True)
         if arguments.kept:
             with arguments.kept.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({target: figures[target]}) + "\n")
+                file.write(json.dumps({"commit": commit, "target": target, "figures": figures[target]}) + "\n")
     total = {
         "cases": sum(found["cases"] for found in figures.values()),
         "failures": sum(len(found["failures"]) for found in figures.values()),
@@ -113,7 +116,7 @@ def run(target: str, cases: int, seed_of: int) -> dict[str, Any]:
             return figures | {"seconds": seconds}
         ended = signal.Signals(-process.returncode).name if process.returncode < 0 else f"exit {process.returncode}"
         number, _, case = latest.read().rstrip(b"\0").partition(b" ")
-        fault = f"{'hang' if ended == 'SIGPROF' else ended} at {case.decode()}"
+        fault = f"{'hang' if ended in ('SIGPROF', 'SIGALRM') else ended} at {case.decode()}"
         done = {"cases": int(number or 0), "slowest_case_s": 0.0, "peak_rss_mb": 0, "failures": [fault]}
         return done | {"seconds": seconds}
 
@@ -122,11 +125,11 @@ def child(
     target: str, cases: int, seed_of: int, scratch: Path, *, address_space_bytes: int | None = None
 ) -> dict[str, Any]:
     """Try so many cases of a target and return what came of it; a limit of memory stays with the process."""
-    watched = Watched(os.environ.get("LATEST_CASE"))
+    watched = Watched(os.environ.get("LATEST_CASE"), is_server=target == DESCRIBED or target in SERVER_TARGETS)
     if target == DESCRIBED:
         failures = []
         try:
-            http_described(scratch, cases, seed_of, watched.count)
+            http_described(scratch, cases, seed_of, watched.timing)
         except BaseException as error:  # Schemathesis gathers failures in a group
             failures = [f"{type(error).__name__}: {str(error)[:2_000]}"]
         return watched.figures(failures)
@@ -145,33 +148,40 @@ def child(
 
 
 class Watched:
-    """Counts, times and remembers cases, and ends the process at one that takes too long."""
+    """Counts, times and remembers cases, and ends the process at one that takes too long.
 
-    def __init__(self, latest: str | None) -> None:
+    What happens in this process is timed by its own processor time, what a server is asked by the clock.
+    """
+
+    def __init__(self, latest: str | None, is_server: bool = False) -> None:
         self.cases, self.slowest_s, self.latest = 0, 0.0, b""
         self._file = os.open(latest, os.O_WRONLY) if latest else None
-
-    def count(self) -> None:
-        """Count one case."""
-        self.cases += 1
+        self._timer = signal.ITIMER_REAL if is_server else signal.ITIMER_PROF
+        self._now = time.monotonic if is_server else time.process_time
 
     def run(self, case: Case, data: bytes) -> None:
-        """Try one case; native code that neither ends nor asks for anything is ended by the system."""
-        self.count()
+        """Try one case."""
         self.latest = data
         if self._file is not None:  # a process that dies cannot say of what
-            os.pwrite(self._file, f"{self.cases} {data.hex()}".encode().ljust(3 * MOST_BYTES, b"\0"), 0)
-        signal.setitimer(signal.ITIMER_PROF, HANG_S)
-        started = time.process_time()
-        try:
+            os.pwrite(self._file, f"{self.cases + 1} {data.hex()}".encode().ljust(3 * MOST_BYTES, b"\0"), 0)
+        with self.timing():
             case(data)
+
+    @contextmanager
+    def timing(self) -> Iterator[None]:
+        """Count one case; native code that neither ends nor asks for anything is ended by the system."""
+        self.cases += 1
+        signal.setitimer(self._timer, HANG_S)
+        started = self._now()
+        try:
+            yield
         finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            self.slowest_s = max(self.slowest_s, time.process_time() - started)
+            signal.setitimer(self._timer, 0)
+            self.slowest_s = max(self.slowest_s, self._now() - started)
 
     def figures(self, failures: list[str]) -> dict[str, Any]:
-        """Return what a target's record holds."""
-        peak_rss_mb = int(own_peak_rss_mb())
+        """Return what a target's record holds; the peak is that of the process which took most."""
+        peak_rss_mb = int(max(own_peak_rss_mb(), *servers_peak_rss_mb()))
         slowest = round(self.slowest_s, 3)
         return {"cases": self.cases, "slowest_case_s": slowest, "peak_rss_mb": peak_rss_mb, "failures": failures}
 

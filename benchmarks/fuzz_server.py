@@ -12,8 +12,9 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,6 +22,9 @@ from fuzz_targets import CASES, Case, Source, mangled
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 WAIT_S = 30
+STALE_S = 2.0
+"""A server closes connections that are quiet for some seconds."""
+_STARTED: list[int] = []
 
 REQUESTS = """
 GET /v1/search?q=hello&top_k=5&offset=0&repository=project&language=python&path=*.py&kind=function&literal=true HTTP/1.1
@@ -70,11 +74,22 @@ def serving(scratch: Path, *more: str) -> int:
     command += ["--index-dir", str(scratch / "indexes")]
     home = {"HOME": str(scratch), "XDG_CONFIG_HOME": str(scratch / "config"), "PATH": ""}
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=home)
+    _STARTED.append(server.pid)
     atexit.register(server.kill)
     said = server.stderr.readline() if server.stderr else ""
     found = re.search(r"http://[^/]+:(\d+)/", said)
     assert found, said
     return int(found[1])
+
+
+def servers_peak_rss_mb() -> list[float]:
+    """Return the highest resident memory of each server that this process has started and that runs."""
+    found = [0.0]
+    for pid in _STARTED:
+        with suppress(OSError):
+            said = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+            found += [int(kilobytes) / 2**10 for kilobytes in re.findall(r"VmHWM:\s+(\d+)", said)]
+    return found
 
 
 class Asking:
@@ -86,13 +101,18 @@ class Asking:
 
     def _connect(self) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S)
+        self.used = time.monotonic()
 
     def ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> int | None:
         """Return the status of the answer; None where the server closed the connection instead."""
+        if time.monotonic() - self.used > STALE_S:  # this process was not let run meanwhile
+            self.connection.close()
+            self._connect()
         try:
             self.connection.request(method, path, body, headers)
             answer = self.connection.getresponse()
             answer.read()
+            self.used = time.monotonic()
             return answer.status
         except (http.client.HTTPException, ConnectionError, ValueError, UnicodeError):
             self.connection.close()
@@ -134,9 +154,7 @@ def mcp_http(scratch: Path) -> Case:
     headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 
     def case(data: bytes) -> None:
-        message = _message(data)
-        # a connection that was quiet for some seconds, while this process was not let run, is closed for good reason
-        status = asking.ask("POST", "/mcp", message, headers) or asking.ask("POST", "/mcp", message, headers)
+        status = asking.ask("POST", "/mcp", _message(data), headers)
         assert status is not None and status < 500, status
 
     return case
@@ -149,6 +167,7 @@ def mcp_stdio(scratch: Path) -> Case:
     server = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=home
     )
+    _STARTED.append(server.pid)
     atexit.register(server.kill)
     assert server.stdin is not None and server.stdout is not None
     pings = 0
@@ -178,14 +197,14 @@ def _message(data: bytes) -> bytes:
     return json.dumps(made).encode()
 
 
-def http_described(scratch: Path, cases: int, seed_of: int, count: Callable[[], None]) -> None:
+def http_described(scratch: Path, cases: int, seed_of: int, timing: Callable[[], AbstractContextManager[None]]) -> None:
     """Ask what Schemathesis makes of the server's own description, and hold every answer to it.
 
     Args:
         scratch: an empty folder.
         cases: how many of each operation.
         seed_of: where chance begins.
-        count: called once a case.
+        timing: what times a case, and counts it.
     """
     import schemathesis
     from schemathesis.checks import positive_data_acceptance
@@ -204,10 +223,10 @@ def http_described(scratch: Path, cases: int, seed_of: int, count: Callable[[], 
         )  # fmt: skip
         @given(case=operation.as_strategy())
         def ask(case: schemathesis.Case) -> None:
-            count()
             if case.path == "/v1/repositories" and isinstance(case.body, dict) and "path" in case.body:
                 case.body["path"] = f"{scratch}/nothing/{case.body['path']}"  # nothing of this machine is to be served
-            answer = case.call(timeout=WAIT_S)
+            with timing():
+                answer = case.call(timeout=WAIT_S)
             # A description cannot say which strings name a file, so that the server refuses others as it should.
             case.validate_response(answer, excluded_checks=[positive_data_acceptance])
 

@@ -34,6 +34,7 @@ from dowse.languages import LANGUAGES, language_of
 from dowse.languages.identifiers import parts, words
 from dowse.mine.pairs import read_rows
 from dowse.models.biencoder import BiEncoder
+from dowse.models.crossencoder import CrossEncoder
 from dowse.models.static import StaticEncoder, default_static
 from dowse.search.searcher import Searcher
 from dowse.serve.display import visible
@@ -223,9 +224,12 @@ def index_files(scratch: Path) -> Case:
 
 
 def model_files(kind: str, scratch: Path) -> Case:
-    """A model whose files were made to have their recorded hashes is loaded and embeds, or is refused."""
-    load = {"static": StaticEncoder.load, "biencoder": BiEncoder.load}[kind]
-    fixture = TESTS / "fixtures" / f"{kind}-1"
+    """A model whose files were made to have their recorded hashes is loaded and used, or is refused."""
+    sys.path.insert(0, str(TESTS))
+    from crossencoders import write_crossencoder
+
+    load = {"static": StaticEncoder.load, "biencoder": BiEncoder.load, "ranker": CrossEncoder.load}[kind]
+    fixture = TESTS / "fixtures" / f"{kind}-1" if kind != "ranker" else write_crossencoder(scratch / "sound")
     names = sorted(path.name for path in fixture.iterdir())
     folder = shutil.copytree(fixture, scratch / "model")
 
@@ -236,11 +240,14 @@ def model_files(kind: str, scratch: Path) -> Case:
         victim.write_bytes(mangled(victim.read_bytes(), data[1:]))
         with suppress(ValueError, KeyError, TypeError):
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            for name in config["files"].keys() & set(names):
-                config["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            recorded = config["hashes" if kind == "ranker" else "files"]
+            for name in recorded.keys() & set(names):
+                recorded[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
             (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
         with suppress(DowseError):
-            assert np.isfinite(load(folder).encode_queries(["get user name", "é 日本"])).all()
+            model, texts = load(folder), ["get user name", "é 日本"]
+            said = model.score("user", texts) if isinstance(model, CrossEncoder) else model.encode_queries(texts)
+            assert np.isfinite(said).all()
 
     return case
 
@@ -301,6 +308,7 @@ TARGETS: dict[str, tuple[Callable[[Path], Case], int]] = {
     "updates": (updates, 2_000),
     "static model": (partial(model_files, "static"), 20_000),
     "bi-encoder": (partial(model_files, "biencoder"), 8_000),
+    "ranker": (partial(model_files, "ranker"), 8_000),
     "pairs": (partial(parquet, "pairs"), 30_000),
     "labels": (partial(parquet, "labels"), 30_000),
 }

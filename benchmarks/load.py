@@ -97,6 +97,8 @@ async def _ask_while_up(pid: int, url: str, asked: list[str], seconds: int, star
         figures |= {"documents": status["documents"], "start_to_fresh_s": time.monotonic() - started}
     used = -1.0
     while _processor_s(pid) - used > RESTING_CORES:
+        if time.monotonic() - started > LATE_S:
+            raise SystemExit(f"the server uses {_processor_s(pid) - used} cores though nobody asks")
         used = _processor_s(pid)
         await asyncio.sleep(1)
     figures["start_to_rest_s"] = time.monotonic() - started
