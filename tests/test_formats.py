@@ -14,14 +14,21 @@ from sources import FILES, write_files
 from dowse import Searcher
 from dowse.config import IndexSettings, index_folder
 from dowse.errors import ModelError
+from dowse.index import lance_table
 from dowse.index.local import FORMAT_VERSION
-from dowse.models import biencoder, static
+from dowse.models import biencoder, crossencoder, static
 from dowse.models.biencoder import BiEncoder
 from dowse.models.static import StaticEncoder
 
 FIXTURES = Path(__file__).parent / "fixtures"
 INDEXED = {path: FILES[path] for path in ("src/config/parser.py", "web/cart.ts")}
-VERSIONS = {"index": FORMAT_VERSION, "static": static.FORMAT_VERSION, "biencoder": biencoder.FORMAT_VERSION}
+VERSIONS = {
+    "index": FORMAT_VERSION,
+    "static": static.FORMAT_VERSION,
+    "biencoder": biencoder.FORMAT_VERSION,
+    "ranker": crossencoder.FORMAT,
+    "lance": lance_table.FORMAT_VERSION,
+}
 LOADERS = {"static": StaticEncoder.load, "biencoder": BiEncoder.load}
 INDEXES = sorted(FIXTURES.glob("index-*"))
 MODELS = sorted(folder for kind in LOADERS for folder in FIXTURES.glob(f"{kind}-*"))

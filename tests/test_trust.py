@@ -14,6 +14,7 @@ import pytest
 from biencoders import write_biencoder
 from labelling import rows, write_pairs
 from repos import function, make_repository
+from training import label_folder, mine_folder, write_encoder
 
 from dowse.errors import ModelError
 from dowse.models.biencoder import BiEncoder
@@ -160,7 +161,7 @@ print("all done", file=sys.stderr)
 def run_cut_off(commands, more=""):
     """Run commands, then more Python, in one process that has no network and ends at the first attempt to use one."""
     command = ["unshare", "--map-root-user", "--net", sys.executable, "-c", RUN_ALL, json.dumps(commands), more]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=os.environ)
 
 
 def test_no_command_asks_anything_of_a_network(tmp_path):
@@ -169,6 +170,7 @@ def test_no_command_asks_anything_of_a_network(tmp_path):
     }
     project = str(make_repository(tmp_path / "project", files | {"LICENSE": "MIT License\n\nPermission is granted"}))
     pairs = str(write_pairs(tmp_path / "pairs", [pair | {"split": "test"} for pair in rows(count=12)]))
+    run = str(tmp_path / "run.trec")
     done = run_cut_off(
         [
             ["index", project],
@@ -178,13 +180,25 @@ def test_no_command_asks_anything_of_a_network(tmp_path):
             ["mine", project, "-o", str(tmp_path / "mined")],
             ["show", str(tmp_path / "mined")],
             ["label", pairs, "-o", str(tmp_path / "labelled"), "--encoder", "static", "-k", "3"],
-            ["evaluate", "mined", "--data", pairs, "--retriever", "static", "--json"],
+            ["evaluate", "mined", "--data", pairs, "--retriever", "static", "--json", "--run", run],
+            ["compare", run, run],
+            ["mcp", project],  # until its standard input ends
             ["install"],
             ["token", "list"],
             ["doctor"],
             ["forget", project],
         ]
     )
+    assert done.returncode == 0 and done.stderr.endswith("all done\n"), done.stderr
+
+
+def test_training_asks_nothing_of_a_network(tmp_path):
+    base, labelled = (
+        write_encoder(tmp_path / "base"),
+        label_folder(mine_folder(tmp_path / "mined"), tmp_path / "labelled"),
+    )
+    command = ["train", "retriever", labelled, "-o", tmp_path / "model", "--base", base, "--max-steps", 2, "--no-bf16"]
+    done = run_cut_off([[*map(str, command), "--no-export"]])
     assert done.returncode == 0 and done.stderr.endswith("all done\n"), done.stderr
 
 
