@@ -140,7 +140,7 @@ def load_settings(root: Path | None, overrides: Overrides | None = None) -> Sett
     user = Path(platformdirs.user_config_dir("dowse")) / "config.toml"
     repository = None if root is None else root / ".dowse.toml"
     for path in filter(None, (user, repository)):
-        for table, values in _read(path).items():
+        for table, values in _read_toml(path).items():
             said[table].update(values)
             if path == repository:
                 _refuse_what_is_the_users(path, table, values, user)
@@ -161,7 +161,7 @@ def _refuse_what_is_the_users(path: Path, table: str, values: Mapping[str, Any],
         raise ConfigError(f"{path}: [serve] is a table of the user's; move it to {user}")
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
+def _read_toml(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():  # a pipe would be waited for
         return {}
     try:

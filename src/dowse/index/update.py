@@ -203,7 +203,7 @@ def _apply_all(
 ) -> None:
     """Read and acknowledge files in batches, one being written while the next is cut, here or on a cluster."""
     done = 0
-    batches = (_read(store, root, batch, settings) for batch in _batches(files))
+    batches = (_read_files(store, root, batch, settings) for batch in _batches(files))
     with ThreadPoolExecutor(1) as acknowledging:
         pending: Future[None] | None = None
         for batch in with_model(encoder, _indexed, batches):
@@ -231,7 +231,7 @@ def _acknowledge(writer: StoreWriter, batch: _Batch) -> None:
     writer.touch(batch.touched)
 
 
-def _read(store: Store, root: Path, files: dict[str, Stat], settings: IndexSettings) -> _Batch:
+def _read_files(store: Store, root: Path, files: dict[str, Stat], settings: IndexSettings) -> _Batch:
     """Read files, telling those with new content from those with new stats."""
     changed: list[IndexedFile] = []
     touched: dict[str, Stat] = {}

@@ -140,7 +140,7 @@ def read_shard(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.
         for batch in file.iter_batches(BATCH_ROWS, columns=names):
             batch = completed(batch, names)
             batch.validate(full=True)
-            _check(batch, path, position)
+            _check_rows(batch, path, position)
             position += batch.num_rows
             yield batch
 
@@ -164,7 +164,7 @@ def write_rows(writer: pq.ParquetWriter, rows: Iterable[dict[str, Any]], schema:
     writer.write_batch(pa.RecordBatch.from_pylist(list(rows), schema))
 
 
-def _check(batch: pa.RecordBatch, path: Path, position: int) -> None:
+def _check_rows(batch: pa.RecordBatch, path: Path, position: int) -> None:
     """Refuse a batch with an empty query, an unknown split or a missing value."""
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if column.null_count and name not in OPTIONAL:

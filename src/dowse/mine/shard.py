@@ -206,12 +206,12 @@ def _functions(repository: Repository, counts: Counts, tell: Tell) -> Iterator[l
 
     for number, (path, content) in enumerate(repository.blobs(wanted, counts.files), start=1):
         counts.n_bytes += len(content)
-        yield _read(path, content, repository, counts.files)
+        yield _functions_of(path, content, repository, counts.files)
         if repository.commit:  # the files of a plain folder are not counted beforehand
             tell(number / max(n_wanted, 1))
 
 
-def _read(path: str, content: bytes, repository: Repository, files: Counter[str]) -> list[Function]:
+def _functions_of(path: str, content: bytes, repository: Repository, files: Counter[str]) -> list[Function]:
     rule = content_rule(content)
     if rule is not None:
         files[rule] += 1

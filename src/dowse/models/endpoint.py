@@ -122,7 +122,7 @@ class Endpoint:
         Raises:
             ConfigError: The address or a limit cannot be meant.
         """
-        _check(options)
+        _check_options(options)
         self.options = options
         self.usage = Usage()
         self._lock = threading.Lock()
@@ -358,7 +358,7 @@ class _OfThread(threading.local):
         self.stopping = stopping
 
 
-def _check(options: EndpointOptions) -> None:
+def _check_options(options: EndpointOptions) -> None:
     if not options.url.startswith(("http://", "https://")):
         raise ConfigError(f"the endpoint is {options.url!r}, expected an address such as http://localhost:8000/v1")
     if not options.model:

@@ -183,7 +183,7 @@ class Searcher:
             ConfigError: as `search`.
             ModelError: as `search`; the stages before have answered by then.
         """
-        _check(top_k)
+        _check_top_k(top_k)
         wanted = self._wanted_stages(mode)
         if only.min_score and ("ranker" not in wanted or self.ranker is None):
             raise ConfigError(
@@ -299,7 +299,7 @@ class Searcher:
         Raises:
             ConfigError: the file is not indexed, or has no such line.
         """
-        _check(top_k)
+        _check_top_k(top_k)
         self._refresh()
         owner, source = self._at(path, line)
         embedding = self.roots[owner].store.embedding(source)
@@ -320,7 +320,7 @@ class Searcher:
             raise ConfigError("an exact string has no probability; leave out the least one, or ask with words")
         if not text:
             raise ConfigError("the string to look for is empty; give at least one character")
-        _check(top_k)
+        _check_top_k(top_k)
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:
@@ -408,6 +408,6 @@ def _found(candidates: Candidates, order: NDArray[np.int64], scores: NDArray[np.
     return starmap(Found, places)
 
 
-def _check(top_k: int) -> None:
+def _check_top_k(top_k: int) -> None:
     if top_k < 1:
         raise ConfigError(f"top_k is {top_k}, expected at least 1")

@@ -81,7 +81,10 @@ def forget(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is kept and remove nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove all that is kept of folders: their indexes, verdicts on their hits, their places in tokens."""
+    """Remove all that is kept of folders.
+
+    That is their indexes, verdicts on their hits, and their places in tokens.
+    """
     from dowse.serve.display import visible
 
     places = {"directory": None if index_dir is None else str(index_dir), "store": store}

@@ -222,7 +222,10 @@ def index(
 def status(
     paths: Paths = None, index_dir: IndexDir = None, store: Stored = None, text: Text = None, as_json: AsJson = False
 ) -> None:
-    """Say what is indexed, how fresh it is, what was left out and why, and where secrets lie; changes nothing."""
+    """Say what is indexed, how fresh it is, what was left out.
+
+    Also says why, and where secrets lie; changes nothing.
+    """
     from dowse.index.secrets import findings
 
     with _searcher(paths, _places(index_dir, store, text), look_only=True) as searcher:

@@ -103,7 +103,7 @@ def evaluate(
     ray: Ray = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a retriever, a cascade or the whole search on a benchmark."""
+    """Measure a retriever, a cascade or the search on a benchmark."""
     if benchmark == ANNOTATED:
         if ray is not None:
             raise ConfigError(f"{ANNOTATED} asks some questions of checkouts on this machine; leave out --ray")
@@ -141,7 +141,10 @@ def compare(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Compare runs on the same queries: paired tests, wins and losses, the queries that moved most."""
+    """Compare runs on the same queries by paired tests.
+
+    Also counts wins and losses, and shows the queries that moved most.
+    """
     from dowse.evaluate.catalogue import default_metrics
     from dowse.evaluate.compare import compare as compare_runs
     from dowse.evaluate.runs import read_run

@@ -64,7 +64,10 @@ def install(
     undo: Annotated[bool, typer.Option("--undo", help="Take the entry out again.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
 ) -> None:
-    """Tell agents and editors how to start dowse mcp: shows the change, asks, and writes it."""
+    """Tell agents and editors how to start dowse mcp.
+
+    Shows the change, asks, and writes it.
+    """
     known = agents()
     for name in agent or []:
         if name not in known:

@@ -66,7 +66,7 @@ def label(
     ray: Ray = None,
     report: Annotated[bool, typer.Option("--report", help="Draw the labels, and show suspects.")] = False,
 ) -> None:
-    """Give every query graded candidates: order labels, as OASIS trains on."""
+    """Give every query graded candidates: order labels."""
     from dowse.label.candidates import DrawOptions
     from dowse.label.settings import EndpointSettings, LabelSettings
     from dowse.label.suspects import SuspectOptions

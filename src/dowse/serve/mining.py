@@ -89,7 +89,7 @@ def mine(
     prices: Prices = (0.0, 0.0),
     estimate: EstimateOnly = False,
 ) -> None:
-    """Turn repositories into pairs of a query and the function that answers it."""
+    """Turn repositories into pairs of a query and its answer."""
     from dowse.mine.consistency import Consistency
     from dowse.mine.split import SplitOptions
 

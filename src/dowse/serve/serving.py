@@ -45,7 +45,10 @@ def serve(
     text: Text = None,
     verbose: Verbose = False,
 ) -> None:
-    """Serve folders over HTTP: the page at /, the interface under /v1, MCP at /mcp."""
+    """Serve folders: a page, an HTTP interface and MCP.
+
+    The page is at /, the interface under /v1, MCP at /mcp.
+    """
     from dowse.config import load_settings
     from dowse.serve import running
 
@@ -65,7 +68,7 @@ def mcp(
     text: Text = None,
     verbose: Verbose = False,
 ) -> None:
-    """Speak MCP on standard input and output; the present folder by default."""
+    """Speak MCP on standard input and output."""
     from dowse.serve.mcp import mcp_server
     from dowse.serve.workspace import Workspace
 

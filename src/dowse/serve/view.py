@@ -204,7 +204,7 @@ class View:
         """
         with self._workspace.reading() as reader:
             repository, known = self._file(reader, place)
-            source = reader.stored(repository, place.path) or _read(repository, place.path)
+            source = reader.stored(repository, place.path) or _read_source(repository, place.path)
         lines = source.text.replace("\r\n", "\n").split("\n")
         if len(lines) > 1 and not lines[-1]:
             lines.pop()
@@ -290,7 +290,7 @@ def _first(searcher: Searcher, question: Question) -> list[Hit]:
     return next(searcher.stages(question.query, wanted, question.only, question.mode))[1]
 
 
-def _read(repository: Repository, path: str) -> Source:
+def _read_source(repository: Repository, path: str) -> Source:
     """Read an indexed file, unless a symlink has come into its way since."""
     place = repository.path / path
     source = read(repository.path, path, repository.settings.index) if place.resolve() == place else Skip("symlink")

@@ -108,7 +108,7 @@ def export_biencoder(
         scratch = Path(name)
         config = _write(model, trained, scratch, chosen)
         agreement = _agreement(model, BiEncoder.load(scratch), queries, documents, config["max_tokens"])
-        _check(trained, agreement, chosen)
+        _check_agreement(trained, agreement, chosen)
         write_json(scratch / "config.json", {**config, "agreement": agreement, "trained": dict(card or {})})
         folder.mkdir(exist_ok=True)
         for file in (*FILES, "config.json"):
@@ -190,7 +190,7 @@ def _agreement(
     }
 
 
-def _check(trained: Path, agreement: Mapping[str, float], options: ExportOptions) -> None:
+def _check_agreement(trained: Path, agreement: Mapping[str, float], options: ExportOptions) -> None:
     for name, least in (("overlap@10", options.min_overlap), ("spearman", options.min_correlation)):
         if not agreement[name] >= least:
             raise ModelError(

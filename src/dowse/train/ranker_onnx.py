@@ -108,7 +108,7 @@ def export_ranker(
         config = _write(model, scratch, chosen)
         expected, found = _torch_scores(model, lists, chosen), _exported_scores(scratch, lists)
         agreement = _agreement(expected, found)
-        _check(trained, agreement, chosen)
+        _check_agreement(trained, agreement, chosen)
         is_relevant = np.concatenate([judged.is_relevant for judged in lists])
         calibration = calibrate(np.concatenate(found), is_relevant)._asdict()
         config |= {"calibration": calibration, "agreement": agreement, "trained": dict(card or {})}
@@ -180,7 +180,7 @@ def _agreement(expected: Sequence[NDArray[np.float64]], found: Sequence[NDArray[
     }
 
 
-def _check(trained: Path, agreement: Mapping[str, float], options: RankerExport) -> None:
+def _check_agreement(trained: Path, agreement: Mapping[str, float], options: RankerExport) -> None:
     for name, least in ((f"overlap@{_TOP}", options.min_overlap), ("spearman", options.min_correlation)):
         if not agreement[name] >= least:
             raise ModelError(

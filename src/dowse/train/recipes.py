@@ -178,7 +178,7 @@ def _said(
     config: Path | None, changes: Mapping[str, Any] | None, table: tuple[str, str], known: set[str]
 ) -> dict[str, Any]:
     """Return what the file and the command line say, lists as tuples."""
-    said = _read(config, table) if config else {}
+    said = _read_table(config, table) if config else {}
     said |= {key: value for key, value in (changes or {}).items() if value is not None}
     for key in said:
         if key not in known:
@@ -218,7 +218,7 @@ def base_folder(name: str) -> Path:
     return Path(name)
 
 
-def _read(path: Path, names: tuple[str, str]) -> dict[str, Any]:
+def _read_table(path: Path, names: tuple[str, str]) -> dict[str, Any]:
     try:
         table: Any = tomllib.loads(path.read_text(encoding="utf-8"))
         for name in names:
