@@ -27,8 +27,8 @@ from dowse.index.update import Progress
 from dowse.models.cascade import Combination
 from dowse.models.static import StaticEncoder, default_static
 from dowse.search import retrieve
-from dowse.search.candidates import N_DENSE, as_question, brought_up, described
-from dowse.search.evidence import REMEMBERED, Candidates, Query, pooled, remember
+from dowse.search.candidates import N_DENSE, as_question, brought_up, described, looked_up_ahead
+from dowse.search.evidence import Candidates, Query, pooled
 from dowse.search.fuse import Weights, fitted_weights, score, settle
 from dowse.search.models import ranker_named, retriever_named
 from dowse.search.only import EVERYTHING, KINDS, Only
@@ -37,9 +37,6 @@ from dowse.search.roots import Root, open_roots, overall
 from dowse.types import CalibratedRanker, Document, Encoder, Hit
 
 __all__ = ["EVERYTHING", "KINDS", "Only", "Root", "Searcher", "overall"]
-
-WARMED_AT_ONCE = 2_000
-"""Documents; some 50 ms of work."""
 
 MAX_QUERY_CHARS = 10_000
 """Longer queries are cut: no question is longer, and a pasted file says early what it is about."""
@@ -230,17 +227,9 @@ class Searcher:
         return sum(retrieve.fill(root.store, retriever, until, progress) for root in self.roots)
 
     def warm(self) -> Iterator[None]:
-        """Load what questions look at, a slice at a time, so that the first ones are answered like those after them.
-
-        Some 3 s for 100,000 documents, of which no more are looked at.
-        """
+        """Load what questions look at, a slice at a time, so that the first ones are answered like those after them."""
         for root in self.roots:
-            ids = root.store.ids()[:REMEMBERED]
-            root.store.similarities(np.zeros(self.encoder.dimensions, np.float32), ids[:1])
-            yield
-            for start in range(0, len(ids), WARMED_AT_ONCE):
-                remember(root.store.entries(ids[start : start + WARMED_AT_ONCE]).values())
-                yield
+            yield from looked_up_ahead(root.store, self.encoder.dimensions)
 
     def candidates(self, query: str, only: Only = EVERYTHING, top_k: int | None = None) -> tuple[Query, Candidates]:
         """Return a query as ranking sees it, and what its words and its embedding bring up in every root.
