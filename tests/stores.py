@@ -48,7 +48,7 @@ def open_kind(kind, place, repository="project"):
     """Open a store of a kind, made if it is missing; each call gives another one."""
     if kind == "local":
         return LocalStore(Path(place) / repository, repository)
-    address = place if kind == "s3" else f"lance:{place}"
+    address = {"lance": f"lance:{place}", "s3": place}[kind]
     return LanceStore(lance_table.Table(address, DIMENSIONS), [repository])
 
 

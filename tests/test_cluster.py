@@ -169,7 +169,7 @@ def test_what_cannot_be_done_on_a_cluster_is_refused_in_one_sentence(nodes, tmp_
 
 def test_without_ray_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtraError, match=r"--ray .*pip install 'dowse\[scale\]'"):
+    with pytest.raises(MissingExtraError, match=r"--ray .*pip install '\.\[scale\]'"):
         Cluster("auto")
 
 

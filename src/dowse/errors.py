@@ -35,4 +35,5 @@ class MissingExtraError(DowseError):
     """An optional dependency is not installed; the message holds the pip line."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs the optional part '{extra}'; install it with: pip install 'dowse[{extra}]'")
+        # by folder, not by name: who would find another project under it would install that
+        super().__init__(f"{feature} needs the optional part '{extra}'; in Dowse's folder: pip install '.[{extra}]'")

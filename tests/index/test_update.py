@@ -307,3 +307,19 @@ def test_what_another_process_indexed_between_look_and_lock_is_kept(store, proje
         module.scan = look_at
     assert {"web/mine.ts", "web/newer.ts"} <= set(store.files)
     other.close()
+
+
+def test_an_update_that_was_stopped_is_said_to_go_on(store, project, monkeypatch):
+    monkeypatch.setattr("dowse.index.update.FIRST_BATCH_BYTES", 1)
+    monkeypatch.setattr("dowse.index.update.BATCH_BYTES", 1)
+
+    def stop(done, total):
+        if done > 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        update(store, project, SETTINGS, default_static(), progress=stop)
+    store.reload()
+    freshness = look(store, project, SETTINGS, default_static())
+    assert len(store) and freshness.note == "the last update was stopped; the next one goes on from there"
+    assert bring_up_to_date(store, project, SETTINGS, default_static()).fresh

@@ -7,9 +7,11 @@ import pytest
 from tree_sitter import Language as Grammar
 
 from dowse.errors import DataError
-from dowse.languages import LANGUAGES, kind_of, language_of, name_of, parse
+from dowse.languages import LANGUAGES, kind_of, language_of, name_of, parse, tables
 from dowse.languages.definitions import outline
+from dowse.languages.more_tables import MORE_CODE
 from dowse.languages.parsing import clean_name
+from dowse.languages.text import TEXT
 
 CODE = sorted(name for name, language in LANGUAGES.items() if language.is_code)
 
@@ -18,6 +20,11 @@ def test_importing_languages_loads_no_grammar():
     script = "import sys, dowse.languages; print([name for name in sys.modules if name.startswith('tree_sitter')])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_language_stands_in_one_table():
+    names = [language.name for language in tables.CODE + MORE_CODE + TEXT]
+    assert len(names) == len(set(names)) == len(LANGUAGES)
 
 
 def test_no_two_languages_claim_the_same_file():

@@ -375,5 +375,5 @@ def test_a_saved_folder_gets_the_normalisation_a_backbone_asks_for(folders, tmp_
 @pytest.mark.parametrize("library", ["sentence_transformers", "transformers", "torch"])
 def test_a_missing_library_names_the_extra(monkeypatch, library):
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(MissingExtraError, match=r"dowse\[train\]"):
+    with pytest.raises(MissingExtraError, match=r"'\.\[train\]'"):
         runpy.run_path(backbones.__file__)

@@ -1,7 +1,9 @@
+import io
 import json
 import tomllib
 from pathlib import Path
 
+import commands
 import pytest
 
 from dowse.errors import ConfigError
@@ -66,6 +68,13 @@ def test_nothing_is_written_without_a_yes(monkeypatch, capsys):
     assert not Path(".mcp.json").exists()
     shown = capsys.readouterr()
     assert '+    "dowse": {' in shown.out and "left as it was" in shown.err
+
+
+def test_where_nobody_answers_nothing_is_written_and_one_line_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    done = commands.dowse("install", "claude-code", "-f", tmp_path)
+    assert done.returncode == 130 and done.stderr.endswith("left as it was; --yes answers without being asked\n")
+    assert not any(tmp_path.glob(".mcp.json"))
 
 
 def test_agents_are_listed_and_unknown_ones_refused(capsys):

@@ -234,6 +234,6 @@ def test_without_the_extra_the_error_names_it(missing, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "dowse"]:
         monkeypatch.delitem(sys.modules, name)  # so that all of it is imported once more
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(Exception, match=r"install it with: pip install 'dowse\[train\]'$") as raised:
+    with pytest.raises(Exception, match=r"in Dowse's folder: pip install '\.\[train\]'$") as raised:
         importlib.import_module("dowse.train.retriever")
     assert raised.typename == "MissingExtraError"

@@ -34,6 +34,8 @@ BATCH_BYTES = 8_000_000
 """Source acknowledged at a time, doubling from the first: a small repository answers soon, and a kill in a large one
 makes the next update do a few seconds' work again, because an acknowledgement costs as much as a hundred documents."""
 
+STOPPED = "the last update was stopped; the next one goes on from there"
+
 HEAD_CHARS = 20_000
 """Of a header file so much is looked at to tell C++ from C."""
 
@@ -98,14 +100,13 @@ def look(store: Store, root: Path, settings: IndexSettings, encoder: StaticEncod
     """
     checked = time.time()
     if not store.meta.items() >= _made_with(store, root, settings, encoder).items():
-        return Freshness(
-            False, checked, "nothing is indexed yet" if not len(store) else "made by other settings or models"
-        )
+        why = "made by other settings or models" if store.tree() is not None else STOPPED
+        return Freshness(False, checked, why if len(store) else "nothing is indexed yet")
     tree = scan(root, settings, store.tree())
     gone = sum(path not in tree.files for path in store.files)
     new = sum(path not in store.files or store.files[path].stat != stat for path, stat in tree.files.items())
     if store.tree() is None:
-        return Freshness(False, checked, "the last update was stopped; the next one goes on from there")
+        return Freshness(False, checked, STOPPED)
     note = f"{new} files are new or changed and {gone} are gone since" if new or gone else None
     return Freshness(note is None, checked, note)
 

@@ -21,7 +21,7 @@ try:
     import pyarrow as pa
     import pyarrow.parquet as pq
 except ImportError as error:
-    raise MissingExtraError("dowse mine", "data") from error
+    raise MissingExtraError("a folder of pairs", "data") from error
 
 REJECTED = ("path", "symbol", "language", "text", "text_without_comments", "code_hash")
 """What is kept of a function that somebody rejected."""

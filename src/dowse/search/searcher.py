@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice, starmap
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -32,7 +32,7 @@ from dowse.search.evidence import Candidates, Query, pooled
 from dowse.search.fuse import Weights, fitted_weights, score, settle
 from dowse.search.models import ranker_named, retriever_named
 from dowse.search.only import EVERYTHING, KINDS, Only
-from dowse.search.rerank import Found, Wanted, rerank
+from dowse.search.rerank import Found, Wanted, found_in, rerank
 from dowse.search.roots import Root, open_roots, overall
 from dowse.types import CalibratedRanker, Document, Encoder, Hit
 
@@ -190,7 +190,7 @@ class Searcher:
         question, candidates = self.candidates(query, only, top_k)
         scores = score(question, candidates, self.weights)
         settled = settle(candidates, scores, self.weights)
-        yield self.STAGES[0], self._hits(_found(candidates, *settled), top_k)
+        yield self.STAGES[0], self._hits(found_in(candidates, *settled), top_k)
         # to load them costs a question no time of its own
         retriever = self.retriever if "retriever" in wanted else None
         ranker = self.ranker if "ranker" in wanted else None
@@ -201,12 +201,12 @@ class Searcher:
             candidates = self._looked_at(retriever, question, candidates, scores, only, top_k, until)
             weights = fitted_weights(self.STAGES[1])
             settled = settle(candidates, score(question, candidates, weights), weights)
-            hits = self._hits(_found(candidates, *settled), top_k)
+            hits = self._hits(found_in(candidates, *settled), top_k)
             left_s -= time.monotonic() - started
             yield self.STAGES[1], hits
         if ranker is not None:
             reading = self._reading(top_k, only, left_s)
-            ranked = list(_found(candidates, *settled))
+            ranked = list(found_in(candidates, *settled))
             read = rerank(ranker, [root.store for root in self.roots], question.text, ranked, reading)
             if read is not None:
                 yield self.STAGES[2], self._hits(read, top_k)
@@ -389,12 +389,6 @@ class Searcher:
                 raise ConfigError(f"{path} has no code at line {line}, its last is {last}; give FILE:LINE within it")
             return number, next(i for i, entry in entries.items() if entry.end_line >= line)  # or what follows a blank
         raise ConfigError(f"{path} is not indexed; give a path relative to the searched root, as hits print it")
-
-
-def _found(candidates: Candidates, order: NDArray[np.int64], scores: NDArray[np.float32]) -> Iterator[Found]:
-    """Iterate over candidates in an order; of some hundreds, a page takes ten."""
-    places = zip(candidates.roots[order].tolist(), candidates.ids[order].tolist(), scores.tolist(), strict=True)
-    return starmap(Found, places)
 
 
 def _check_top_k(top_k: int) -> None:

@@ -133,6 +133,9 @@ def search(
 
     if not query.strip():
         raise ConfigError("the query is empty; say what the code does, for instance: dowse search 'parse a date'")
+    if paths and not any(path.exists() for path in paths):
+        words = " ".join([query, *map(str, paths)])
+        raise ConfigError(f"{paths[0]} does not exist; check the path, or put all of a query in quotes: '{words}'")
     if as_json and budget_tokens is not None:
         raise ConfigError("--json and --budget-tokens are two forms of the same answer; give one of them")
     if literal and min_score:
@@ -216,6 +219,8 @@ def index(
             storing.give_out(searcher, export_to)
         status = searcher.status()
     _print_status(status, as_json)
+    if text:
+        _say("searches ask for --text as well, or leave it out again; to keep it: [index] include_text = true")
 
 
 @app.command()
@@ -245,6 +250,9 @@ def main() -> NoReturn:
         sys.stdout.flush()
         if code == INTERRUPTED:
             _say("stopped; what was indexed so far is kept, the next run goes on from there")
+    except typer.Abort:  # Ctrl-C where something is asked, or nobody to answer
+        _say("\nleft as it was; --yes answers without being asked")
+        code = INTERRUPTED
     except UsageError as error:
         message = error.format_message()
         is_help = message.startswith("Usage:")  # a command without its subcommand

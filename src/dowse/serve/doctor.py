@@ -116,7 +116,7 @@ def packages() -> Iterator[Finding]:
         lacking = list(filter(None, (_fault_of(requirement, imported=False) for requirement in requirements)))
         if lacking:
             said = f"extra {extra}: {', '.join(lacking)}"
-            yield Finding("note", "packages", said, f"where it is wanted: pip install 'dowse[{extra}]'")
+            yield Finding("note", "packages", said, f"where it is wanted, in Dowse's folder: pip install '.[{extra}]'")
         else:
             yield Finding("ok", "packages", f"extra {extra}: complete")
 

@@ -15,15 +15,16 @@ from dowse import __version__
 from dowse.errors import DowseError, MissingExtraError
 from dowse.search.searcher import Only
 from dowse.serve import brief
-from dowse.serve.gate import caller_of
-from dowse.serve.view import MAX_HITS, MAX_LINES, Place, Question, View
-from dowse.serve.workspace import Workspace
 
 try:
     from mcp.server.mcpserver import Context, MCPServer
     from mcp.server.mcpserver.exceptions import ToolError
     from mcp_types import ToolAnnotations
     from pydantic import Field
+
+    from dowse.serve.gate import caller_of
+    from dowse.serve.view import MAX_HITS, MAX_LINES, Place, Question, View
+    from dowse.serve.workspace import Workspace
 except ImportError as error:
     raise MissingExtraError("dowse mcp", "serve") from error
 

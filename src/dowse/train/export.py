@@ -23,7 +23,7 @@ from dowse.models.static import FILES, FORMAT_VERSION
 try:
     from safetensors.numpy import load_file, save_file
 except ImportError as error:
-    raise MissingExtraError("exporting a trained model", "train") from error
+    raise MissingExtraError("dowse train", "train") from error
 
 
 def quantise(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -129,7 +129,7 @@ class RetrieverLoss(nn.Module):
         negatives = negatives_of(relations, options.labelled_negatives, options.mask_repeated_queries)
         if options.contrastive == "weighted":
             return weighted_contrastive(queries, documents, relations.is_positive, negatives, options.scale)
-        loss = soft_info_nce if options.contrastive == "soft" else info_nce
+        loss = {"infonce": info_nce, "soft": soft_info_nce}[options.contrastive]
         return loss(similarities, relations.is_positive, negatives.documents, options.scale)
 
     def _embed(self, features: dict[str, Any]) -> Tensor:

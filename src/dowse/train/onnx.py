@@ -27,7 +27,7 @@ try:
 
     from dowse.train.network import spearman, write_network
 except ImportError as error:
-    raise MissingExtraError("exporting a trained model", "train") from error
+    raise MissingExtraError("dowse train", "train") from error
 
 _TOP = 10
 

@@ -30,7 +30,7 @@ try:
     from dowse.train.ranker_model import depth_of, load_ranker, tokenizer_of
     from dowse.train.reading import PairReader
 except ImportError as error:
-    raise MissingExtraError("exporting a trained ranker", "train") from error
+    raise MissingExtraError("dowse train", "train") from error
 
 _TOP = 5
 _PAIRS_AT_ONCE = 32
