@@ -117,6 +117,7 @@ def test_similar_takes_the_path_as_a_person_in_the_folder_types_it(project):
         (["search", "x", "no/such/folder"], "no/such/folder does not exist"),
         (["search", "parse", "a", "duration"], "put all of a query in quotes: 'parse a duration'"),
         (["search", ""], "the query is empty"),
+        (["search", "x", "--path", "/etc"], "expected a pattern below the searched folder"),
         (["search", "?!"], "no letter or digit"),
         (["similar", "client.py"], "is not FILE:LINE"),
         (["search", "x", "src/upload/client.py"], "is a file, expected a directory"),

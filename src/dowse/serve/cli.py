@@ -332,6 +332,9 @@ def _only(
 ) -> Only:
     from dowse.search.searcher import Only
 
+    for path in paths or ():
+        if Path(path).is_absolute() and Path(path).exists():
+            raise ConfigError(f"--path {path} is a place of this machine, expected a pattern below the searched folder")
     return Only(tuple(languages or ()), tuple(paths or ()), tuple(kinds or ()), min_score)
 
 

@@ -104,7 +104,8 @@ def _scores(hit: Hit) -> str:
 def freshness_line(status: Mapping[str, Any]) -> str:
     """Say in one line what was searched and how fresh it is."""
     left_out = ", ".join(f"{count} {reason}" for reason, count in list(status["skipped"].items())[:4])
-    said = f"searched {status['documents']:,} documents of {status['files']:,} files, "
+    documents, files = status["documents"], status["files"]
+    said = f"searched {documents:,} document{'s'[: documents != 1]} of {files:,} file{'s'[: files != 1]}, "
     said += "up to date" if status["fresh"] else f"perhaps behind: {'; '.join(status['notes'])}"
     return said + (f"; left out: {left_out} (dowse status says more)" if left_out else "")
 
