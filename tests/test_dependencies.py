@@ -14,7 +14,7 @@ PINNED = dict(
 
 
 def listed():
-    """Return the rows of the page by extra: package, what for, licence, version and size."""
+    """Return the rows of the page by extra: package, what for, licence, version, last release and size."""
     found = {}
     for section in (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").split("\n## ")[1:]:
         rows = [
@@ -36,8 +36,9 @@ def test_every_dependency_is_listed_under_its_extra_and_no_other_is():
 
 def test_every_row_says_what_for_the_licence_the_pinned_version_and_the_size():
     for rows in listed().values():
-        for package, reason, licence, version, size in rows:
+        for package, reason, licence, version, last, size in rows:
             assert len(reason) > 5 and licence and version == PINNED[package] and float(size) >= 0, package
+            assert last[0].isdigit(), package
 
 
 def test_shipped_weights_say_where_they_come_from():
