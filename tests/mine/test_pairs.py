@@ -82,4 +82,4 @@ def test_every_column_is_documented_with_its_type():
 def test_mining_without_its_optional_part_says_which_to_install():
     code = "import sys; sys.modules['pyarrow'] = None; import dowse.mine.pipeline"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1 and "dowse mine needs the optional part 'data'" in done.stderr
+    assert done.returncode == 1 and "needs the optional part 'data'" in done.stderr
