@@ -32,8 +32,9 @@ search: $(CORE) ## Q="what the code does" REPO=.: search a repository (core depe
 test: $(DEV) $(BROWSER) ## run every test, a file at a time on each core; they cover 90 % of src at least
 	@.venv-dev/bin/python -m slipcover --source src/dowse --json --out .venv-dev/coverage.json -m pytest \
 		-n "$$(($$(getconf _NPROCESSORS_ONLN) + 1))" --dist loadfile --no-loadscope-reorder
-	@.venv-dev/bin/python -m slipcover --merge .venv-dev/coverage.json --fail-under 90 >.venv-dev/coverage.txt || \
-		{ echo 'error: less than 90 % of the lines are covered; .venv-dev/coverage.txt has what is missing' >&2; exit 1; }
+	@covered=.venv-dev/coverage; .venv-dev/bin/python -m slipcover --merge $$covered.json --out $$covered.json \
+		--fail-under 90 >$$covered.txt || \
+		{ echo "error: less than 90 % of the lines are covered; $$covered.txt has what is missing" >&2; exit 1; }
 
 lint: $(DEV) ## ruff: faults and formatting
 	@.venv-dev/bin/ruff check .
