@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=[*ALL, DESCRIBED], help="these targets, and no record")
     parser.add_argument("--cases", type=int, help="of each target; by default as many as it is given")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kept", type=Path, help="figures of targets that are done at this commit, to go on from")
+    parser.add_argument("--kept", type=Path, help="figures of targets that are done, to go on from")
     parser.add_argument("--replay", type=bytes.fromhex, help="one case of the first target")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -74,17 +74,18 @@ def main() -> None:
         return
     commit, _ = source_commit(HERE.parent)
     kept = arguments.kept.read_text(encoding="utf-8") if arguments.kept and arguments.kept.exists() else ""
-    lines = [json.loads(line) for line in kept.splitlines()]
-    figures: dict[str, Any] = {line["target"]: line["figures"] for line in lines if line["commit"] == commit}
+    figures: dict[str, Any] = {name: found for line in kept.splitlines() for name, found in json.loads(line).items()}
     for target in arguments.only or [*ALL, DESCRIBED]:
         if target in figures:
             continue
         cases = arguments.cases or (500 if target == DESCRIBED else ALL[target][1])
-        figures[target] = run(target, cases, arguments.seed)
+        figures[target] = run(target, cases, arguments.seed) | {
+            "commit": commit
+        }  # that of `kept` may be an earlier one
         print(target, json.dumps(figures[target]), flush=True)
         if arguments.kept:
             with arguments.kept.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"commit": commit, "target": target, "figures": figures[target]}) + "\n")
+                file.write(json.dumps({target: figures[target]}) + "\n")
     total = {
         "cases": sum(found["cases"] for found in figures.values()),
         "failures": sum(len(found["failures"]) for found in figures.values()),

@@ -117,6 +117,15 @@ def test_a_tokenizer_that_does_not_fit_the_network_is_refused(tmp_path):
         CrossEncoder.load(folder)
 
 
+def test_a_network_whose_names_are_no_text_is_refused(tmp_path, folder):
+    copy = shutil.copytree(folder, tmp_path / "model")
+    network = (copy / "ranker.onnx").read_bytes()
+    (copy / "ranker.onnx").write_bytes(network.replace(b"batch", b"\x9b" + b"atch"))
+    change(copy, hashes=hashes(copy))
+    with pytest.raises(ModelError, match=r"ranker\.onnx: cannot be read .* expected the network of a ranker"):
+        CrossEncoder.load(copy)
+
+
 def change(folder, **changes):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))

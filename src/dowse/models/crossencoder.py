@@ -168,8 +168,11 @@ def _run(session: onnxruntime.InferenceSession, ids: Sequence[int], segments: Se
 
 
 def _check_network(path: Path, session: onnxruntime.InferenceSession) -> None:
-    inputs = sorted(given.name for given in session.get_inputs())
-    outputs = {given.name: len(given.shape) for given in session.get_outputs()}
+    try:
+        inputs = sorted(given.name for given in session.get_inputs())
+        outputs = {given.name: len(given.shape) for given in session.get_outputs()}
+    except UnicodeDecodeError as error:  # a name in it is no text
+        raise _KIND.damaged(path, f"cannot be read ({error})", "the network of a ranker") from None
     if inputs != sorted(INPUTS) or outputs.get(OUTPUT) != 1:
         raise _KIND.damaged(path, f"maps {inputs} to {outputs} axes", f"{', '.join(INPUTS)} → {OUTPUT} (N,)")
 
