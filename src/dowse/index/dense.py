@@ -3,8 +3,8 @@
 On a pilot int8 cost no measurable quality. One scale for a whole row is enough because only its direction counts:
 `unpack` makes rows unit-norm again. A scan finds the nearest in two steps: the query is rounded to int8 as well and
 compared with every row in whole numbers, and those rows that rounding could hide among the best are compared again as
-they are. The answer is that of comparing all of them exactly, for a third of the time and a quarter of the memory: at
-100,000 rows of 256 numbers some 4 ms on one core, where an approximate index would take minutes to build.
+they are. The answer is that of comparing all of them exactly, for half of the time and a quarter of the memory
+(`docs/log.md`), where an approximate index would take minutes to build.
 """
 
 from __future__ import annotations
