@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help search test coverage lint types docs examples bench peers size scale clean
+.PHONY: help search test lint types docs examples bench peers size scale clean
 
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
@@ -28,15 +28,13 @@ search: $(CORE) ## Q="what the code does" REPO=.: search a repository (core depe
 	@test -n "$$QUERY" || { echo 'error: no query; say what to look for: make search Q="parse a date" REPO=.' >&2; exit 2; }
 	@here="$$PWD"; cd "$$CALLER"; exec "$$here/.venv/bin/dowse" search "$$QUERY" "$$TARGET"
 
-# One more than there are cores: much of the time a test waits for a process of its own.
-test: $(DEV) $(BROWSER) ## run every test, a file at a time on each core
-	@.venv-dev/bin/python $(COUNTED) -m pytest -n "$$(($$(getconf _NPROCESSORS_ONLN) + 1))" --dist loadfile --no-loadscope-reorder
-
-# The counter costs no time, but stumbles over threads now and then, so that a test fails that is sound.
-coverage: COUNTED := -m slipcover --source src/dowse --json --out .venv-dev/coverage.json
-coverage: test ## the same, and at least 90 % of the lines of src
-	@covered=.venv-dev/coverage; .venv-dev/bin/python -m slipcover --merge $$covered.json --out $$covered.json \
-		--fail-under 90 >$$covered.txt || \
+# One more than there are cores: much of the time a test waits for a process of its own. Counting lines costs no time:
+# the counter takes itself out of a line once it has run.
+test: $(DEV) $(BROWSER) ## run every test, a file at a time on each core; at least 90 % of the lines of src must run
+	@covered=.venv-dev/coverage; count=".venv-dev/bin/python -m slipcover"; \
+	$$count --source src/dowse --json --out $$covered.json \
+		-m pytest -n "$$(($$(getconf _NPROCESSORS_ONLN) + 1))" --dist loadfile --no-loadscope-reorder; \
+	$$count --merge $$covered.json --out $$covered.json --fail-under 90 >$$covered.txt || \
 		{ echo "error: less than 90 % of the lines are covered; $$covered.txt has what is missing" >&2; exit 1; }
 
 lint: $(DEV) ## ruff: faults and formatting

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for a busy co
 settings.register_profile("dowse", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("dowse")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+if "slipcover" in sys.modules and sys.version_info < (3, 12):
+    # Before it takes itself out of lines that have run, it goes through the names of modules and frames, to which other
+    # threads may add in the meantime; gone through in one step, they cannot. From 3.12 on it need not look for them.
+    Slipcover = sys.modules["slipcover"].Slipcover
+    find_functions = Slipcover.find_functions
+    Slipcover.find_functions = staticmethod(lambda items, visited: find_functions(list(items), visited))
 
 SLOW_FIRST = ("train", "serve", "label", "mine", "tests", "models")
 """Folders of tests in which files take longest; "tests" stands for those in none."""
