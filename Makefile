@@ -15,6 +15,8 @@ DEV := .venv-dev/.ready
 BROWSER := .venv-dev/.browser
 # Under `make -C folder` (make then sets the flag w by itself) REPO and CHECKOUTS still start from the caller's folder.
 CALLER := $(if $(findstring w,$(firstword -$(MAKEFLAGS))),$(PWD),$(CURDIR))
+# What is installed is compiled as it is imported; compiled again in every process, the tests would take half as long again.
+unexport PYTHONDONTWRITEBYTECODE
 # Handed over through the environment and unexpanded: quotes and dollar signs in a query reach Dowse as they are.
 unexport Q REPO
 export QUERY = $(value Q)
