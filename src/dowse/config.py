@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import platformdirs
 
@@ -190,6 +190,23 @@ def _checked(value: Any, expected: str, where: str) -> Any:
     if type(value) is int and value < 1:
         raise ConfigError(f"{where} is {value}, expected at least 1; correct it there")
     return value
+
+
+_CALLED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def check_values(options: Any) -> None:
+    """Refuse a record of settings in which a value is not of its field's type; for a dataclass's `__post_init__`.
+
+    Raises:
+        ConfigError: A word is none of a `Literal`, or a plain value is of another kind.
+    """
+    for name, expected in get_type_hints(type(options)).items():
+        value, words = getattr(options, name), get_args(expected) if get_origin(expected) is Literal else ()
+        if words and value not in words:
+            raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(words)}; correct the setting")
+        if expected in _CALLED and type(value) is not expected and not (expected is float and type(value) is int):
+            raise ConfigError(f"{name} is {value!r}, expected {_CALLED[expected]}; correct the setting")
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -1,13 +1,16 @@
 """One benchmark, all its rows: retrievers, cascades, the search, baselines, variants."""
 
 import json
+import shutil
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from evaluating import LetterRanker, WordEncoder
 from labelling import cross_encoder, rows, write_pairs
 
+import dowse
 from dowse.errors import ConfigError, DataError
 from dowse.evaluate.cascade import AVERAGE
 from dowse.evaluate.catalogue import LOADERS, TaskOptions, default_metrics, load_tasks
@@ -32,14 +35,14 @@ def mined(tmp_path_factory):
 
 
 def test_a_retriever_with_baselines_and_variants(mined, tmp_path):
-    plan = Plan("static", baselines=("bm25", "static"), variants=("masked", "typos"), cache=tmp_path / "cache")
+    plan = Plan("static", baselines=("bm25",), variants=("masked", "typos"), cache=tmp_path / "cache")
     told = []
     measured = measure_all(mined, plan, told=lambda *news: told.append(news))
     result = measured.result
     assert (result["name"], result["queries"], result["documents"]) == ("static", 20, 20)
     assert metrics_of(result) == list(METRICS)
     assert result["mrr@10"] == measure(measured.tasks[0], measured.runs[0]).means["mrr@10"] > 0.5
-    assert [row["name"] for row in result["baselines"]] == ["bm25", "static"]
+    assert [row["name"] for row in result["baselines"]] == ["bm25"]
     assert [row["name"] for row in result["variants"]] == ["masked", "typos"]
     assert result["variants"][0]["mrr@10"] < result["mrr@10"]
     assert result["query_ms"] > 0 and "query_ms" not in result["baselines"][0]
@@ -49,10 +52,23 @@ def test_a_retriever_with_baselines_and_variants(mined, tmp_path):
     assert TaskOptions.from_json(json.loads(json.dumps(result["task"]))) == mined
 
 
+def test_exported_models_are_called_as_their_training_and_two_rows_of_one_name_are_refused(mined, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(Path(dowse.__file__).parent / "models/default/static", tmp_path / name / "int8")
+    folders = [str(tmp_path / name / "int8") for name in ("one", "two", "two")]
+    result = measure_all(mined, Plan(folders[0], baselines=(folders[1],), time_queries=False)).result
+    assert [result["name"], result["baselines"][0]["name"]] == ["one", "two"]
+    with pytest.raises(ConfigError, match="two rows would be called 'two'"):
+        measure_all(mined, Plan(folders[0], baselines=tuple(folders[1:])))
+
+
 def test_a_cascade_says_what_its_retriever_does_alone_and_what_each_k_brings(mined, tmp_path):
     ranker = str(cross_encoder(tmp_path / "ranker"))
     plan = Plan("static", ranker, AVERAGE, n_candidates=3, metrics=("mrr@10",))
-    result = measure_all(mined, plan).result
+    result = measure_all(mined, replace(plan, baselines=("static",), variants=("masked",))).result
+    assert result["baselines"][0]["mrr@10"] == pytest.approx(result["retriever_alone"]["mrr@10"])
+    masked = measure_all(replace(mined, variant="masked"), plan).result
+    assert result["variants"][0]["mrr@10"] == masked["mrr@10"], "a variant is measured on the whole cascade"
     alone = measure_all(mined, Plan("static", metrics=("mrr@10",), time_queries=False)).result
     assert result["name"] == "static + ranker" and result["ranker_share"] == 0.5 and result["candidates"] == 3
     assert result["retriever_alone"]["mrr@10"] == pytest.approx(alone["mrr@10"])

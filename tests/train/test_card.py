@@ -105,7 +105,8 @@ def test_a_rankers_card_holds_what_it_is_what_it_is_worth_and_what_it_was_traine
         "| alpha | 1.2 | MIT | train | 5 |",
     ):
         assert line in lines
-    assert "4,321 steps on 1,000 mined pairs and 500 questions, 10 minutes on A Card." in text
+    assert "4,321 steps on 1,000 mined pairs and 500 Stack Overflow questions with code" in text
+    assert "10 minutes on A Card. Its int8 export orders 200 lists" in text
     assert "3 layers, int8 weights, 0.0 MB" in text and "slope 7.250 and offset -2.500" in text
     write_ranker_card(tmp_path, tmp_path, [])
     assert "None yet" in (tmp_path / "README.md").read_text(encoding="utf-8")
@@ -115,18 +116,13 @@ RETRIEVER = {
     "dimensions": 384,
     "weights": "int8",
     "max_tokens": {"query": 64, "document": 128},
-    "agreement": {"queries": 50, "documents": 500, "cosine": 0.991, "overlap@10": 0.92, "spearman": 0.989},
+    "agreement": {"cosine": 0.991, "overlap@10": 0.92, "spearman": 0.989},
     "trained": {
-        "base": {"name": "tiny_encoder", "sha256": "ab" * 32, "share": 0.5},
-        "rounds": [
-            {
-                "rows": {"queries": 1500, "questions": 500, "labels": 7000},
-                "settings": {"max_steps": 400, "loss": {"order_weight": 0.02}},
-                "machine": {"cores": 2, "cpu": "A Processor", "accelerator": "none"},
-                "steps": 400,
-                "seconds": 1200,
-            }
-        ],
+        "rows": {"queries": 1000, "questions": 0, "labels": 7000},
+        "settings": {"base": "tiny (abab)", "base_share": 0.5, "max_steps": 400, "loss": {"order_weight": 0.02}},
+        "machine": {"cores": 2, "cpu": "A Processor", "accelerator": "none"},
+        "steps": 400,
+        "seconds": 1200,
     },
 }
 EVALUATED = {
@@ -138,7 +134,7 @@ EVALUATED = {
 }
 
 
-def test_a_retrievers_card_holds_what_it_is_what_it_is_worth_and_every_round_of_training(tmp_path):
+def test_a_retrievers_card_holds_what_it_is_what_it_is_worth_and_how_it_was_trained(tmp_path):
     for name, content in (("config", RETRIEVER), ("counts", COUNTS), ("result", EVALUATED)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     write_retriever_card(tmp_path, tmp_path, [tmp_path / "result.json"])
@@ -152,8 +148,8 @@ def test_a_retrievers_card_holds_what_it_is_what_it_is_worth_and_every_round_of_
         "| o/beta | c0ffee | A / B | dev | 3 |",
     ):
         assert line in lines
-    assert "400 steps with 7,000 order labels, drawn from 1,000 mined pairs and 500" in text
-    assert "20 minutes on 2 cores of A Processor. Settings: max_steps 400, order_weight 0.02." in text
-    assert "of whose weights 50% are in these" in text and "ten nearest in 92%" in text
+    assert "400 steps with 7,000 order labels on 1,000 mined pairs, 20 minutes on 2 cores of A Processor." in text
+    assert "Settings: base tiny (abab), base_share 0.5, max_steps 400, order_weight 0.02." in text
+    assert "Base: tiny (abab), of whose weights 50% are in these" in text and "ten nearest in 92%" in text
     write_retriever_card(tmp_path, tmp_path, [])
     assert "None yet" in (tmp_path / "README.md").read_text(encoding="utf-8")

@@ -102,6 +102,30 @@ def test_a_batch_without_negatives_costs_nothing():
     assert torch.isfinite(queries.grad).all()
 
 
+def test_a_batch_without_an_answer_costs_nothing():
+    queries, documents, answers = batch()
+    answers[:] = False
+    negatives = negatives_of(relations(answers))
+    queries.requires_grad_()
+    for loss in (info_nce, soft_info_nce):
+        assert loss(queries @ documents.T, answers, negatives.documents, SCALE).item() == 0
+    costs = weighted_contrastive(queries, documents, answers, negatives, SCALE)
+    costs.backward()
+    assert costs.item() == 0 and torch.isfinite(queries.grad).all()
+
+
+def test_a_suspect_stands_against_a_query_from_neither_side():
+    queries, documents, answers = batch(queries=2, documents=2)
+    suspect = [[False, True], [True, False]]
+    negatives = negatives_of(relations(answers, labels=[[1.0, 0.8], [0.8, 1.0]], is_suspect=suspect))
+    assert not negatives.documents.any()
+    found = weighted_contrastive(queries, documents, answers, negatives, SCALE)
+    # What is left against each query is the other query, and against each document nothing.
+    alone = -log(1 / (1 + exp(SCALE * float(queries[0] @ queries[1] - queries[0] @ documents[0]))))
+    other = -log(1 / (1 + exp(SCALE * float(queries[0] @ queries[1] - queries[1] @ documents[1]))))
+    assert found.item() == pytest.approx((alone + other) / 4, rel=1e-5)
+
+
 def test_order_loss_equals_its_equation():
     torch.manual_seed(1)
     x, y = torch.rand(7), [0.1, 0.5, 0.5, 0.9, 0.3, 0.0, 1.0]

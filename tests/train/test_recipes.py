@@ -27,8 +27,9 @@ def test_a_file_sets_each_record_and_the_command_line_goes_before_it(tmp_path, b
 
 
 def test_a_preset_brings_its_lengths_scale_and_prompts_unless_the_file_has_others(base):
-    options = read_recipe(None, {"base": base, "preset": "oasis", "max_query_tokens": 99}).options
-    assert options.prompts[0].startswith("Instruct: ") and options.max_query_tokens == 99
+    recipe = read_recipe(None, {"base": base, "preset": "oasis", "max_query_tokens": 99})
+    assert recipe.backbone.query_prompt.startswith("Instruct: ") and recipe.options.max_query_tokens == 99
+    assert recipe.options.base.startswith("model (") and recipe.options.preset == "oasis"
     raw = read_recipe(None, {"base": base, "preset": "codebert"})
     assert (raw.options.loss.normalise, raw.options.loss.scale) == (False, 1.0)
     assert raw.backbone.pooling == "pooler"
@@ -46,6 +47,9 @@ def test_a_table_of_token_vectors_has_settings_of_its_own(base):
     options = read_static_recipe(None, {"base": base, "vocabulary": 100, "batch_size": 8})
     assert (options.vocabulary, options.training.batches.batch_size, options.training.epochs) == (100, 8, 2)
     assert options.training.loss.order_weight == 0.0
+    assert options.training.base.startswith("model (")
+    with pytest.raises(ConfigError, match="'base_share' is not known"):
+        read_static_recipe(None, {"base": base, "base_share": 0.5})
 
 
 def test_the_papers_settings_of_r2ps_are_those_of_the_file_that_ships(base):
@@ -86,6 +90,12 @@ def test_a_ranker_has_records_of_its_own_and_says_what_it_starts_from(tmp_path, 
         ("[train]\n", "has no table [train.retriever]"),
         ("[train.retriever\n", "expected TOML; correct the file"),
         ("[train.retriever]\npreset = 'minlm'\n", "did you mean 'minilm'"),
+        ("[train.retriever]\npooling = 'cls'\n", "pooling needs a preset to change; name one of minilm"),
+        ("[train.retriever]\nepochs = '3'\n", "epochs is '3', expected a number"),
+        ("[train.retriever]\nbatch_size = 1.5\n", "batch_size is 1.5, expected a whole number"),
+        ("[train.retriever]\ncontrastive = 'info'\n", "contrastive is 'info', expected one of infonce, weighted, soft"),
+        ("[train.retriever]\nlabelled_negatives = 'mask_suspect'\n", "expected one of keep, mask_suspects, mask_all"),
+        ("[train.retriever]\ndocument = 'code'\n", "document is 'code', expected one of mixed, text"),
     ],
 )
 def test_mistakes_in_a_file_are_named(tmp_path, base, text, said):

@@ -17,7 +17,7 @@ from dowse.errors import ConfigError, DataError, ModelError
 from dowse.train.recipes import changed
 from dowse.train.retriever import RetrieverOptions, StopsWhenDiverged, train_retriever
 from dowse.train.rows import RowOptions, read_rows
-from dowse.train.run import last_checkpoint
+from dowse.train.run import first_epoch, last_checkpoint
 
 CHANGES = {
     "bare_share": 1.0,
@@ -132,9 +132,11 @@ def test_a_checkpoint_that_a_kill_cut_short_is_passed_over(trained, tmp_path):
     for step in (4, 8, 12):
         (output / "checkpoints" / f"checkpoint-{step}").mkdir(parents=True)
     assert last_checkpoint(output) is None
-    for step, state in ((4, "{}"), (8, "{}"), (12, '{"epoch": 1.')):
+    assert first_epoch(output) == 0
+    for step, state in ((4, "{}"), (8, '{"epoch": 2.75}'), (12, '{"epoch": 1.')):
         (output / "checkpoints" / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
     assert last_checkpoint(output) == str(output / "checkpoints" / "checkpoint-8")
+    assert first_epoch(output) == 2
     assert last_checkpoint(tmp_path / "nowhere") is None
     newest = last_checkpoint(trained)
     assert newest is not None and newest.endswith("checkpoint-8")
@@ -200,10 +202,14 @@ def test_a_run_that_diverges_is_stopped_with_the_reason(base, labelled, tmp_path
 def test_a_loss_that_grows_by_half_is_called_divergence():
     callback, state = StopsWhenDiverged(), TrainerState(global_step=7)
     for loss in (2.0, 2.9, 1.0):
+        state.log_history.append({"loss": loss})
         callback.on_log(None, state, None, {"loss": loss})
     callback.on_log(None, state, None, {"eval_dev": 9.0})
     with pytest.raises(ModelError, match=r"the loss is 3\.1 at step 7, having begun at 2; lower the learning rate"):
         callback.on_log(None, state, None, {"loss": 3.1})
+    resumed = StopsWhenDiverged()  # begins with what the run logged first, not with what it logs next
+    resumed.on_log(None, state, None, {"loss": 1.0})
+    resumed.on_log(None, state, None, {"loss": 2.5})
 
 
 def test_a_label_column_that_is_missing_is_named(labelled, base, tmp_path):

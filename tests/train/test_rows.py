@@ -2,7 +2,10 @@
 
 import json
 import math
+import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from training import label_folder, mine_folder
 
@@ -99,6 +102,39 @@ def test_an_empty_language_and_an_empty_split_are_said(pairs):
         read_rows(pairs, RowOptions(languages=("cobol",)))
     with pytest.raises(DataError, match="no row of split 'test'"):
         read_rows(pairs, RowOptions(split="test"))
+
+
+def test_of_a_language_are_the_queries_whose_answer_is(labelled, tmp_path):
+    shutil.copy(labelled / "manifest.json", tmp_path)
+    for path in labelled.glob("labels-*.parquet"):
+        table = pq.read_table(path)
+        positive = table["is_positive"].to_pylist()
+        languages = ["go" if number % 2 else "python" for number in range(sum(positive))]
+        column, query = [], -1
+        for answers in positive:  # a query's answer stands first; its candidates are of the other language
+            query += answers
+            own = languages[query]
+            column.append(own if answers else {"go": "python", "python": "go"}[own])
+        at = table.schema.get_field_index("language")
+        pq.write_table(table.set_column(at, "language", pa.array(column)), tmp_path / path.name)
+    rows, everything = read_rows(tmp_path, RowOptions(languages=("go",))), read_rows(tmp_path, RowOptions())
+    assert 0 < len(rows) < len(everything)
+    for row in range(len(rows)):
+        compared = list(rows.relations(row))
+        assert compared[0].is_positive and len(compared) > 1
+
+
+def test_a_sample_smaller_than_a_group_is_one_group(labelled):
+    assert 1 <= len(read_rows(labelled, RowOptions(max_queries=2))) <= 8
+
+
+def test_questions_may_hold_what_looks_like_a_lines_end(tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"query": "a\u2028b", "code": "c"}\n\n', encoding="utf-8")
+    assert list(read_questions(tmp_path / "q.jsonl")) == [("a\u2028b", "c")]
+    (tmp_path / "q.jsonl").write_bytes(b"\xff")
+    for name in ("q.jsonl", "none.jsonl"):
+        with pytest.raises(DataError, match=f"{name} cannot be read"):
+            list(read_questions(tmp_path / name))
 
 
 def test_questions_follow_the_mined_and_those_not_answered_are_left_out(pairs, tmp_path):

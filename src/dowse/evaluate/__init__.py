@@ -1,5 +1,6 @@
 """Step 4 of 7, evaluate: a model or a searcher → a report of how well it ranks.
 
-`benchmarks` reads the questions and their answers, `metrics` scores a ranking against them. Neither loads a model:
-what is measured comes in as lists of hits or scores.
+`tasks` says what a benchmark is, `catalogue` finds one by its name, `harness` ranks and measures, `suite` makes the
+rows of a table and `report` a page of them. The annotated repositories have a reader and metrics of their own:
+`benchmarks`, `metrics`, `repositories`.
 """

@@ -7,7 +7,7 @@ and counts as it stands there (Dong et al., arXiv:2305.04508). All k stay before
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,8 +65,7 @@ def rescore(
     """
     if n_candidates < 1:
         raise ConfigError(f"{n_candidates} documents for the ranker, expected at least 1; check --candidates")
-    reads_code = getattr(ranker, "input", "enriched") == "code"  # one exported for search says what it was trained on
-    texts = task.codes if reads_code else task.texts
+    texts = texts_for(ranker, task)
     asked = (
         (task.queries[query_id], [texts[key] for key in ranking.document_ids[:n_candidates]])
         for query_id, ranking in run.rankings.items()
@@ -77,6 +76,11 @@ def rescore(
         if told:
             told("ranking again", len(scores), len(run))
     return Scored(run, scores)
+
+
+def texts_for(ranker: Ranker, task: Task) -> Mapping[str, str]:
+    """Return the documents as a ranker was trained to read them: one of Dowse's says so, others read path and all."""
+    return task.codes if getattr(ranker, "input", "enriched") == "code" else task.texts
 
 
 def _scores(ranker: Ranker, asked: tuple[str, list[str]]) -> NDArray[np.float32]:

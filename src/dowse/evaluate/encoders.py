@@ -7,6 +7,7 @@ is imported when a sentence-transformers folder is opened, and not before.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,10 +68,20 @@ class CrossRanker:
         """
         self._scorer = CrossScorer(folder)
         self.fingerprint = self._scorer.fingerprint
+        self.input = _trained_on(folder)
 
     def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
         """Score N document texts for a query, float32 of shape (N,), higher is better."""
         return np.asarray(self._scorer.scores([(query, text) for text in texts]), np.float32)
+
+
+def _trained_on(folder: Path) -> str:
+    """Return what the documents of a ranker's training were; `enriched` where it was not Dowse that trained it."""
+    try:
+        card = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+        return str(card["settings"]["ranker_input"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "enriched"
 
 
 def open_ranker(name: str) -> Ranker:

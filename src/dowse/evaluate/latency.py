@@ -13,7 +13,7 @@ from statistics import median
 
 import numpy as np
 
-from dowse.evaluate.cascade import N_CANDIDATES
+from dowse.evaluate.cascade import N_CANDIDATES, texts_for
 from dowse.evaluate.exact import best_of
 from dowse.evaluate.tasks import Task
 from dowse.types import Encoder, Ranker
@@ -35,7 +35,7 @@ def retriever_ms(task: Task, encoder: Encoder) -> float:
 
 def ranker_ms(task: Task, ranker: Ranker, n_candidates: int = N_CANDIDATES) -> float:
     """Return the median milliseconds that a ranker takes for the candidates of a query."""
-    texts = list(islice(task.texts.values(), n_candidates))
+    texts = list(islice(texts_for(ranker, task).values(), n_candidates))
 
     def ask(query: str) -> None:
         ranker.score(query, texts)

@@ -1,8 +1,9 @@
 """Step 4 of 7, evaluate: a pairs folder of `dowse mine` → a task over your own repositories.
 
-The queries are the docstrings or commit subjects of one split, and splits go by repository, so that a model trained on
-the other splits has seen none of this code. Documents are the functions without comments and docstrings, since the
-query is one of these or nearly so, under their path and symbol. Equal functions of a repository are one document.
+The queries of one split are docstrings, commit subjects, what a model wrote or what people asked, and splits go by
+repository, so that a model trained on the other splits has seen none of this code. Documents are the functions without
+comments and docstrings, since the query is one of these or nearly so, under their path and symbol. Equal functions of a
+repository are one document.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dowse.evaluate.tasks import Task
 from dowse.mine.pairs import SPLITS, read_rows
 from dowse.types import Document
 
-SOURCES = ("docstrings", "commits", "llm")
+SOURCES = ("docstrings", "commits", "llm", "feedback")
 
 _COLUMNS = (
     "pair_id",
@@ -45,7 +46,7 @@ def load_mined(
     """Read one split of a pairs folder.
 
     Args:
-        source: "docstrings", "commits" or "llm": whose queries are asked; all where None. The functions of every source
+        source: one of `SOURCES`: whose queries are asked; all where None. The functions of every source
             are ranked in any case.
         repositories: Ask about these only, for instance those newer than what a model was trained on; all where empty.
         same_repository: Rank the functions of the query's own repository only, as a search in one repository does.

@@ -1,7 +1,7 @@
 """Step 4 of 7, evaluate: one benchmark, everything that is to be measured on it: the rows of a table.
 
 The first row is what was asked about: a retriever, a cascade or the whole searcher. The baselines follow, each on the
-same tasks, and then the first row's own retriever on harder variants of them.
+same tasks, and then the same as in the first row on harder variants of them.
 """
 
 from __future__ import annotations
@@ -74,23 +74,22 @@ def measure_all(
     """Measure everything that a plan names.
 
     Raises:
-        ConfigError: A name is not known, or a searcher is asked for and none was lent.
+        ConfigError: A name is not known, two rows have the same, or a searcher is asked for and none was lent.
         DataError: The benchmark's files are missing, damaged or of another size.
         MissingExtraError: A package that is needed is not installed.
         ModelError: A model cannot be loaded.
     """
-    tasks = load_tasks(options)
+    _check_names(plan)
     metrics = plan.metrics or default_metrics(options.benchmark)
-    measured = Measured(tasks, [])
-    if plan.use_searcher:
-        if open_searcher is None:
-            raise ConfigError("no searcher was lent to the evaluation; use the command dowse evaluate --searcher")
-        rows = [_searcher_row(measured, open_searcher, metrics, told)]
-    else:
-        rows = [_model_row(measured, options, plan, metrics, told)]
+    measured = Measured(load_tasks(options), [])
+    rows = [_first_row(measured, options, plan, open_searcher, metrics, told)]
     for name in plan.baselines:
-        rows.append(_baseline_row(tasks, name, options, plan, metrics, told))
-    variants = [_variant_row(name, options, plan, metrics, told) for name in plan.variants]
+        rows.append(_baseline_row(measured.tasks, name, options, plan, metrics, told))
+    variants = []
+    for name in plan.variants:
+        harder = Measured(load_tasks(replace(options, variant=name)), [])
+        _first_row(harder, options, replace(plan, time_queries=False), open_searcher, metrics, told)
+        variants.append(row(name, _figures(harder.tasks, harder.runs, metrics)))
     measured.result = {
         "benchmark": options.benchmark,
         "split": options.split,
@@ -101,6 +100,31 @@ def measure_all(
         "task": options.as_json(),
     }
     return measured
+
+
+def _check_names(plan: Plan) -> None:
+    """Refuse rows of one name: a record would keep the last of them only."""
+    first = "searcher" if plan.use_searcher else _short(plan.retriever or default_retriever())
+    names = [first if plan.use_searcher or not plan.ranker else "", *map(_short, plan.baselines), *plan.variants]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two rows would be called {name!r}, expected other names; leave one out")
+
+
+def _first_row(
+    measured: Measured,
+    options: TaskOptions,
+    plan: Plan,
+    open_searcher: OpenSearcher | None,
+    metrics: Sequence[str],
+    told: Told | None,
+) -> dict[str, Any]:
+    """Measure what was asked about on the tasks of `measured`, and leave its runs there."""
+    if not plan.use_searcher:
+        return _model_row(measured, options, plan, metrics, told)
+    if open_searcher is None:
+        raise ConfigError("no searcher was lent to the evaluation; use the command dowse evaluate --searcher")
+    return _searcher_row(measured, open_searcher, metrics, told)
 
 
 def _model_row(
@@ -151,16 +175,6 @@ def _baseline_row(
     return row(_short(name), _figures(tasks, runs, metrics), query_ms=time)
 
 
-def _variant_row(
-    name: str, options: TaskOptions, plan: Plan, metrics: Sequence[str], told: Told | None
-) -> dict[str, Any]:
-    tasks = load_tasks(replace(options, variant=name))
-    named = plan.retriever or default_retriever()
-    encoder = opened(plan.cluster, open_encoder, named, protocol_named(options.protocol))
-    runs = [evaluate(task, encoder, name=name, cache=plan.cache, told=told) for task in tasks]
-    return row(name, _figures(tasks, runs, metrics))
-
-
 def _k_curve(tasks: list[Task], scored: list[Scored], plan: Plan, metric: str) -> dict[str, float]:
     """Return the first metric for every k up to the number of candidates; 0 is the retriever alone."""
     runs = [k_curve(each, range(1, plan.n_candidates + 1), plan.combination) for each in scored]
@@ -187,5 +201,8 @@ def _cascade_ms(tasks: Sequence[Task], encoder: Encoder, ranker: Ranker, n_candi
 
 
 def _short(name: str) -> str:
-    """Return a name without the folders it lies in."""
-    return Path(name).resolve().name if "/" in name else name
+    """Return a name without the folders it lies in; an exported model is called as the folder of its training."""
+    folder = Path(name).resolve()
+    if "/" not in name:
+        return name
+    return folder.parent.name if folder.name == "int8" else folder.name

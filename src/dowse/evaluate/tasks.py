@@ -1,8 +1,8 @@
 """Step 4 of 7, evaluate: what a benchmark is, whatever files it came from: queries, a corpus, qrels.
 
-The loaders beside this module (`cosqa`, `codesearchnet`, `staqc`, `beir`, `codenet`, `mined`) read one family of files
-each and return a `Task`; `harness` ranks the corpus for its queries and measures that. A task holds texts as models are
-given them: what a protocol does to tokens and docstrings is done by its loader.
+The loaders beside this module (`cosqa`, `codesearchnet`, `challenge`, `staqc`, `beir`, `codenet`, `mined`) read one
+family of files each and return a `Task`; `harness` ranks the corpus for its queries and measures that. A task holds
+texts as models are given them: what a protocol does to tokens and docstrings is done by its loader.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ Variants = Annotated[
     list[str] | None, typer.Option("--variant", help="masked, uncommented, typos or paraphrased (repeatable).")
 ]
 Metrics = Annotated[list[str] | None, typer.Option("--metric", help="For instance mrr@10 (repeatable).")]
-Source = Annotated[str, typer.Option(help="Of mined pairs: docstrings, commits or llm.")]
+Source = Annotated[str, typer.Option(help="Of mined pairs: docstrings, commits, llm or feedback.")]
 Repositories = Annotated[
     list[str] | None, typer.Option("--repository", help="Ask about this one only, of mined pairs (repeatable).")
 ]

@@ -151,10 +151,18 @@ def retriever(
             card = _train_static(labelled, output, config, said, questions or ())
         else:
             card = _train(labelled, output, config, said, questions or (), export)
-    if card is None:  # another process of the same training says it
-        return
-    print(json.dumps({key: value for key, value in card.items() if key != "log"}, indent=1))
-    print(f"the model is in {output}", file=sys.stderr)
+    _say(card, output)
+
+
+def _say(card: dict[str, Any] | None, output: Path) -> None:
+    """Print what was trained; nothing where another process of the same training says it."""
+    if card is not None:
+        print(json.dumps(_without_log(card), indent=1))
+        print(f"the model is in {output}", file=sys.stderr)
+
+
+def _without_log(card: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in card.items() if key != "log"}
 
 
 def _train(
@@ -170,17 +178,20 @@ def _train(
     if not writes():
         return None
     if export:
-        export_biencoder(output, output / "int8", *sample_texts(labelled, recipe.options.rows))
+        checked_on = sample_texts(labelled, recipe.options.rows)
+        export_biencoder(output, output / "int8", *checked_on, card=_without_log(card))
     return card
 
 
 def _train_static(
     pairs: Path, output: Path, config: Path | None, said: dict[str, Any], questions: Any
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     from dowse.train.recipes import read_static_recipe
+    from dowse.train.run import writes
     from dowse.train.static import train_static
 
-    return train_static(pairs, output, read_static_recipe(config, said), questions)
+    card = train_static(pairs, output, read_static_recipe(config, said), questions)
+    return card if writes() else None
 
 
 @train.command()
@@ -234,30 +245,31 @@ def ranker(
 
         recipe = read_ranker_recipe(config, said)
         card = _train_ranker(labelled, output, retriever, recipe, questions or (), export)
-    print(json.dumps({key: value for key, value in card.items() if key != "log"}, indent=1))
-    print(f"the model is in {output}", file=sys.stderr)
+    _say(card, output)
 
 
 def _train_ranker(
     labelled: Path, output: Path, name: str, recipe: RankerRecipe, questions: Sequence[Path], export: bool
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     from transformers.utils import logging
 
     from dowse.train.judged import judged_lists
     from dowse.train.ranker import train_ranker
     from dowse.train.ranker_onnx import RankerExport, export_ranker
+    from dowse.train.run import writes
 
     logging.disable_progress_bar()
     options, ranking = recipe.options, _open_ranking(name)
     model, teacher = recipe.load()
     dev = judged_lists(labelled, ranking, options.rows, as_code=options.as_code)
     card = train_ranker(labelled, model, ranking, output, options, questions=questions, dev=dev, teacher=teacher)
+    if not writes():
+        return None
     if not export:
         return card
     lists = dev or judged_lists(labelled, ranking, options.rows, as_code=options.as_code, split="train")
     window = RankerExport(options.max_query_tokens, options.max_tokens, options.ranker_input)
-    stated = {key: value for key, value in card.items() if key != "log"}
-    return card | export_ranker(output, output / "int8", lists, window, stated)
+    return card | export_ranker(output, output / "int8", lists, window, _without_log(card))
 
 
 def _open_ranking(name: str) -> CorpusRanker:

@@ -19,6 +19,7 @@ import torch
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch import Tensor
 
+from dowse.config import check_values
 from dowse.train.rows import TrainingRows
 
 
@@ -36,16 +37,22 @@ class BatchOptions:
     run_length: int = 16
     repeat_queries: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse a value of another kind."""
+        check_values(self)
+
 
 class RunSampler(DefaultBatchSampler):
     """Yields batches of row numbers, anew in every epoch; equal seeds draw equal batches.
 
     A query stands in a batch once. Rows that the last batch cannot hold (it would repeat a query, or be short) sit out
-    the epoch.
+    the epoch, unless copies of queries left the epoch a batch short.
     """
 
-    def __init__(self, dataset: Any, rows: TrainingRows, options: BatchOptions, seed: int) -> None:
+    def __init__(self, dataset: Any, rows: TrainingRows, options: BatchOptions, seed: int, epoch: int = 0) -> None:
+        """Take what is drawn from, and the epoch to begin with, which the library tells of all later ones only."""
         super().__init__(dataset, options.batch_size, drop_last=True, seed=seed)
+        self.epoch = epoch
         self._options = options
         self._asked = np.arange(len(rows)) if options.repeat_queries else rows.query_ids
         groups = rows.groups() if options.run_length > 1 else np.arange(len(rows))
@@ -94,6 +101,7 @@ class Collator:
         preprocess: The model's, from texts to tensors.
         max_query_tokens: Longer queries are cut.
         max_document_tokens: Longer documents are cut.
+        prompts: Before queries and before documents.
     """
 
     valid_label_columns = ("label",)

@@ -79,10 +79,7 @@ def write_static_card(folder: Path, pairs: Path, results: Sequence[Path]) -> Non
         pairs: The mined folder, with its `counts.json`.
         results: Files left by `benchmarks/static_retriever.py`.
     """
-    config, mined = (
-        json.loads(path.read_text(encoding="utf-8")) for path in (folder / "config.json", pairs / "counts.json")
-    )
-    measured = [json.loads(path.read_text(encoding="utf-8")) for path in results]
+    config, mined, measured = _read(folder, pairs, results)
     lines = [
         _INTRODUCTION.format(**config),
         *_figures(measured),
@@ -101,10 +98,7 @@ def write_retriever_card(folder: Path, pairs: Path, results: Sequence[Path]) -> 
         pairs: The mined folder, with its `counts.json`.
         results: Records of `dowse evaluate --results`.
     """
-    config, mined = (
-        json.loads(path.read_text(encoding="utf-8")) for path in (folder / "config.json", pairs / "counts.json")
-    )
-    measured = [json.loads(path.read_text(encoding="utf-8")) for path in results]
+    config, mined, measured = _read(folder, pairs, results)
     lines = [
         _BIENCODER.format(**config, megabytes=_bytes(folder) / 1e6),
         *_evaluated(measured),
@@ -124,10 +118,7 @@ def write_ranker_card(folder: Path, pairs: Path, results: Sequence[Path]) -> Non
         pairs: The mined folder, with its `counts.json`.
         results: Files left by `benchmarks/ranker_table.py`; the card says so where there are none.
     """
-    config, mined = (
-        json.loads(path.read_text(encoding="utf-8")) for path in (folder / "config.json", pairs / "counts.json")
-    )
-    measured = [json.loads(path.read_text(encoding="utf-8")) for path in results]
+    config, mined, measured = _read(folder, pairs, results)
     lines = [
         _RANKER.format(**config, megabytes=_bytes(folder) / 1e6),
         *_ranker_figures(measured),
@@ -137,6 +128,15 @@ def write_ranker_card(folder: Path, pairs: Path, results: Sequence[Path]) -> Non
         *_repositories(mined),
     ]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _read(folder: Path, pairs: Path, results: Sequence[Path]) -> tuple[Any, Any, list[Any]]:
+    """Return what a card is made from: the model's `config.json`, the counts of the pairs, and the results."""
+    config, mined, *measured = (
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in (folder / "config.json", pairs / "counts.json", *results)
+    )
+    return config, mined, measured
 
 
 def _bytes(folder: Path) -> int:
@@ -171,29 +171,32 @@ def _rows(rows: dict[str, dict[str, float]], metrics: Sequence[str]) -> Iterator
 
 
 def _retriever_training(config: dict[str, Any]) -> Iterator[str]:
-    agreement = config["agreement"]
+    trained, agreement = config["trained"], config["agreement"]
+    rows, settings = trained["rows"], trained["settings"]
     yield "## Training\n"
-    for trained in config["trained"]["rounds"]:
-        rows = trained["rows"]
-        yield (
-            f"{trained['steps']:,} steps with {rows['labels']:,} order labels, drawn from "
-            f"{rows['queries'] - rows['questions']:,} mined pairs and {rows['questions']:,} Stack Overflow questions "
-            "with code (of CodeNN, CoNaLa and StaQC; their texts are CC BY-SA or CC BY), "
-            f"{trained['seconds'] / 60:.0f} minutes on {_where(trained['machine'])}. Settings: "
-            + ", ".join(f"{name} {value}" for name, value in _flat(trained["settings"]))
-            + ".\n"
-        )
-    base = config["trained"]["base"]
     yield (
-        f"Base: `{base['name']}` (all-MiniLM-L6-v2, Apache-2.0; SHA-256 of its weights {base['sha256']}), of whose "
-        f"weights {base['share']:.0%} are in these. The int8 export agrees with float32 on {agreement['queries']} "
-        f"queries and {agreement['documents']} documents: cosine {agreement['cosine']:.3f}, the same ten nearest in "
-        f"{agreement['overlap@10']:.0%}, Spearman {agreement['spearman']:.3f}.\n"
+        f"{trained['steps']:,} steps with {rows['labels']:,} order labels on {_data(rows)}, "
+        f"{trained['seconds'] / 60:.0f} minutes on {_where(trained['machine'])}. Base: {settings['base']}, of whose "
+        f"weights {settings['base_share']:.0%} are in these. The int8 export agrees with float32: cosine "
+        f"{agreement['cosine']:.3f}, the same ten nearest in {agreement['overlap@10']:.0%}, Spearman "
+        f"{agreement['spearman']:.3f}.\n"
+    )
+    yield "Settings: " + ", ".join(f"{name} {value}" for name, value in _flat(settings)) + ".\n"
+
+
+def _data(rows: dict[str, Any]) -> str:
+    """Return what was trained on, and under which licence the questions stand, if there were any."""
+    mined = f"{rows['queries'] - rows['questions']:,} mined pairs"
+    if not rows["questions"]:
+        return mined
+    return (
+        f"{mined} and {rows['questions']:,} Stack Overflow questions with code (of CodeNN, CoNaLa and StaQC; their "
+        "texts are CC BY-SA or CC BY)"
     )
 
 
 def _where(machine: dict[str, Any]) -> str:
-    gpu = machine["accelerator"]
+    gpu = machine.get("accelerator", "none")
     return str(gpu) if gpu != "none" else f"{machine['cores']} cores of {machine['cpu']}"
 
 
@@ -226,8 +229,8 @@ def _ranker_training(config: dict[str, Any]) -> Iterator[str]:
     rows, where = trained["rows"], _where(trained["machine"])
     yield "## Training\n"
     yield (
-        f"{trained['steps']:,} steps on {rows['queries'] - rows['questions']:,} mined pairs and {rows['questions']:,} "
-        f"questions, {trained['seconds'] / 60:.0f} minutes on {where}. Its int8 export orders "
+        f"{trained['steps']:,} steps on {_data(rows)}, {trained['seconds'] / 60:.0f} minutes on {where}. Its int8 "
+        "export orders "
         f"{agreement['lists']:,} lists of the dev split as the ranker does: Spearman {agreement['spearman']:.3f}, the "
         f"same first document in {agreement['top_1']:.0%}.\n"
     )
@@ -254,10 +257,7 @@ def _training(trained: dict[str, Any], mined: dict[str, Any]) -> Iterator[str]:
     yield (
         f"First vectors: every token alone through `{base['name']}` (all-MiniLM-L6-v2, Apache-2.0; SHA-256 of its "
         f"weights {base['sha256']}), principal components, weighted by rarity. Then InfoNCE with in-batch negatives on "
-        f"{rows['queries'] - rows['questions']:,} mined pairs and {rows['questions']:,} Stack Overflow questions with "
-        "code (of CodeNN, "
-        f"CoNaLa and StaQC; their texts are CC BY-SA or CC BY), {trained['seconds'] / 60:.0f} minutes on "
-        f"{trained['machine']['cores']} cores of {trained['machine']['cpu']}.\n"
+        f"{_data(rows)}, {trained['seconds'] / 60:.0f} minutes on {_where(trained['machine'])}.\n"
     )
     yield "Settings: " + ", ".join(f"{name} {value}" for name, value in _flat(settings | table)) + ".\n"
     yield from _mining(mined)

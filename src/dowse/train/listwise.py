@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch import Tensor, nn
 
+from dowse.config import check_values
 from dowse.errors import ModelError
 from dowse.train.corpus import Corpus
 from dowse.train.losses import listwise_softmax
@@ -44,6 +45,10 @@ class TargetOptions:
     label_scale: float = 10.0
     distill_share: float = 0.5
 
+    def __post_init__(self) -> None:
+        """Refuse a value of another kind."""
+        check_values(self)
+
 
 class ListSampler(DefaultBatchSampler):
     """Yields batches of numbers that say query and epoch: `epoch * Q + row`; equal seeds draw equal batches.
@@ -52,8 +57,10 @@ class ListSampler(DefaultBatchSampler):
     batch cannot fill sit out the epoch; the released script wraps round there.
     """
 
-    def __init__(self, dataset: Any, n_queries: int, batch_size: int, seed: int) -> None:
+    def __init__(self, dataset: Any, n_queries: int, batch_size: int, seed: int, epoch: int = 0) -> None:
+        """Take how many there are, and the epoch to begin with, which the library tells of all later ones only."""
         super().__init__(dataset, batch_size, drop_last=True, seed=seed)
+        self.epoch = epoch
         self._n_queries, self._size = n_queries, min(batch_size, n_queries)
 
     def __len__(self) -> int:

@@ -100,7 +100,7 @@ def info_nce(similarities: Tensor, is_positive: Tensor, is_negative: Tensor, sca
     query, document = is_positive.nonzero(as_tuple=True)
     against = logits.masked_fill(~is_negative, -torch.inf)[query]
     positive = logits[query, document]
-    return (torch.logsumexp(torch.cat([positive[:, None], against], dim=1), dim=1) - positive).mean()
+    return _mean(torch.logsumexp(torch.cat([positive[:, None], against], dim=1), dim=1) - positive)
 
 
 def weighted_contrastive(
@@ -125,14 +125,14 @@ def weighted_contrastive(
     partner = (queries[query] * documents[document]).sum(dim=1) * scale
     # Against the query stand the queries and documents that its own row names.
     of_query = torch.cat([negatives.queries, negatives.documents], dim=1)[query]
-    # Against its document stand those that answer something else, and questions that it does not answer.
-    answered = is_positive[:, document].T
-    of_document = torch.cat([negatives.queries[query] & ~answered, negatives.documents[query]], dim=1)
+    # Against its document stand the queries that it is a negative of, and the negatives of its own query.
+    asked = negatives.queries[query] & negatives.documents[:, document].T
+    of_document = torch.cat([asked, negatives.documents[query]], dim=1)
     losses = [
         _weighted(anchors @ vectors.T * scale, partner, against)
         for anchors, against in ((queries[query], of_query), (documents[document], of_document))
     ]
-    return torch.cat(losses).mean()
+    return _mean(torch.cat(losses))
 
 
 def _weighted(logits: Tensor, partner: Tensor, is_negative: Tensor) -> Tensor:
@@ -213,7 +213,12 @@ def soft_info_nce(
         mean_weight = beta - alpha / allowed.sum(dim=1, keepdim=True).clamp(min=1)
         weights = ((beta - alpha * shares) / mean_weight).clamp(min=0.1)
     against = (logits + weights.log()).masked_fill(~allowed, -torch.inf)
-    return (torch.logsumexp(torch.cat([positive[:, None], against], dim=1), dim=1) - positive).mean()
+    return _mean(torch.logsumexp(torch.cat([positive[:, None], against], dim=1), dim=1) - positive)
+
+
+def _mean(losses: Tensor) -> Tensor:
+    """Return the mean over anchors; 0 for a batch without a positive, as rows shuffled singly may give one."""
+    return losses.sum() / max(1, len(losses))
 
 
 def _log_sum(values: Tensor, labels: Tensor, margin: float) -> Tensor:

@@ -21,14 +21,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dowse.config import check_values
 from dowse.errors import ConfigError
 from dowse.train.corpus import Corpus
 from dowse.train.rankings import Ranking
 
 Negatives = Literal["ranking", "released", "random", "in_batch"]
-NEGATIVES: tuple[Negatives, ...] = ("ranking", "released", "random", "in_batch")
 FalseNegatives = Literal["mask", "weight", "keep"]
-FALSE_NEGATIVES: tuple[FalseNegatives, ...] = ("mask", "weight", "keep")
 
 SPARE_RANKS = 32
 """Ranked beyond a window: room for the answer and its copies, which are taken out before ranks are counted."""
@@ -50,7 +49,7 @@ class SamplingOptions:
         max_label: A labelled document above it, or marked as suspect, is such a one.
 
     Raises:
-        ConfigError: A word is not known, or the window is empty.
+        ConfigError: A value is of another kind, or the window is empty.
     """
 
     negatives: Negatives = "ranking"
@@ -64,12 +63,7 @@ class SamplingOptions:
     max_label: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("negatives", self.negatives, NEGATIVES),
-            ("false_negatives", self.false_negatives, FALSE_NEGATIVES),
-        ):
-            if value not in known:
-                raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(known)}; correct the setting")
+        check_values(self)
         if self.n_negatives < 1 or not 1 <= self.first_rank <= self.last_rank:
             raise ConfigError(
                 f"{self.n_negatives} negatives from ranks {self.first_rank} to {self.last_rank}, expected at least 1 "

@@ -18,6 +18,7 @@ from sentence_transformers.util import all_gather, all_gather_with_grad
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dowse.config import check_values
 from dowse.errors import ModelError
 from dowse.train.losses import (
     LabelledNegatives,
@@ -65,6 +66,10 @@ class LossOptions:
     mask_repeated_queries: bool = True
     normalise: bool = True
     matryoshka: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a value of another kind."""
+        check_values(self)
 
 
 class RetrieverLoss(nn.Module):

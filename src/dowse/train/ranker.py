@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from dowse.errors import ConfigError, MissingExtraError
+from dowse.config import check_values
+from dowse.errors import MissingExtraError
 from dowse.models.crossencoder import Input
 from dowse.types import CorpusRanker
 
@@ -30,7 +31,7 @@ try:
     from dowse.train.judged import JudgedList, evaluator_of
     from dowse.train.listwise import ListCollator, ListSampler, RankerLoss, TargetOptions
     from dowse.train.negatives import NegativeSampler, SamplingOptions
-    from dowse.train.ranker_model import KEPT, Kept, check_same_tokens, depth_of, tokenizer_of
+    from dowse.train.ranker_model import Kept, check_same_tokens, depth_of, tokenizer_of
     from dowse.train.rankings import freeze
     from dowse.train.reading import PairReader
     from dowse.train.run import (
@@ -41,14 +42,14 @@ try:
         card_of,
         claimed,
         describe,
+        first_epoch,
         freeze_layers,
         last_checkpoint,
         set_dropout,
+        writes,
     )
 except ImportError as error:
     raise MissingExtraError("dowse train ranker", "train") from error
-
-INPUTS: tuple[Input, ...] = ("enriched", "code")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class RankerOptions(RunOptions):
             so that a run goes on with the same. The last is filled in by training.
 
     Raises:
-        ConfigError: A word is not known.
+        ConfigError: A value is of another kind.
     """
 
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
@@ -85,13 +86,8 @@ class RankerOptions(RunOptions):
     retriever: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a word that is not known."""
-        for name, value, known in (
-            ("ranker_input", self.ranker_input, INPUTS),
-            ("layers_kept", self.layers_kept, KEPT),
-        ):
-            if value not in known:
-                raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(known)}; correct the setting")
+        """Refuse a value of another kind."""
+        check_values(self)
 
     @property
     def as_code(self) -> bool:
@@ -148,8 +144,9 @@ def train_ranker(
         "queries_without_negatives": sampler.n_without,
     }
     card = card_of(trainer, options, counts, time.monotonic() - started) | {"layers": depth_of(model)}
-    model.save_pretrained(str(output), create_model_card=False)
-    describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], options)
+    if writes():
+        model.save_pretrained(str(output), create_model_card=False)
+        describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], options)
     return card
 
 
@@ -193,6 +190,7 @@ def _trainer(
     return _Trainer(
         len(corpus),
         options,
+        first_epoch(output),
         model=model,
         args=arguments,
         train_dataset=Dataset.from_dict({"row": np.arange(passes * len(corpus))}),
@@ -206,10 +204,10 @@ def _trainer(
 class _Trainer(CrossEncoderTrainer):
     """The library's trainer, whose batches are drawn by `ListSampler`."""
 
-    def __init__(self, n_queries: int, options: RankerOptions, **settings: Any) -> None:
-        self._n_queries, self._options = n_queries, options
+    def __init__(self, n_queries: int, options: RankerOptions, epoch: int, **settings: Any) -> None:
+        self._n_queries, self._options, self._epoch = n_queries, options, epoch
         super().__init__(**settings)
 
     def get_batch_sampler(self, dataset: Any, *_: Any, **__: Any) -> ListSampler:
         """Return batches of queries and epochs."""
-        return ListSampler(dataset, self._n_queries, self._options.batch_size, self._options.seed)
+        return ListSampler(dataset, self._n_queries, self._options.batch_size, self._options.seed, self._epoch)

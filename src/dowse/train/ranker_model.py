@@ -32,7 +32,6 @@ except ImportError as error:
     raise MissingExtraError("dowse train ranker", "train") from error
 
 Kept = Literal["first", "spread"]
-KEPT: tuple[Kept, ...] = ("first", "spread")
 """Which layers of a network stay when it is made shallower: the first, or some evenly apart, the first and last among
 them."""
 

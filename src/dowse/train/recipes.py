@@ -8,7 +8,7 @@ preset brings its lengths, scale, normalisation and prompts, unless the file say
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,7 +45,7 @@ _PARTS = {
 }
 _BACKBONE = {field.name for field in fields(Backbone)} - {"name"}
 _TABLE = {"vocabulary", "dimensions", "rarity"}
-_FIXED = {*(part for parts in _PARTS.values() for part in parts), "prompts", "split", "retriever", "teacher"}
+_FIXED = {*(part for parts in _PARTS.values() for part in parts), "preset", "split", "retriever", "teacher"}
 """What no file sets: the records themselves, what a model brings along, and the split that is trained on."""
 
 _POOLING = {"pooling", "mode_token"}
@@ -112,15 +112,17 @@ def read_recipe(config: Path | None = None, changes: Mapping[str, Any] | None = 
     Raises:
         ConfigError: The file is no TOML, or a setting is not known or has no such value.
     """
-    said = _said(config, changes, RETRIEVER, known=_settable(RetrieverOptions) | _BACKBONE | {"preset"})
-    base, preset = base_folder(str(said.pop("base", BASE))), said.pop("preset", None)
-    _check_pools(base, preset)
+    settable = _settable(RetrieverOptions)
+    said = _said(config, changes, RETRIEVER, known=settable | _BACKBONE | {"preset"})
+    named, preset = str(said.pop("base", BASE)), said.pop("preset", None)
+    base = base_folder(named)
+    _check_pools(base, preset, said.keys() & _BACKBONE - settable)
+    begun = RetrieverOptions(base=_origin(named, base), preset=preset or "")
     if preset is None:
-        return Recipe(base, None, changed(RetrieverOptions(), said))
+        return Recipe(base, None, changed(begun, said))
     backbone = choose_backbone(preset, **{key: value for key, value in said.items() if key in _BACKBONE})
     brought = {key: getattr(backbone, key) for key in ("max_query_tokens", "max_document_tokens", "scale", "normalise")}
-    options = changed(RetrieverOptions(), brought | said)
-    return Recipe(base, backbone, replace(options, prompts=(backbone.query_prompt, backbone.document_prompt)))
+    return Recipe(base, backbone, changed(begun, brought | said))
 
 
 def read_ranker_recipe(config: Path | None = None, changes: Mapping[str, Any] | None = None) -> RankerRecipe:
@@ -137,14 +139,13 @@ def read_ranker_recipe(config: Path | None = None, changes: Mapping[str, Any] | 
         raise ConfigError(f"{teacher} is no folder, expected a trained ranker to distil from; check --distill-from")
     base = None if teacher and named is None else base_folder(str(named or BASE))
     origin: dict[str, Any] = {
-        role: f"{Path(name).name} ({folder_fingerprint(folder)[:12]})"
+        role: _origin(name, folder)
         for role, name, folder in (("base", named or BASE, base), ("teacher", taught, teacher))
         if folder is not None
     }
     options = replace(changed(RankerOptions(), said), **origin)
     if base is None or preset is None:
-        if base is not None:
-            _check_pools(base, preset)
+        _check_pools(base, preset, pooling.keys())
         return RankerRecipe(base, None, teacher, options)
     # What a ranker reads is one text, without prompts and without data flow.
     plain: dict[str, Any] = {"max_query_tokens": options.max_query_tokens, "max_document_tokens": options.max_tokens}
@@ -158,10 +159,13 @@ def read_static_recipe(config: Path | None = None, changes: Mapping[str, Any] | 
     Raises:
         ConfigError: As `read_recipe`.
     """
-    said = _said(config, changes, RETRIEVER, known=_settable(RetrieverOptions) | _TABLE)
-    base = base_folder(str(said.pop("base", BASE)))
+    said = _said(config, changes, RETRIEVER, known=_settable(RetrieverOptions) - {"base_share"} | _TABLE)
+    named = str(said.pop("base", BASE))
+    base = base_folder(named)
+    _check_pools(base, None, set())
     table = {key: value for key, value in said.items() if key in _TABLE}
-    return StaticOptions(base=base, training=changed(STATIC_TRAINING, said), **table)
+    begun = replace(STATIC_TRAINING, base=_origin(named, base))
+    return StaticOptions(base=base, training=changed(begun, said), **table)
 
 
 def changed(options: Options, said: Mapping[str, Any]) -> Options:
@@ -186,8 +190,18 @@ def _said(
     return {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
 
 
-def _check_pools(base: Path, preset: str | None) -> None:
-    if preset is None and not (base / "modules.json").is_file():
+def _origin(name: str, folder: Path) -> str:
+    """Return the name of a model that training starts from, with its fingerprint."""
+    return f"{Path(name).name} ({folder_fingerprint(folder)[:12]})"
+
+
+def _check_pools(base: Path | None, preset: str | None, said: Collection[str]) -> None:
+    """Refuse a base that nobody says how to pool, and what only a preset can be told of pooling."""
+    if preset is not None:
+        return
+    if said:
+        raise ConfigError(f"{', '.join(sorted(said))} needs a preset to change; name one of {', '.join(PRESETS)}")
+    if base is not None and not (base / "modules.json").is_file():
         raise ConfigError(
             f"{base} does not say how to pool, expected a sentence-transformers folder or a preset; name one of "
             + ", ".join(PRESETS)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dowse.config import check_values
 from dowse.errors import ConfigError, DataError, MissingExtraError
 
 try:
@@ -33,6 +34,7 @@ try:
         card_of,
         claimed,
         describe,
+        first_epoch,
         freeze_layers,
         last_checkpoint,
         set_dropout,
@@ -54,24 +56,27 @@ class RetrieverOptions(RunOptions):
 
     Attributes:
         max_query_tokens, max_document_tokens: Longer texts are cut.
-        prompts: Before queries and before documents.
         group_by_query: A query's candidates come with it; otherwise every query and candidate is a row of its own and
             shuffled by itself, as in the released OASIS recipe.
         base_share: Of the base's weights in those saved, the rest being the trained ones: their mean keeps what only
             the base knows (Wortsman et al. 2022, arXiv:2109.01903).
+        base, preset: What it starts from, by name and fingerprint, and how that is read; kept so that a run goes on
+            with the same.
     """
 
     batches: BatchOptions = field(default_factory=BatchOptions)
     loss: LossOptions = field(default_factory=LossOptions)
     max_query_tokens: int = 64
     max_document_tokens: int = 256
-    prompts: tuple[str, str] = ("", "")
     weight_decay: float = 0.01
     group_by_query: bool = True
     base_share: float = 0.0
+    base: str = ""
+    preset: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a share that is none."""
+        """Refuse a value of another kind, and a share that is none."""
+        check_values(self)
         if not 0 <= self.base_share < 1:
             raise ConfigError(f"base_share is {self.base_share}, expected 0 up to but not 1; correct the setting")
 
@@ -167,13 +172,15 @@ def _trainer(
         workers=2,
     )
     tokens = (options.max_query_tokens, options.max_document_tokens)
+    prompts = (model.prompts.get("query") or "", model.prompts.get("document") or "")
     return _Trainer(
         rows,
         options,
+        first_epoch(output),
         model=model,
         args=arguments,
         train_dataset=Dataset.from_dict({"row": list(range(len(rows)))}),
-        data_collator=Collator(rows, model.preprocess, *tokens, options.prompts),
+        data_collator=Collator(rows, model.preprocess, *tokens, prompts),
         loss=RetrieverLoss(model, options.loss),
         evaluator=evaluator,
         callbacks=[StopsWhenDiverged()],
@@ -219,10 +226,10 @@ def dev_evaluator(folder: Path, options: RowOptions) -> InformationRetrievalEval
 class _Trainer(st.SentenceTransformerTrainer):
     """The library's trainer, whose batches are drawn by `RunSampler`."""
 
-    def __init__(self, rows: TrainingRows, options: RetrieverOptions, **settings: Any) -> None:
-        self._rows, self._options = rows, options
+    def __init__(self, rows: TrainingRows, options: RetrieverOptions, epoch: int, **settings: Any) -> None:
+        self._rows, self._options, self._epoch = rows, options, epoch
         super().__init__(**settings)
 
     def get_batch_sampler(self, dataset: Any, *_: Any, **__: Any) -> RunSampler:
         """Return batches of the rows behind a dataset of row numbers."""
-        return RunSampler(dataset, self._rows, self._options.batches, self._options.seed)
+        return RunSampler(dataset, self._rows, self._options.batches, self._options.seed, self._epoch)

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dowse.config import check_values
 from dowse.errors import DataError, MissingExtraError
 from dowse.models.text import document_text
 
@@ -61,7 +62,7 @@ class RowOptions:
             same: most code that is searched has some, and what the base knows of them would be unlearnt.
         bare_share: Share of the documents that are shown without path and symbol, as a benchmark's bare functions are.
         max_document_chars: Longer ones are cut; no encoder reads further.
-        languages: Only these; all where empty.
+        languages: Of the answers, only these; all where empty.
         split: Of the pairs.
         max_queries: Of the mined, an even sample of whole groups where there are more; 0 for all.
         seed: Of the sample and of the share.
@@ -75,6 +76,10 @@ class RowOptions:
     split: str = "train"
     max_queries: int = 0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a value of another kind."""
+        check_values(self)
 
 
 class Relation(NamedTuple):
@@ -128,11 +133,13 @@ class TrainingRows:
         return found
 
     def sample(self, queries: int, seed: int) -> TrainingRows:
-        """Return about so many queries, never more, in their order: groups drawn by chance, whole."""
+        """Return about so many queries, in their order: groups drawn by chance, whole, and never more but for one."""
         groups = self.groups()
         names, sizes = np.unique(groups, return_counts=True)
         drawn = np.random.default_rng(seed).permutation(len(names))
-        kept = names[drawn[np.cumsum(sizes[drawn]) <= queries]]
+        fits = np.cumsum(sizes[drawn]) <= queries
+        fits[0] = True
+        kept = names[drawn[fits]]
         collected = _Collected()
         for row in np.flatnonzero(np.isin(groups, kept)).tolist():
             collected.add(self.queries[row], self.sources[row], self.relations(row))
@@ -200,9 +207,15 @@ def read_questions(path: Path) -> Iterator[tuple[str, str]]:
     """Yield the questions of a JSON-lines file with their code, but for those labelled as not answered by it.
 
     Raises:
-        DataError: A line is no object with the texts `query` and `code`.
+        DataError: The file cannot be read, or a line is no object with the texts `query` and `code`.
     """
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")  # a text may hold what splitlines takes for a line's end
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}), expected questions as JSON lines; check the path") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
             query, code, label = row["query"], row["code"], row.get("label", 1)
@@ -221,10 +234,12 @@ _Found = tuple[str, str, list[Relation]]
 
 
 def _labelled(folder: Path, options: RowOptions) -> Iterator[_Found]:
-    """Yield every query of the split with its labelled documents."""
-    rows = _rows(read_labelled(folder, _LABELLED), options)
+    """Yield every query of the split with its labelled documents, which may be of other languages than its answer."""
+    rows = _rows(read_labelled(folder, _LABELLED), options.split)
     for _, compared in groupby(rows, key=itemgetter("query_id")):
         found = list(compared)
+        if options.languages and found[0]["language"] not in options.languages:  # the answer stands first
+            continue
         yield (
             found[0]["query"],
             found[0]["repository"],
@@ -236,15 +251,15 @@ def _labelled(folder: Path, options: RowOptions) -> Iterator[_Found]:
 
 
 def _pairs(folder: Path, options: RowOptions) -> Iterator[_Found]:
-    for row in _rows(read_batches(folder, _PAIR), options):
+    for row in _rows(read_batches(folder, _PAIR), options.split, options.languages):
         yield row["query"], row["repository"], [Relation(_document(row, options), np.nan, True, False)]
 
 
-def _rows(batches: Iterable[Any], options: RowOptions) -> Iterator[dict[str, Any]]:
+def _rows(batches: Iterable[Any], split: str, languages: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
     for batch in batches:
-        wanted = pc.equal(batch["split"], options.split)
-        if options.languages:
-            wanted = pc.and_(wanted, pc.is_in(batch["language"], pa.array(options.languages)))
+        wanted = pc.equal(batch["split"], split)
+        if languages:
+            wanted = pc.and_(wanted, pc.is_in(batch["language"], pa.array(languages)))
         yield from batch.filter(wanted).to_pylist()
 
 

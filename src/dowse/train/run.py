@@ -131,7 +131,8 @@ class StopsWhenDiverged(TrainerCallback):
         loss = (logs or {}).get("loss")
         if loss is None:
             return
-        self._first = self._first if self._first is not None else loss
+        if self._first is None:  # a run that goes on has its first loss in its history
+            self._first = next((line["loss"] for line in state.log_history if "loss" in line), loss)
         if not math.isfinite(loss) or loss > DIVERGED * max(self._first, 1e-6):
             raise ModelError(
                 f"training diverges: the loss is {loss:.3g} at step {state.global_step}, having begun at "
@@ -160,12 +161,31 @@ def last_checkpoint(output: Path) -> str | None:
     return None
 
 
+def first_epoch(output: Path) -> int:
+    """Return the epoch that a run begins in: that of its last checkpoint, 0 where there is none."""
+    checkpoint = last_checkpoint(output)
+    if checkpoint is None:
+        return 0
+    return int(json.loads((Path(checkpoint) / "trainer_state.json").read_text(encoding="utf-8")).get("epoch") or 0)
+
+
 @contextmanager
 def as_model_error(output: Path) -> Iterator[None]:
-    """Turn what the library says of a checkpoint that does not fit into an error of ours."""
+    """Turn what the library says of memory, of a disk, or of a checkpoint that does not fit into errors of ours."""
     try:
         yield
-    except (RuntimeError, ValueError, KeyError, OSError) as error:
+    except torch.OutOfMemoryError:
+        raise ModelError(
+            "the memory of the GPU does not hold a batch; lower batch_size, or set gradient_checkpointing = true"
+        ) from None
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise ModelError(
+            f"{error.filename or output}: {error.strerror}; mend that and run it again: it goes on from "
+            "its last checkpoint"
+        ) from None
+    except (RuntimeError, ValueError, KeyError) as error:
         said = str(error).strip().splitlines()
         if not (output / "checkpoints").is_dir() or not any(
             word in str(error) for word in ("size mismatch", "checkpoint", "state_dict", "param_groups")

@@ -28,12 +28,13 @@ try:
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from torch.nn import functional
 
+    from dowse.models.backbones import load_backbone
     from dowse.train.batches import BatchOptions
     from dowse.train.export import export_static
     from dowse.train.objective import LossOptions
     from dowse.train.retriever import RetrieverOptions, checked_rows, dev_evaluator, fit
     from dowse.train.rows import RowOptions, TrainingRows
-    from dowse.train.run import describe
+    from dowse.train.run import describe, writes
     from dowse.train.vocabulary import UNKNOWN, build_tokenizer, count_parts, distil, token_counts
 except ImportError as error:
     raise MissingExtraError("dowse train retriever", "train") from error
@@ -101,17 +102,20 @@ def train_static(folder: Path, output: Path, options: StaticOptions, questions: 
     training = options.training
     rows = checked_rows(folder, training, questions)
     torch.manual_seed(training.seed)
-    encoder = st.SentenceTransformer(str(options.base))
+    encoder = load_backbone(options.base)
+    weights = min([*options.base.rglob("*.safetensors"), *options.base.rglob("pytorch_model*.bin")])
+    base = {"name": training.base.partition(" ")[0] or options.base.name, "sha256": sha256(weights)}
     tokenizer, first = _first_vectors(rows, encoder, options)
     module = SquareRootBag(tokenizer, embedding_weights=torch.from_numpy(first))
     model = st.SentenceTransformer(modules=[module], device=str(encoder.device))
     card = fit(model, rows, output, training, dev_evaluator(folder, training.rows)) | {
-        "base": {"name": options.base.resolve().parent.name, "sha256": sha256(options.base / "model.safetensors")},
+        "base": base,
         "table": {"rarity": options.rarity, "vocabulary": options.vocabulary, "dimensions": options.dimensions},
     }
-    _save(module, output)
-    describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], training)
-    export_static(output, output / "int8", card)
+    if writes():
+        _save(module, output)
+        describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], training)
+        export_static(output, output / "int8", card)
     return card
 
 
