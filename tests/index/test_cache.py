@@ -114,10 +114,12 @@ def test_a_file_that_another_process_keeps_to_itself_costs_embeddings_but_no_err
 
 def test_a_place_that_cannot_be_written_is_replaced_by_memory(tmp_path):
     (tmp_path / FILE).mkdir()
-    cache = EmbeddingCache(tmp_path, "model", D)
-    cache.add(hashes("a"), rows(1))
-    assert cache.lookup(hashes("a"))[0].tolist() == [True]
-    cache.close()
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "file" / "below", None):
+        cache = EmbeddingCache(place, "model", D)
+        cache.add(hashes("a"), rows(1))
+        assert cache.lookup(hashes("a"))[0].tolist() == [True]
+        cache.close()
 
 
 def test_processes_that_add_at_the_same_time_lose_nothing_but_time(tmp_path, cache):

@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import json
 from dataclasses import dataclass
 
@@ -100,6 +101,13 @@ def test_the_bi_encoders_embeddings_go_along_unless_the_other_side_has_another_o
         assert not known or np.allclose(embeddings[found], expected, atol=0.01)
 
 
+def signed(*records):
+    """A file of some lines, its hash right."""
+    lines = [json.dumps(record).encode() + b"\n" for record in records]
+    end = json.dumps({"sha256": hashlib.sha256(b"".join(lines)).hexdigest()}).encode()
+    return gzip.compress(b"".join(lines) + end)
+
+
 def test_what_is_damaged_foreign_or_of_another_model_is_refused_before_anything_is_written(tmp_path):
     export_index(filled("local", tmp_path / "ours"), tmp_path / "index")
     theirs = open_kind("local", tmp_path / "theirs")
@@ -119,6 +127,7 @@ def test_what_is_damaged_foreign_or_of_another_model_is_refused_before_anything_
         "foreign": (gzip.compress(b'{"a": 1}\n'), "its first line is another's"),
         "text": (b"hello", "no exported index"),
         "empty": (gzip.compress(b""), "no exported index"),
+        "headless": (signed({"dowse": "index", "format": 1}, *map(json.loads, lines[1:-1])), "no exported index"),
     }
     for name, (data, said) in faults.items():
         (tmp_path / name).write_bytes(data)

@@ -262,10 +262,34 @@ def test_several_repositories_are_searched_as_one_and_told_apart(address, tmp_pa
         ("one", "src/a.py"),
         ("two", "src/a.py"),
     }
-    assert len(whole.ids_of_file("two/src/a.py")) == 2
+    assert len(whole.ids_of_file("two/src/a.py")) == 2 and not len(whole.ids_of_file("src/a.py"))
+    for globs in (("src/**",), ("src/**", "!src/b.py")):  # an exception changes nothing of what the others mean
+        assert whole.allowed(Filter(paths=globs)).sum() == 4
     one = LanceStore(open_table(address), ["one"])
     assert [hit.repository for hit in one.fetch(one.search_words(["alpha"], 10, BOOSTS)[0]).values()] == ["one"]
     assert len(one.search_vector(one.embedding(int(one.ids()[0])), 10)[0]) == len(one) == 3
+
+
+def test_a_file_is_of_the_repository_that_its_name_begins_with(address, tmp_path):
+    put(open_kind("lance", tmp_path / "shared", "web"), file("api/x.py", "alpha"))
+    put(open_kind("lance", tmp_path / "shared", "api"), file("x.py", "alpha"))
+    whole = LanceStore(open_table(address))
+    for path, repository in (("api/x.py", "api"), ("web/api/x.py", "web")):
+        found = whole.fetch(whole.ids_of_file(path)).values()
+        assert [one.repository for one in found] == [repository]
+
+
+def test_without_the_engine_the_error_says_which_part_to_install(address, tmp_path):
+    code = (
+        "import sys; sys.modules['lance'] = None; from pathlib import Path; from dowse.config import IndexSettings;"
+        "from dowse.errors import MissingExtraError; from dowse.index.opening import open_store, open_stored\n"
+        f"for ask in (lambda: open_stored({address!r}),"
+        f" lambda: open_store(Path('x'), 'x', IndexSettings(store={address!r}), 4)):\n"
+        "    try: ask()\n"
+        "    except MissingExtraError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.count("pip install '.[scale]'") == 2, done.stderr
 
 
 def test_repositories_that_are_embedded_one_after_the_other_all_stay_embedded(address, tmp_path):

@@ -10,9 +10,10 @@ from sources import FILES, write_files
 
 from dowse.config import IndexSettings
 from dowse.errors import ConfigError, IndexFormatError
+from dowse.index.lexical import query_terms
 from dowse.index.local import LocalStore
 from dowse.index.update import bring_up_to_date, look, skipped_by_reason, update
-from dowse.index.writer import writing
+from dowse.index.writer import BusyError, discard, writing
 from dowse.models.static import default_static
 
 SETTINGS = IndexSettings()
@@ -50,6 +51,35 @@ def test_every_line_of_code_is_in_a_document_under_its_path_and_lines(store, pro
         assert {n for n, line in enumerate(lines, 1) if line.strip()} <= covered
         for document in documents:
             assert document.text == "\n".join(lines[document.start_line - 1 : document.end_line])
+
+
+def test_an_index_that_is_removed_and_made_anew_elsewhere_is_followed_and_stays_sound(store, project):
+    update(store, project, SETTINGS, default_static())
+    found = texts(store)
+    discard(store.folder)
+    update(LocalStore(store.folder, "project"), project, SETTINGS, default_static())
+    assert store.refresh() and not store.refresh() and texts(store) == found
+    discard(store.folder)
+    update(LocalStore(store.folder, "project"), project, SETTINGS, default_static())
+    write_files(project, {"new.py": "def brand_new():\n    return 1\n"})
+    update(store, project, SETTINGS, default_static())  # by a store that knew the index of before
+    again = LocalStore(store.folder, "project")
+    assert again.is_whole and texts(again) == texts(store) == found | {("new.py", 1): "def brand_new():\n    return 1"}
+    for word, path in (("brand_new", "new.py"), ("cart", "web/cart.ts")):
+        ids = again.search_words(query_terms(word), 10, (1.0, 1.0, 1.0))[0]
+        assert path in {document.path for document in again.fetch(ids).values()}
+    discard(store.folder)
+    assert store.refresh() and len(store) == 0, "what is forgotten is forgotten by those who had it open, too"
+
+
+def test_what_another_model_made_is_not_searched_while_another_process_writes(store, project, monkeypatch):
+    update(store, project, SETTINGS, default_static())
+    with store.writing(1) as writer:
+        writer.finish({"fingerprint": "of another model"})
+    monkeypatch.setattr("dowse.index.update.BUILD_WAIT_S", 0.1)
+    with writing(LocalStore(store.folder, "project"), 1), pytest.raises(BusyError, match="another process"):
+        bring_up_to_date(store, project, SETTINGS, default_static())
+    assert bring_up_to_date(store, project, SETTINGS, default_static()).fresh
 
 
 def test_an_unchanged_tree_is_recognised_without_writing_anything(store, project):

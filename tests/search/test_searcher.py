@@ -224,3 +224,19 @@ def test_a_path_filter_takes_the_spellings_people_use(searcher, project, path):
 def test_a_path_filter_that_can_match_nothing_is_refused(path):
     with pytest.raises(ConfigError, match="lets nothing through"):
         Only(paths=(path,))
+
+
+@pytest.mark.parametrize(
+    ("root", "glob", "meant"),
+    [
+        ("/app", "packages/app/**", "packages/app/**"),
+        ("/src", "lib/src/*.py", "lib/src/*.py"),
+        ("api", "src/api/**", "src/api/**"),
+        ("/home/ann/shop", "/home/ann/shop/src/**", "/src/**"),
+        ("/home/ann/shop", "!/home/ann/shop/src/gen/**", "!/src/gen/**"),
+        ("/home/ann/shop", "./src/**", "src/**"),
+    ],
+)
+def test_a_path_loses_the_root_where_it_begins_with_it_and_nothing_else(root, glob, meant):
+    wanted = ("**", glob) if glob.startswith("!") else (glob,)
+    assert Only(paths=wanted).filter(Path(root)).paths[-1] == meant

@@ -48,11 +48,11 @@ def hash_of(text: str) -> int:
 class EmbeddingCache:
     """Embeddings of one model by the hash of their text."""
 
-    def __init__(self, folder: Path, fingerprint: str, dimensions: int, part: str = "") -> None:
-        """Open the cache of an index folder, made if it is missing.
+    def __init__(self, folder: Path | None, fingerprint: str, dimensions: int, part: str = "") -> None:
+        """Open the cache in a folder, made if it is missing.
 
         Args:
-            folder: the index folder.
+            folder: the index folder; None keeps everything in memory.
             fingerprint: the model's; what another one has left is not seen.
             dimensions: D, the length of the model's embeddings.
             part: name of a part of the index where that is all that is seen here; it forgets nothing, for others keep
@@ -195,14 +195,16 @@ class EmbeddingCache:
 
     def _open(self) -> sqlite3.Connection:
         """Open the file; one that is damaged is made anew, one that cannot be used is replaced by memory."""
-        for _ in range(2):
+        for _ in range(2 if self._folder else 0):
+            assert self._folder is not None
             try:
+                self._folder.mkdir(parents=True, exist_ok=True)
                 database = connect(self._folder / FILE, _TABLES, _WAIT_S)
                 database.execute("SELECT count(*) FROM facts").fetchone()
                 return database
-            except sqlite3.OperationalError:  # locked, full, not writable
+            except (sqlite3.OperationalError, OSError):  # locked, full, not writable
                 break
-            except (sqlite3.DatabaseError, OSError, IndexFormatError):
+            except (sqlite3.DatabaseError, IndexFormatError):
                 for part in ("", "-wal", "-shm"):
                     with suppress(OSError):
                         (self._folder / f"{FILE}{part}").unlink()

@@ -250,7 +250,11 @@ class LanceStore:
 
     def ids_of_file(self, path: str) -> NDArray[np.int64]:
         """Return the ids of a file's documents, in order of lines; empty for a file that is not indexed."""
-        keys = [key_of(name, path if self._is_single else path.removeprefix(f"{name}/")) for name in self.repositories]
+        if self._is_single:
+            keys = [key_of(name, path) for name in self.repositories]
+        else:
+            owners = [name for name in self.repositories if path.startswith(f"{name}/")]
+            keys = [key_of(name, path.removeprefix(f"{name}/")) for name in owners]
         rows = self.table.scan(["start_line"], f"{among('key', keys)} AND start_line > 0").sort_by("start_line")
         ids: NDArray[np.int64] = rows["_rowid"].to_numpy().astype(np.int64)
         return ids
@@ -263,9 +267,7 @@ class LanceStore:
     def cache(self, encoder: Encoder) -> EmbeddingCache:
         """Return this machine's cache of an encoder's embeddings, opened once; it may be deleted at any time."""
         if encoder.fingerprint not in self._caches:
-            folder = (self._cache_dir or Path("\0")) / f"{hash_of(self.place) & (1 << 63) - 1:x}"
-            if self._cache_dir is not None:
-                folder.mkdir(parents=True, exist_ok=True)
+            folder = self._cache_dir / f"{hash_of(self.place) & (1 << 63) - 1:x}" if self._cache_dir else None
             part = "" if self._named is None else "\n".join(self.repositories)  # others keep what they embedded
             self._caches[encoder.fingerprint] = EmbeddingCache(folder, encoder.fingerprint, encoder.dimensions, part)
         return self._caches[encoder.fingerprint]
@@ -353,7 +355,8 @@ class LanceStore:
         """Return the condition that a path is like some globs: in the engine, unless some of them are exceptions."""
         spec = GitIgnoreSpec.from_lines(globs)
         if any(pattern.include is False for pattern in spec.patterns):
-            return among("key", [known.id for path, known in self.files.items() if spec.match_file(path)])
+            rows = self.table.scan(["key", "path"], self._is(FILE)).to_pylist()
+            return among("key", [row["key"] for row in rows if spec.match_file(row["path"])])
         patterns = [pattern.regex.pattern for pattern in spec.patterns if pattern.include and pattern.regex]
         return f"({' OR '.join(f'regexp_like(path, {quoted(pattern)})' for pattern in patterns) or 'false'})"
 

@@ -14,6 +14,7 @@ Left out: what the rows mean to a search (`lance`), how files become rows (`lanc
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import time
@@ -28,6 +29,8 @@ from numpy.typing import NDArray
 from dowse.errors import IndexFormatError, MissingExtraError
 from dowse.index.cache import hash_of
 from dowse.index.writer import BusyError
+
+os.environ.setdefault("LANCE_LOG", "error")  # of a part of an index that stays empty it warns on stderr
 
 try:
     import lance

@@ -44,6 +44,9 @@ PARTS = ("index.sqlite", "lexical", "writer.lock", "retriever.sqlite")
 ENTRIES_KEPT = 200_000
 """What was looked up of documents is remembered, since queries bring up the same ones: about 70 MB when full."""
 
+FILTERS_KEPT = 32
+"""Filters of which the files are remembered: a path that is being typed is another one at every pause."""
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS files (
@@ -73,17 +76,24 @@ class LocalStore:
             IndexFormatError: the folder holds something else, is damaged, or cannot be written.
         """
         self.folder, self.repository = folder, repository
-        self._caches: dict[str, EmbeddingCache] = {}
-        database = folder / "index.sqlite"
         with translated(self.folder):
             if folder.is_dir() and any(not path.name.startswith(PARTS) for path in folder.iterdir()):
                 raise IndexFormatError(
                     f"{folder} holds files that are not a Dowse index; choose another place with --index-dir"
                 )
-            folder.mkdir(parents=True, exist_ok=True)
-            self.database = connect(database, _TABLES)
-            self.lexical = LexicalIndex(folder / "lexical")
+            self._open()
         self.reload()
+
+    def _open(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._caches: dict[str, EmbeddingCache] = {}
+        self.database = connect(self._file, _TABLES)
+        self.lexical = LexicalIndex(self.folder / "lexical")
+        self._inode = self._file.stat().st_ino
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "index.sqlite"
 
     @property
     def repositories(self) -> list[str]:
@@ -175,10 +185,15 @@ class LocalStore:
         return len(self.lexical) == len(self)
 
     def refresh(self) -> bool:
-        """Reload if another process has written since the last look; tell whether it had."""
+        """Reload if another process has written since the last look, or removed the index; tell whether it had."""
         with translated(self.folder):
+            # A file that was deleted and made anew is another one, and of the old one no news would ever come.
+            is_another = not self._file.exists() or self._file.stat().st_ino != self._inode
+            if is_another:
+                self.close()
+                self._open()
             version = self.database.execute("PRAGMA data_version").fetchone()[0]
-        changed: bool = version != self._version
+        changed: bool = is_another or version != self._version
         if changed:
             self.reload()
         return changed
@@ -345,6 +360,8 @@ class LocalStore:
             return None
         if only in self._filtered:
             return self._filtered[only]
+        if len(self._filtered) >= FILTERS_KEPT:
+            self._filtered.clear()
         globs = None
         if only.paths is not None:
             from pathspec import GitIgnoreSpec  # takes longer to import than an unfiltered search to answer

@@ -125,7 +125,7 @@ def head_of(file: Path) -> Head:
         last = json.loads(before)
         if last.get("sha256") != digest.hexdigest():
             raise ValueError("its SHA-256 is not that of its lines")
-    return Head(**{name: head[name] for name in Head.__slots__})
+        return Head(**{name: head[name] for name in Head.__slots__})
 
 
 def import_index(file: Path, store: Store, root: Path, encoder: Encoder, retriever: Encoder | None = None) -> int:
@@ -156,17 +156,14 @@ def import_index(file: Path, store: Store, root: Path, encoder: Encoder, retriev
     n = 0
     with store.writing(IMPORT_WAIT_S) as writer:
         writer.reset(made_with)
-        records = _records(file)
-        while some := list(islice(records, FILES_AT_ONCE)):
-            files = [_file(record) for record in some]
-            writer.apply(files)
-            n += sum(len(one.spans) for one in files)
-            if cache is not None and retriever is not None:
-                for record, one in zip(some, files, strict=True):
-                    if len(one.spans):
-                        rows = _decoded(record["retriever"], len(one.spans))
-                        known = rows.any(axis=1)
-                        cache.add(_hashes(one)[known], unpack(rows[known]))
+        files = _files(file)
+        while some := list(islice(files, FILES_AT_ONCE)):
+            writer.apply([one for one, _ in some])
+            n += sum(len(one.spans) for one, _ in some)
+            if cache is not None:
+                for one, rows in some:
+                    known = rows.any(axis=1)
+                    cache.add(_hashes(one)[known], unpack(rows[known]))
         writer.finish(made_with)
     if cache is not None and head.is_filled:
         cache.settle(store.hashes())
@@ -207,14 +204,14 @@ def _decoded(coded: str, n: int) -> NDArray[np.int8]:
     return np.frombuffer(base64.b64decode(coded), np.int8).reshape(n, -1 if n else 0)
 
 
-def _records(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines between the first and the last."""
+def _files(file: Path) -> Iterator[tuple[IndexedFile, NDArray[np.int8]]]:
+    """Yield what the lines between the first and the last hold: files, and a bi-encoder's rows for their documents."""
     with _said(file), gzip.open(file) as lines:
         next(lines)
         for line in lines:
             record = json.loads(line)
             if "sha256" not in record:
-                yield record
+                yield _file(record), _decoded(record.get("retriever", ""), len(record["spans"]))
 
 
 def _begun(line: bytes) -> dict[str, Any]:

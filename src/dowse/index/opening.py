@@ -38,9 +38,10 @@ def open_store(root: Path, name: str, settings: IndexSettings, dimensions: int) 
     """
     if settings.store is None:
         return LocalStore(index_folder(root, settings), name)
+    table = open_table(settings.store, dimensions)  # first: it is what says which part to install
     from dowse.index.lance import LanceStore
 
-    return LanceStore(open_table(settings.store, dimensions), [name], cache_folder())
+    return LanceStore(table, [name], cache_folder())
 
 
 def open_stored(address: str, names: Sequence[str] | None = None) -> LanceStore:
@@ -51,9 +52,10 @@ def open_stored(address: str, names: Sequence[str] | None = None) -> LanceStore:
         IndexFormatError: nothing is stored there, or it cannot be reached.
         MissingExtraError: the engine is not installed.
     """
+    table = open_table(address)  # first: it is what says which part to install
     from dowse.index.lance import LanceStore
 
-    return LanceStore(open_table(address), names, cache_folder())
+    return LanceStore(table, names, cache_folder())
 
 
 def open_table(address: str, dimensions: int | None = None) -> Table:

@@ -148,6 +148,8 @@ def checked_root(root: Path) -> Path:
         raise ConfigError(f"{root} is a file, expected a directory to search; give the folder that holds it") from error
     except RuntimeError as error:
         raise _unreadable(root, "it is a symlink to itself") from error
+    except ValueError as error:
+        raise _unreadable(ascii(str(root)), "its name holds a NUL") from error
     except OSError as error:
         raise _unreadable(root, error.strerror) from error
 

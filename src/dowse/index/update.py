@@ -78,15 +78,13 @@ def bring_up_to_date(
     note = None
     try:
         update(store, root, settings, encoder, progress)
-    except BusyError as error:
-        if len(store):
-            note = str(error)
-        else:
-            update(store, root, settings, encoder, progress, BUILD_WAIT_S)
     except IndexFormatError as error:
-        if not len(store) or not _comparable(store, _made_with(store, root, settings, encoder)):
+        if len(store) and _comparable(store, _made_with(store, root, settings, encoder)):
+            note = str(error)
+        elif isinstance(error, BusyError):
+            update(store, root, settings, encoder, progress, BUILD_WAIT_S)
+        else:
             raise
-        note = str(error)
     if not len(store):
         raise ConfigError(f"nothing to search in {root}: {_explained(store)}")
     return Freshness(note is None, checked, note)
@@ -141,6 +139,7 @@ def update(
         IndexFormatError: the index cannot be written.
     """
     made_with = _made_with(store, root, settings, encoder)
+    store.refresh()
     seen = store.files
     same_rules = store.meta.items() >= made_with.items()
     before = store.tree() if same_rules else None

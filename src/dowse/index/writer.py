@@ -40,8 +40,8 @@ def writing(store: LocalStore, wait_s: float) -> Iterator[Writer]:
         BusyError: another process is writing and was not done after `wait_s` seconds.
     """
     with _locked(store.folder, wait_s):
-        store.lexical.reload()  # a writer that was killed may have left words that SQLite knows nothing of
         store.refresh()
+        store.lexical.reload()  # a writer that was killed may have left words that SQLite knows nothing of
         try:
             yield Writer(store)
         finally:

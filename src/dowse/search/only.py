@@ -53,7 +53,7 @@ class Only:
         """
         if not (self.languages or self.paths or self.kinds):
             return None
-        own = [path.removeprefix("./").replace(f"{root}/", "/", 1) for path in self.paths]
+        own = [_below(path, root) for path in self.paths]
         if own:
             import pathspec  # takes longer to import than an unfiltered search to answer
 
@@ -68,6 +68,15 @@ class Only:
             tuple(own) or None,
             frozenset(kind.lower() for kind in self.kinds) or None,
         )
+
+
+def _below(glob: str, root: Path) -> str:
+    """Return a glob as it is below a root, where it begins with that root or with `./`."""
+    sign, bare = ("!", glob[1:]) if glob.startswith("!") else ("", glob)
+    bare = bare.removeprefix("./")
+    if root.is_absolute() and bare.startswith(f"{root}/"):
+        bare = bare.removeprefix(str(root))
+    return sign + bare
 
 
 EVERYTHING = Only()
