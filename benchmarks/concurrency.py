@@ -33,8 +33,8 @@ from dowse.config import IndexSettings
 from dowse.errors import DowseError
 from dowse.index.lexical import query_terms
 from dowse.index.local import LocalStore
+from dowse.index.store import BusyError
 from dowse.index.update import update
-from dowse.index.writer import BusyError
 from dowse.models.static import default_static
 from dowse.records import write_result
 

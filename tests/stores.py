@@ -13,10 +13,10 @@ import numpy as np
 from dowse.index import lance_table
 from dowse.index.dense import pack
 from dowse.index.documents import Span
-from dowse.index.files import Stat
 from dowse.index.lance import LanceStore
 from dowse.index.lexical import expand
 from dowse.index.local import LocalStore
+from dowse.index.scan import Stat
 from dowse.index.store import IndexedFile
 from dowse.languages.identifiers import words
 

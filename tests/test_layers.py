@@ -4,6 +4,7 @@ The table is that of the design: seven steps in order, each importing only the b
 """
 
 import ast
+import graphlib
 import json
 import os
 import subprocess
@@ -71,6 +72,39 @@ def violations(source: Path) -> list[str]:
             if not allowed(module, imported):
                 found.append(f"{module} imports {imported or 'the package itself'}")
     return found
+
+
+def without_types(tree: ast.AST) -> ast.AST:
+    """Take out what is imported for the checker of types alone."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    return tree
+
+
+def cycles(source: Path) -> list[str]:
+    """Return a circle of modules that import each other, those in functions included; empty if there is none."""
+    paths = sorted(source.rglob("*.py"))
+    known = {dotted(path, source) for path in paths}
+    graph = {}
+    for path in paths:
+        module, tree = dotted(path, source), without_types(ast.parse(path.read_text(encoding="utf-8")))
+        graph[module] = {name for name in imports(tree, module, path.stem == "__init__", known) if name in known}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_each_other(tmp_path):
+    assert cycles(SOURCE) == []
+    lines = {"a": "def f(): import dowse.b", "b": "from dowse import c", "c": "from dowse import a"}
+    for name, line in lines.items():
+        (tmp_path / f"{name}.py").write_text(line)
+    assert set(cycles(tmp_path)) == {"a", "b", "c"}
+    (tmp_path / "c.py").write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from dowse import a\n")
+    assert cycles(tmp_path) == []
 
 
 def test_imports_point_only_to_earlier_steps():

@@ -11,7 +11,8 @@ import pytest
 
 from dowse.config import IndexSettings
 from dowse.index import files as files_module
-from dowse.index.files import READ_ATTEMPTS, Skip, Source, decode, read, scan
+from dowse.index.files import READ_ATTEMPTS, Skip, Source, decode, read
+from dowse.index.scan import scan
 
 DEFAULT = IndexSettings()
 TEXT = IndexSettings(include_text=True)

@@ -13,11 +13,10 @@ from dowse.errors import IndexFormatError
 from dowse.index.cache import hash_of
 from dowse.index.dense import pack
 from dowse.index.documents import Span
-from dowse.index.files import Stat
 from dowse.index.lexical import expand, query_terms
 from dowse.index.local import LocalStore
-from dowse.index.store import Filter, IndexedFile
-from dowse.index.writer import BusyError, writing
+from dowse.index.scan import Stat
+from dowse.index.store import BusyError, Filter, IndexedFile
 from dowse.languages.identifiers import words
 from dowse.models.text import document_text
 
@@ -46,7 +45,7 @@ def word(prefix, number):
 
 
 def put(store, *files, removed=()):
-    with writing(store, 1) as writer:
+    with store.writing(1) as writer:
         writer.apply(files)
         writer.finish(removed=removed)
 
@@ -156,7 +155,7 @@ def test_a_step_that_fails_half_way_leaves_nothing_behind(store):
         ["beta", "beta"],
         pack(np.ones((2, 16), np.float32)),
     )
-    with pytest.raises(KeyboardInterrupt), writing(store, 1) as writer:
+    with pytest.raises(KeyboardInterrupt), store.writing(1) as writer:
         writer.apply([file("a.py", "changed", seed=1), half])
     assert found(store, "alpha") == ["alpha"] and found(store, "beta") == []
     assert list(store.files) == ["a.py"]
@@ -180,12 +179,11 @@ def test_one_writer_at_a_time_and_the_lock_of_a_dead_process_is_free(store, tmp_
     put(store, file("a.py", "alpha"))
     code = (
         "import sys, time; from pathlib import Path; from dowse.index.local import LocalStore\n"
-        "from dowse.index.writer import writing\n"
-        "with writing(LocalStore(Path(sys.argv[1]), 'project'), 1): print('ready', flush=True); time.sleep(60)"
+        "with LocalStore(Path(sys.argv[1]), 'project').writing(1): print('ready', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "index")], stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"ready\n"
-        with pytest.raises(BusyError, match="another process is updating"), writing(store, 0.05):
+        with pytest.raises(BusyError, match="another process is updating"), store.writing(0.05):
             pass
         assert found(store, "alpha") == ["alpha"]
         other.send_signal(signal.SIGKILL)
@@ -198,10 +196,10 @@ WRITE_UNTIL_KILLED = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_local import file, word, LocalStore, writing
+from test_local import file, word, LocalStore
 store = LocalStore(Path(sys.argv[1]), "project")
 n = len(store.files)
-with writing(store, 5) as writer:
+with store.writing(5) as writer:
     for step in range(n, n + 10_000):
         changed = [file(f"f{step}.py", word("step", step))]
         if step >= 3:

@@ -148,7 +148,8 @@ import os, sys
 from pathlib import Path
 from dowse.config import IndexSettings
 from dowse.errors import ConfigError
-from dowse.index.files import read, scan
+from dowse.index.files import read
+from dowse.index.scan import scan
 root, settings = Path(sys.argv[1]), IndexSettings()
 if os.getuid() == 0:
     os.setgid(65534)

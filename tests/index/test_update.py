@@ -12,8 +12,9 @@ from dowse.config import IndexSettings
 from dowse.errors import ConfigError, IndexFormatError
 from dowse.index.lexical import query_terms
 from dowse.index.local import LocalStore
+from dowse.index.store import BusyError
 from dowse.index.update import bring_up_to_date, look, skipped_by_reason, update
-from dowse.index.writer import BusyError, discard, writing
+from dowse.index.writer import discard
 from dowse.models.static import default_static
 
 SETTINGS = IndexSettings()
@@ -77,14 +78,14 @@ def test_what_another_model_made_is_not_searched_while_another_process_writes(st
     with store.writing(1) as writer:
         writer.finish({"fingerprint": "of another model"})
     monkeypatch.setattr("dowse.index.update.BUILD_WAIT_S", 0.1)
-    with writing(LocalStore(store.folder, "project"), 1), pytest.raises(BusyError, match="another process"):
+    with LocalStore(store.folder, "project").writing(1), pytest.raises(BusyError, match="another process"):
         bring_up_to_date(store, project, SETTINGS, default_static())
     assert bring_up_to_date(store, project, SETTINGS, default_static()).fresh
 
 
 def test_an_unchanged_tree_is_recognised_without_writing_anything(store, project):
     update(store, project, SETTINGS, default_static())
-    with writing(LocalStore(store.folder, "project"), 1):  # whoever wanted to write now would fail
+    with LocalStore(store.folder, "project").writing(1):  # whoever wanted to write now would fail
         update(store, project, SETTINGS, default_static(), wait_s=0.01)
 
 
@@ -144,7 +145,7 @@ def test_other_rules_bring_files_in_and_take_them_out(store, project):
 def test_an_index_made_with_another_model_or_format_is_built_anew(store, project):
     update(store, project, SETTINGS, default_static())
     before = texts(store), list(store.ids())
-    with writing(store, 1) as writer:
+    with store.writing(1) as writer:
         writer.finish({"fingerprint": "another model's"})
     assert look(store, project, SETTINGS, default_static()).note == "made by other settings or models"
     update(store, project, SETTINGS, default_static())
@@ -155,7 +156,7 @@ def test_an_index_made_with_another_model_or_format_is_built_anew(store, project
 def test_while_another_process_writes_the_old_answers_are_given_and_said_to_be_old(store, project):
     update(store, project, SETTINGS, default_static())
     write_files(project, {"web/more.ts": FILES["web/cart.ts"]})
-    with writing(LocalStore(store.folder, "project"), 1):
+    with LocalStore(store.folder, "project").writing(1):
         freshness = bring_up_to_date(store, project, SETTINGS, default_static())
     assert not freshness.fresh and "another process is updating" in (freshness.note or "")
     assert bring_up_to_date(store, project, SETTINGS, default_static()).fresh

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dowse.index.lexical import query_terms
-from dowse.index.local import Entry
+from dowse.index.store import Entry
 from dowse.search import evidence
 from dowse.search.evidence import FEATURES, RETRIEVER_FEATURES, Candidates, Query, pooled
 

@@ -12,7 +12,6 @@ from dowse import Searcher
 from dowse.errors import IndexFormatError
 from dowse.index.local import LocalStore
 from dowse.index.opening import open_stored
-from dowse.index.writer import writing
 from dowse.models.static import default_static
 from dowse.serve.care import forgotten
 from dowse.serve.cli import app
@@ -90,7 +89,7 @@ def test_an_index_that_is_being_written_is_not_forgotten(repository, index_dir):
     Searcher.from_path(repository, index_dir).close()
     (folder,) = index_dir.iterdir()
     store = LocalStore(folder, "x")
-    with writing(store, 1), pytest.raises(IndexFormatError, match="another process is updating"):
+    with store.writing(1), pytest.raises(IndexFormatError, match="another process is updating"):
         forgotten(repository, {"directory": str(index_dir)})
     store.close()
     with Searcher.from_path(repository, index_dir) as searcher:

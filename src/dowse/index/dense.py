@@ -96,7 +96,7 @@ class Rows:
     def _estimates(
         self, query: NDArray[np.float32], rows: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.float64], float]:
-        """Return about the cosines of some rows, all where None, shape (n,), and by how much they may be off."""
+        """Return estimates of the cosines of some rows (of all where None), shape (n,), and the most one may be off."""
         step = float(np.abs(query).max()) / 127.0
         rounded = np.rint(query / step).astype(np.int8)
         packed, squares, lengths = self.packed, self._squares, self._lengths

@@ -16,7 +16,7 @@ from lance.commit import CommitConflictError
 
 from dowse.index.lance_care import ensure_indexes, tidy, versions
 from dowse.index.lance_table import Table, quoted, schema, translated
-from dowse.index.writer import BusyError
+from dowse.index.store import BusyError
 
 
 class Stored(NamedTuple):

@@ -23,11 +23,9 @@ from pathlib import Path
 
 from dowse.config import IndexSettings
 from dowse.index.ignore import open_regular
-from dowse.index.scan import Stat, Tree, scan
+from dowse.index.scan import Stat
 from dowse.index.secrets import secrets_in
 from dowse.languages import language_of
-
-__all__ = ["Skip", "Source", "Stat", "Tree", "decode", "read", "scan"]
 
 READ_ATTEMPTS = 3
 """A file that changes under every one of so many readings is being written; the next scan sees it again."""

@@ -95,7 +95,7 @@ class IgnoreFile:
             except _Unmatchable:
                 continue
             (by_path if "/" in body else by_name).append((regex, len(verdicts)))
-            verdicts.append(body == line or not line.startswith("!"))
+            verdicts.append(not line.startswith("!"))
         return _alternatives(by_name), _alternatives(by_path), verdicts
 
     def _lines(self) -> Iterator[str]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,11 +31,12 @@ from pathspec import GitIgnoreSpec
 from dowse.index.cache import EmbeddingCache, Hashes, hash_of
 from dowse.index.dense import Rows, unpack
 from dowse.index.documents import Span
-from dowse.index.files import Stat, Tree
-from dowse.index.lance_care import has_vector_index
+from dowse.index.lance_care import ensure_indexes, has_vector_index
 from dowse.index.lance_table import FILE, FORMAT_VERSION, HEAD, Table, among, key_of, quoted
 from dowse.index.lance_words import Frequencies, best_by_words, ranked
-from dowse.index.store import Entry, Filter, Found, IndexedFile, KnownFile, StoreWriter, tally
+from dowse.index.lance_writer import LanceWriter
+from dowse.index.scan import Stat, Tree
+from dowse.index.store import Entry, Filter, Found, IndexedFile, KnownFile, tally
 from dowse.types import Document, Embeddings, Encoder
 
 REFRESH_S = 1.0
@@ -55,7 +56,6 @@ REFINED = 10
 true ten with 1, 0.997 with 5 and all with 10."""
 
 FILES_AT_ONCE = 200
-
 _SEEN = ("repository", "path", "start_line", "end_line", "language", "symbol", "kind", "hash", "embedding")
 
 
@@ -115,11 +115,15 @@ class LanceStore:
         """Return the repository's name: its folder may lie anywhere on any machine."""
         return self.repository
 
-    def writing(self, wait_s: float) -> AbstractContextManager[StoreWriter]:
-        """Begin to write; others may write at the same time, `lance_table` says how."""
-        from dowse.index.lance_writer import writing  # which imports this module
-
-        return writing(self)
+    @contextmanager
+    def writing(self, wait_s: float) -> Iterator[LanceWriter]:
+        """Begin to write, from the newest state on; others may write at the same time, `lance_table` says how."""
+        ensure_indexes(self.table)
+        self.reload()
+        try:
+            yield LanceWriter(self.table, self.repository, self.meta, self.files)
+        finally:
+            self.reload()
 
     # ---- versions ----
 
@@ -250,11 +254,8 @@ class LanceStore:
 
     def ids_of_file(self, path: str) -> NDArray[np.int64]:
         """Return the ids of a file's documents, in order of lines; empty for a file that is not indexed."""
-        if self._is_single:
-            keys = [key_of(name, path) for name in self.repositories]
-        else:
-            owners = [name for name in self.repositories if path.startswith(f"{name}/")]
-            keys = [key_of(name, path.removeprefix(f"{name}/")) for name in owners]
+        owners = [name for name in self.repositories if self._is_single or path.startswith(f"{name}/")]
+        keys = [key_of(name, path if self._is_single else path.removeprefix(f"{name}/")) for name in owners]
         rows = self.table.scan(["start_line"], f"{among('key', keys)} AND start_line > 0").sort_by("start_line")
         ids: NDArray[np.int64] = rows["_rowid"].to_numpy().astype(np.int64)
         return ids

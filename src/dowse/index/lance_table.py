@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from dowse.errors import IndexFormatError, MissingExtraError
 from dowse.index.cache import hash_of
-from dowse.index.writer import BusyError
+from dowse.index.store import BusyError
 
 os.environ.setdefault("LANCE_LOG", "error")  # of a part of an index that stays empty it warns on stderr
 

@@ -79,12 +79,9 @@ class Frequencies:
         return np.array([self._known[term] for term in query], np.float32)
 
     def _look_up(self, term: str) -> float:
-        columns = [
-            "body",
-            "n_terms",
-            "_score",
-        ]  # fast_search: rows in no index yet are few and would have to be scanned
-        best = self._table.scan(columns, full_text_query=MatchQuery(term, "body"), limit=1, fast_search=True)
+        columns, asked = ["body", "n_terms", "_score"], MatchQuery(term, "body")
+        # fast_search: rows in no index yet are few and would have to be scanned
+        best = self._table.scan(columns, full_text_query=asked, limit=1, fast_search=True)
         if not len(best):
             return math.log1p((self._n + 0.5) / 0.5)
         count = best["body"][0].as_py().split(" ").count(term)

@@ -8,46 +8,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
 
 from dowse.index.cache import hash_of
-from dowse.index.files import Stat
-from dowse.index.lance import LanceStore
-from dowse.index.lance_care import ensure_indexes, tidy_if_due
-from dowse.index.lance_table import FILE, HEAD, among, key_of, quoted, row, schema
+from dowse.index.lance_care import tidy_if_due
+from dowse.index.lance_table import FILE, HEAD, Table, among, key_of, quoted, row, schema
 from dowse.index.lexical import expand, stems
-from dowse.index.store import IndexedFile
+from dowse.index.scan import Stat
+from dowse.index.store import IndexedFile, KnownFile
 from dowse.languages.identifiers import words
 from dowse.models.text import document_text
 
 
-@contextmanager
-def writing(store: LanceStore) -> Iterator[LanceWriter]:
-    """Write to the one repository of a view, from its newest state on.
-
-    Raises:
-        BusyError: a step met other writers again and again.
-        IndexFormatError: the store cannot be written.
-    """
-    ensure_indexes(store.table)
-    store.reload()
-    try:
-        yield LanceWriter(store)
-    finally:
-        store.reload()
-
-
 class LanceWriter:
-    """Puts files into a table and takes them out; made by `writing`."""
+    """Puts files into a table and takes them out; made by `LanceStore.writing`."""
 
-    def __init__(self, store: LanceStore) -> None:
-        """Write what belongs to the repository of a store."""
-        self._store, self._repository = store, store.repository
-        self._meta, self._known = dict(store.meta), store.files
-        self._is_new = not store.meta
+    def __init__(self, table: Table, repository: str, meta: Mapping[str, str], known: Mapping[str, KnownFile]) -> None:
+        """Write what belongs to one repository, of which this is known."""
+        self._table, self._repository = table, repository
+        self._meta, self._known = dict(meta), known
+        self._is_new = not meta
 
     def reset(self, meta: Mapping[str, str]) -> None:
         """Forget every file of the repository, and remember what the new index is made with."""
@@ -73,7 +55,7 @@ class LanceWriter:
         """Forget removed files and remember some facts; then tidy up if that is due."""
         self._meta |= meta or {}
         self._replace(among("key", [self._key(path) for path in removed]), [])
-        tidy_if_due(self._store.table)
+        tidy_if_due(self._table)
 
     def _replace(self, where: str, rows: list[dict[str, object]]) -> None:
         """Take out and put in rows together with the head of the repository, so that no two writers miss each other.
@@ -83,9 +65,9 @@ class LanceWriter:
         heads = [(self._repository, json.dumps(self._meta))] + ([("", "{}")] if self._is_new else [])
         made_with = self._meta.get("fingerprint")
         rows = [row(HEAD, name, "", text=text, content_hash=made_with) for name, text in heads] + rows
-        self._store.table.replace(
+        self._table.replace(
             f"({where}) OR {among('key', [key_of(name, '') for name, _ in heads])}",
-            pa.Table.from_pylist(rows, schema=schema(self._store.table.dimensions)),
+            pa.Table.from_pylist(rows, schema=schema(self._table.dimensions)),
         )
         self._is_new = False
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +28,14 @@ from dowse.index.cache import EmbeddingCache, Hashes
 from dowse.index.database import connect, transaction, translated
 from dowse.index.dense import Rows, unpack
 from dowse.index.documents import Span
-from dowse.index.files import Stat, Tree
 from dowse.index.lexical import LexicalIndex
-from dowse.index.store import Entry, Filter, IndexedFile, KnownFile, StoreWriter, tally
+from dowse.index.scan import Stat, Tree
+from dowse.index.store import Entry, Filter, IndexedFile, KnownFile, tally
+from dowse.index.writer import PARTS, Writer, locked
 from dowse.types import Document, Embeddings, Encoder
-
-__all__ = ["FORMAT_VERSION", "PARTS", "Entry", "Filter", "IndexedFile", "KnownFile", "LocalStore"]
 
 FORMAT_VERSION = 2
 """Raised whenever what lies in the folder changes its meaning; another version is built anew."""
-
-PARTS = ("index.sqlite", "lexical", "writer.lock", "retriever.sqlite")
-"""What an index folder holds; a folder with anything else in it is not touched. `cache` fills the last one."""
 
 ENTRIES_KEPT = 200_000
 """What was looked up of documents is remembered, since queries bring up the same ones: about 70 MB when full."""
@@ -118,11 +114,21 @@ class LocalStore:
         """Return the root's path: an index is of one folder of this machine."""
         return ascii(str(root))  # its name may hold bytes that are not UTF-8
 
-    def writing(self, wait_s: float) -> AbstractContextManager[StoreWriter]:
-        """Be the one writer of the index, as `writer.writing` says."""
-        from dowse.index.writer import writing  # which imports this module
+    @contextmanager
+    def writing(self, wait_s: float) -> Iterator[Writer]:
+        """Be the one writer of the index; the lock is freed by the system when its process dies.
 
-        return writing(self, wait_s)
+        Raises:
+            BusyError: another process is writing and was not done after `wait_s` seconds.
+        """
+        with locked(self.folder, wait_s):
+            self.refresh()
+            self.lexical.reload()  # a writer that was killed may have left words that SQLite knows nothing of
+            try:
+                yield Writer(self.folder, self.database, self.lexical)
+            finally:
+                self.lexical.end_writing()
+                self.reload()
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 

@@ -31,8 +31,8 @@ from dowse.errors import ConfigError, DataError
 from dowse.index.cache import hash_of
 from dowse.index.dense import pack, unpack
 from dowse.index.documents import Span
-from dowse.index.files import Stat
 from dowse.index.lexical import expand
+from dowse.index.scan import Stat
 from dowse.index.store import IndexedFile, Store
 from dowse.languages.identifiers import words
 from dowse.models.text import document_text

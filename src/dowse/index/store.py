@@ -17,10 +17,18 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dowse.errors import IndexFormatError
 from dowse.index.cache import EmbeddingCache, Hashes
 from dowse.index.documents import Span
-from dowse.index.files import Stat, Tree
+from dowse.index.scan import Stat, Tree
 from dowse.types import Document, Embeddings, Encoder
+
+LOCK_WAIT_S = 0.2
+"""How long to wait for another writer by default: long enough for a small update, short enough for a person."""
+
+
+class BusyError(IndexFormatError):
+    """Another process is writing what this one needs."""
 
 
 def tally(documents: int, kinds: Iterable[tuple[str, str | None, int]], tree: Tree | None) -> dict[str, Any]:

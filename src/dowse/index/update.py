@@ -21,10 +21,10 @@ from dowse.config import IndexSettings
 from dowse.errors import ConfigError, IndexFormatError
 from dowse.index.dense import pack
 from dowse.index.documents import cut
-from dowse.index.files import Skip, Source, Stat, read, scan
+from dowse.index.files import Skip, Source, read
 from dowse.index.lexical import expand
-from dowse.index.store import IndexedFile, KnownFile, Store, StoreWriter
-from dowse.index.writer import LOCK_WAIT_S, BusyError
+from dowse.index.scan import Stat, scan
+from dowse.index.store import LOCK_WAIT_S, BusyError, IndexedFile, KnownFile, Store, StoreWriter
 from dowse.languages import language_of
 from dowse.languages.identifiers import words
 from dowse.models.static import StaticEncoder

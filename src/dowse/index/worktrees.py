@@ -19,7 +19,7 @@ from dowse.config import IndexSettings, index_folder
 from dowse.errors import DowseError
 from dowse.index.cache import FILE as CACHE
 from dowse.index.local import FORMAT_VERSION, LocalStore
-from dowse.index.writer import LOCK_WAIT_S, writing
+from dowse.index.store import LOCK_WAIT_S
 from dowse.models.static import StaticEncoder
 
 
@@ -74,7 +74,7 @@ def _line(path: Path) -> str:
 
 def _copy(source: Path, folder: Path, root: Path, encoder: StaticEncoder) -> bool:
     """Copy an index made in the same way while nobody writes it; False if it was made in another."""
-    with closing(LocalStore(source, root.name)) as store, writing(store, LOCK_WAIT_S):
+    with closing(LocalStore(source, root.name)) as store, store.writing(LOCK_WAIT_S):
         made_with = (store.meta.get("format"), store.meta.get("fingerprint"))
         if made_with != (str(FORMAT_VERSION), encoder.fingerprint):
             return False
@@ -84,7 +84,7 @@ def _copy(source: Path, folder: Path, root: Path, encoder: StaticEncoder) -> boo
             copy.mkdir()
             with closing(sqlite3.connect(copy / "index.sqlite", isolation_level=None)) as database:
                 store.database.backup(database)
-                database.execute("INSERT OR REPLACE INTO meta VALUES ('root', ?)", (ascii(str(root)),))
+                database.execute("INSERT OR REPLACE INTO meta VALUES ('root', ?)", (store.mark_of(root),))
                 database.execute("DELETE FROM meta WHERE key = 'tree'")
             shutil.copytree(source / "lexical", copy / "lexical")
             _copy_cache(source / CACHE, copy / CACHE)

@@ -1,4 +1,4 @@
-"""Step 5 of 7, index: the one writer of a `local` index.
+"""Step 5 of 7, index: the one writer of a `local` index, and the lock that makes it the only one.
 
 Each `apply` is acknowledged as a whole when it returns, or leaves nothing behind; `local` says in which order the two
 stores are written and why a kill in between cannot show.
@@ -14,39 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from dowse.errors import IndexFormatError
 from dowse.index.cache import hash_of
 from dowse.index.database import transaction, translated
-from dowse.index.files import Stat
-from dowse.index.lexical import expand
-from dowse.index.local import PARTS, LocalStore
-from dowse.index.store import IndexedFile
+from dowse.index.lexical import LexicalIndex, expand
+from dowse.index.scan import Stat
+from dowse.index.store import LOCK_WAIT_S, BusyError, IndexedFile
 from dowse.languages.identifiers import words
 from dowse.models.text import document_text
 
-LOCK_WAIT_S = 0.2
-"""How long to wait for another writer by default: long enough for a small update, short enough for a person."""
-
-
-class BusyError(IndexFormatError):
-    """Another process is writing this index."""
-
-
-@contextmanager
-def writing(store: LocalStore, wait_s: float) -> Iterator[Writer]:
-    """Be the one writer of an index; the lock is freed by the system when its process dies.
-
-    Raises:
-        BusyError: another process is writing and was not done after `wait_s` seconds.
-    """
-    with _locked(store.folder, wait_s):
-        store.refresh()
-        store.lexical.reload()  # a writer that was killed may have left words that SQLite knows nothing of
-        try:
-            yield Writer(store)
-        finally:
-            store.lexical.end_writing()
-            store.reload()
+PARTS = ("index.sqlite", "lexical", "writer.lock", "retriever.sqlite")
+"""What an index folder holds; a folder with anything else in it is not touched. `cache` fills the last one."""
 
 
 def discard(folder: Path) -> None:
@@ -57,14 +34,19 @@ def discard(folder: Path) -> None:
     """
     if not any((folder / part).exists() for part in PARTS):
         return
-    with _locked(folder, LOCK_WAIT_S), translated(folder):
+    with locked(folder, LOCK_WAIT_S), translated(folder):
         for part in (*folder.glob("index.sqlite*"), *folder.glob("retriever.sqlite*")):
             part.unlink()
         shutil.rmtree(folder / "lexical", ignore_errors=True)
 
 
 @contextmanager
-def _locked(folder: Path, wait_s: float) -> Iterator[None]:
+def locked(folder: Path, wait_s: float) -> Iterator[None]:
+    """Hold the lock of an index folder; the system frees it when its process dies.
+
+    Raises:
+        BusyError: another process is writing and was not done after `wait_s` seconds.
+    """
     with translated(folder):
         lock = sqlite3.connect(folder / "writer.lock", timeout=wait_s, isolation_level=None)
     with closing(lock):
@@ -73,7 +55,7 @@ def _locked(folder: Path, wait_s: float) -> Iterator[None]:
         except sqlite3.DatabaseError as error:
             if "not a database" in str(error):  # nothing is kept in it, so nothing is lost
                 (folder / "writer.lock").unlink()
-                with _locked(folder, wait_s):
+                with locked(folder, wait_s):
                     yield
                 return
             if "locked" in str(error):
@@ -84,23 +66,24 @@ def _locked(folder: Path, wait_s: float) -> Iterator[None]:
 
 
 class Writer:
-    """Puts files into an index and takes them out; made by `writing`."""
+    """Puts files into an index and takes them out; made by `LocalStore.writing`."""
 
-    def __init__(self, store: LocalStore) -> None:
+    def __init__(self, folder: Path, database: sqlite3.Connection, lexical: LexicalIndex) -> None:
         """Clear away what an earlier writer's death may have left half-way."""
-        self._store, self._database, self._lexical = store, store.database, store.lexical
-        with translated(store.folder):
-            if len(self._lexical) != len(store) or self._leftovers():
+        self._folder, self._database, self._lexical = folder, database, lexical
+        with translated(folder):
+            n_documents = database.execute("SELECT coalesce(sum(n_documents), 0) FROM files").fetchone()[0]
+            if len(lexical) != n_documents or self._leftovers():
                 newest = self._database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'files'").fetchone()
                 self._lexical.remove_files_from((newest[0] if newest else 0) + 1)
                 self.finish()
                 self._lexical.reload()
-            if len(self._lexical) != len(store):
+            if len(lexical) != n_documents:
                 self._restore_words()
 
     def reset(self, meta: Mapping[str, str]) -> None:
         """Forget everything, and remember what the new index is made with."""
-        with translated(self._store.folder):
+        with translated(self._folder):
             with transaction(self._database, "IMMEDIATE") as execute:
                 execute("INSERT OR IGNORE INTO leftovers SELECT id FROM files WHERE n_documents > 0")
                 for table in ("files", "documents", "embeddings", "hashes", "meta"):
@@ -111,7 +94,7 @@ class Writer:
 
     def apply(self, changed: Sequence[IndexedFile]) -> None:
         """Put changed files in the place of their earlier versions, all or nothing."""
-        with translated(self._store.folder), transaction(self._database, "IMMEDIATE") as execute:
+        with translated(self._folder), transaction(self._database, "IMMEDIATE") as execute:
             for file in changed:
                 self._forget(file.path)
             newest = execute("SELECT seq FROM sqlite_sequence WHERE name = 'documents'").fetchone()
@@ -128,7 +111,7 @@ class Writer:
 
     def touch(self, stats: Mapping[str, Stat]) -> None:
         """Remember new stats of files whose content is what it was."""
-        with translated(self._store.folder), transaction(self._database, "IMMEDIATE") as execute:
+        with translated(self._folder), transaction(self._database, "IMMEDIATE") as execute:
             for path, stat in stats.items():
                 execute(
                     "UPDATE files SET size = ?, mtime_ns = ?, ctime_ns = ?, inode = ? WHERE path = ?", (*stat, path)
@@ -136,7 +119,7 @@ class Writer:
 
     def finish(self, meta: Mapping[str, str] | None = None, removed: Sequence[str] = ()) -> None:
         """Forget removed files and remember some facts, all or nothing; then clear away the words of what is gone."""
-        with translated(self._store.folder):
+        with translated(self._folder):
             with transaction(self._database, "IMMEDIATE") as execute:
                 for path in removed:
                     self._forget(path)
@@ -187,11 +170,11 @@ class Writer:
     def _restore_words(self) -> None:
         """Make the inverted index again from the texts, after it was lost or cut short."""
         self._lexical.remove_all()
-        for path, known in self._store.files.items():
-            last = known.first_document + known.n_documents - 1
+        files = "SELECT id, path, first_document, n_documents FROM files WHERE n_documents > 0 ORDER BY first_document"
+        for file_id, path, first, n in self._database.execute(files).fetchall():
             rows = self._database.execute(
-                "SELECT id, symbol, kind, text FROM documents WHERE id BETWEEN ? AND ?", (known.first_document, last)
+                "SELECT id, symbol, kind, text FROM documents WHERE id BETWEEN ? AND ?", (first, first + n - 1)
             )
-            self._add_words(known.id, path, ((*row[:3], expand(words(row[3]))) for row in rows))
+            self._add_words(file_id, path, ((*row[:3], expand(words(row[3]))) for row in rows))
         self._lexical.commit()
         self._lexical.reload()

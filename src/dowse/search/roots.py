@@ -14,9 +14,9 @@ from dowse.config import Overrides, Settings, index_folder, load_settings
 from dowse.errors import ConfigError
 from dowse.index.opening import open_store, open_stored
 from dowse.index.scan import checked_root
-from dowse.index.store import Store
+from dowse.index.store import LOCK_WAIT_S, Store
 from dowse.index.update import Freshness, Progress, bring_up_to_date, look
-from dowse.index.writer import LOCK_WAIT_S, discard
+from dowse.index.writer import discard
 from dowse.models.static import StaticEncoder
 
 

@@ -155,8 +155,7 @@ def _places(folder: Path) -> Iterator[Path]:
 def _remove(folder: Path) -> None:
     """Remove an index that nobody is writing, and nothing else that may lie in its folder."""
     from dowse.errors import IndexFormatError
-    from dowse.index.local import PARTS
-    from dowse.index.writer import discard
+    from dowse.index.writer import PARTS, discard
 
     discard(folder)
     try:
