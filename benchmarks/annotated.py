@@ -19,9 +19,16 @@ from rich.console import Console
 from rich.table import Table
 
 from dowse.errors import ConfigError, DowseError
-from dowse.evaluate.benchmarks import AnnotatedRepository, Score, load_annotated, mean_by, mean_over_repositories
+from dowse.evaluate.benchmarks import (
+    AnnotatedRepository,
+    Score,
+    check_checkout,
+    load_annotated,
+    mean_by,
+    mean_over_repositories,
+)
 from dowse.evaluate.metrics import Location, official_ndcg, strict_ndcg
-from dowse.records import UNKNOWN, sha256, source_commit, write_result
+from dowse.records import sha256, write_result
 
 HERE = Path(__file__).resolve().parent
 TOP_KS = (10, 50)
@@ -105,17 +112,7 @@ def check_checkouts(repositories: list[AnnotatedRepository], checkouts: Path) ->
             f"'{checkouts / first.name}' && git -C '{checkouts / first.name}' checkout {first.revision}"
         )
     for repository in repositories:
-        check_revision(repository, checkouts / repository.name)
-
-
-def check_revision(repository: AnnotatedRepository, checkout: Path) -> None:
-    """Raise ConfigError where git says that a checkout stands at another commit than the benchmark's."""
-    commit, _ = source_commit(checkout)
-    if commit not in (UNKNOWN, repository.revision):
-        raise ConfigError(
-            f"{checkout} stands at {commit[:12]}, expected the benchmark's {repository.revision[:12]}; "
-            f"bring it there with: git -C '{checkout}' checkout {repository.revision}"
-        )
+        check_checkout(repository, checkouts)
 
 
 def peer_model(folder: Path | None) -> Path:

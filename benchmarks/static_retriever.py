@@ -20,7 +20,6 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import bm25s
@@ -30,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer
 
-from dowse.languages.identifiers import parts, words
+from dowse.languages.identifiers import terms, words
 from dowse.mine.pairs import read_rows, shards
 from dowse.models import static
 from dowse.models.static import StaticEncoder
@@ -81,12 +80,12 @@ def cosqa_task(folder: Path, split: str) -> Task:
 
 def bm25_ranks(task: Task) -> Ranks:
     """Rank by BM25 (k1 1.5, b 0.75) over the parts of identifiers."""
-    documents = [_terms([*path, *symbol, *text]) for path, symbol, text in _fields(task)]
+    documents = [terms(" ".join([*path, *symbol, *text])) for path, symbol, text in _fields(task)]
     index = bm25s.BM25(k1=1.5, b=0.75)
     index.index(documents, show_progress=False)
     known = index.vocab_dict
-    asked = ([term for term in _terms(words(query)) if term in known] for query in task.queries)
-    scores = np.stack([index.get_scores(terms) if terms else np.zeros(len(documents)) for terms in asked])
+    asked = [[term for term in terms(query) if term in known] for query in task.queries]
+    scores = np.stack([index.get_scores(known) if known else np.zeros(len(documents)) for known in asked])
     return _ranks(scores.astype(np.float32), task.answers)
 
 
@@ -118,10 +117,6 @@ def figures(ranks: Ranks) -> dict[str, float]:
 
 def _fields(task: Task) -> zip[tuple[list[str], list[str], list[str]]]:
     return zip(task.paths, task.symbols, task.texts, strict=True)
-
-
-def _terms(found: Sequence[str]) -> list[str]:
-    return list(chain.from_iterable(map(parts, found)))
 
 
 def _ranks(scores: NDArray[np.float32], answers: Sequence[int]) -> Ranks:

@@ -5,8 +5,9 @@ import math
 import pytest
 from evaluating import small_task
 
-from dowse.evaluate.baselines import K1, B, evaluate_bm25, terms
+from dowse.evaluate.baselines import K1, B, evaluate_bm25
 from dowse.evaluate.harness import measure
+from dowse.languages.identifiers import terms
 
 
 def test_scores_are_those_of_the_formula():

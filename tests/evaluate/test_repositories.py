@@ -11,12 +11,11 @@ from repos import make_repository
 from sources import FILES, write_files
 
 from dowse.errors import ConfigError
-from dowse.evaluate.benchmarks import AnnotatedQuery, AnnotatedRepository
+from dowse.evaluate.benchmarks import AnnotatedQuery, AnnotatedRepository, check_checkout
 from dowse.evaluate.metrics import Location
 from dowse.evaluate.repositories import (
     ask_repositories,
     bm25_subject,
-    check_checkout,
     most_matches,
     retriever_subject,
     ripgrep,

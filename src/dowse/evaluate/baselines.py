@@ -6,8 +6,6 @@ are the library's usual 1.5 and 0.75; nothing is tuned.
 
 from __future__ import annotations
 
-from itertools import chain
-
 import numpy as np
 
 from dowse.errors import MissingExtraError
@@ -15,7 +13,7 @@ from dowse.evaluate.exact import best_of
 from dowse.evaluate.harness import Told
 from dowse.evaluate.runs import Ranking, Run
 from dowse.evaluate.tasks import Task
-from dowse.languages.identifiers import parts, words
+from dowse.languages.identifiers import terms
 
 K1, B = 1.5, 0.75
 
@@ -50,12 +48,3 @@ def evaluate_bm25(task: Task, *, told: Told | None = None) -> Run:
             if told:
                 told("ranking by BM25", len(rankings), len(task.queries))
     return Run("bm25", {query_id: rankings[query_id] for query_id in task.queries})
-
-
-def terms(text: str) -> list[str]:
-    """Return the lower-case parts of a text's words.
-
-    >>> terms("def getUserName(self)")
-    ['def', 'get', 'user', 'name', 'self']
-    """
-    return list(chain.from_iterable(map(parts, words(text))))

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from statistics import fmean
 
-from dowse.errors import DataError
+from dowse.errors import ConfigError, DataError
 from dowse.evaluate.metrics import Location
+from dowse.records import UNKNOWN, source_commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,22 @@ def load_annotated(folder: Path) -> list[AnnotatedRepository]:
     if not repositories:
         raise DataError(f"{place}: the list is empty, expected at least one repository; name the benchmark's folder")
     return repositories
+
+
+def check_checkout(repository: AnnotatedRepository, checkouts: Path) -> None:
+    """Raise ConfigError where a checkout is missing or, as far as git can say, at another commit."""
+    folder = checkouts / repository.name
+    if not repository.folder(checkouts).is_dir():
+        raise ConfigError(
+            f"{folder} does not exist, expected a checkout of {repository.name}; get it with: git clone "
+            f"{repository.url} '{folder}' && git -C '{folder}' checkout {repository.revision}"
+        )
+    commit, _ = source_commit(folder)
+    if commit not in (UNKNOWN, repository.revision):
+        raise ConfigError(
+            f"{folder} stands at {commit[:12]}, expected the benchmark's {repository.revision[:12]}; bring it there "
+            f"with: git -C '{folder}' checkout {repository.revision}"
+        )
 
 
 def mean_over_repositories(scores: Iterable[Score]) -> float:

@@ -17,14 +17,13 @@ from typing import Any
 
 from dowse.errors import ConfigError
 from dowse.evaluate.baselines import evaluate_bm25
-from dowse.evaluate.benchmarks import AnnotatedRepository, Score, mean_by, mean_over_repositories
+from dowse.evaluate.benchmarks import AnnotatedRepository, Score, check_checkout, mean_by, mean_over_repositories
 from dowse.evaluate.harness import Told, evaluate
 from dowse.evaluate.metrics import K, Location, official_ndcg, strict_ndcg
 from dowse.evaluate.runs import Run
 from dowse.evaluate.tasks import Task
 from dowse.evaluate.trees import OpenSearcher
 from dowse.languages.identifiers import words
-from dowse.records import UNKNOWN, source_commit
 from dowse.types import Encoder
 
 
@@ -68,22 +67,6 @@ def ask_repositories(
         "by_category": mean_by(official, "category"),
         "by_repository": mean_by(official, "repository"),
     }
-
-
-def check_checkout(repository: AnnotatedRepository, checkouts: Path) -> None:
-    """Raise ConfigError where a checkout is missing or, as far as git can say, at another commit."""
-    folder = checkouts / repository.name
-    if not repository.folder(checkouts).is_dir():
-        raise ConfigError(
-            f"{folder} does not exist, expected a checkout of {repository.name}; get it with: git clone "
-            f"{repository.url} '{folder}' && git -C '{folder}' checkout {repository.revision}"
-        )
-    commit, _ = source_commit(folder)
-    if commit not in (UNKNOWN, repository.revision):
-        raise ConfigError(
-            f"{folder} stands at {commit[:12]}, expected the benchmark's {repository.revision[:12]}; bring it there "
-            f"with: git -C '{folder}' checkout {repository.revision}"
-        )
 
 
 def searcher_subject(open_searcher: OpenSearcher) -> Subject:

@@ -35,3 +35,12 @@ def parts(word: str) -> list[str]:
     if word.isascii() and (word.isidentifier() or word.isalnum()):
         return [part.lower() for part in _ASCII_PART.findall(word)]
     return [part.lower() for part in _SPLIT.split(word) if part]
+
+
+def terms(text: str) -> list[str]:
+    """Return the lower-case parts of all words of a text, as BM25 compares them in every measurement.
+
+    >>> terms("def getUserName(self)")
+    ['def', 'get', 'user', 'name', 'self']
+    """
+    return [part for word in words(text) for part in parts(word)]

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dowse.errors import MissingExtraError, ModelError
-from dowse.languages.identifiers import parts, words
+from dowse.languages.identifiers import terms
 from dowse.types import CorpusRanker, Encoder
 
 _QUERIES_AT_ONCE = 256
@@ -76,11 +75,11 @@ class LexicalRanking:
 
     def rank(self, queries: Sequence[str], documents: Sequence[str], depth: int) -> Ranked:
         """Return the best documents of each query, (Q, K), and their scores, (Q, K); none without a common word."""
-        self._index.index([_terms(text) or [""] for text in documents], show_progress=False)
+        self._index.index([terms(text) or [""] for text in documents], show_progress=False)
         known, none = self._index.vocab_dict, np.zeros(len(documents), np.float32)
         ids, scores = [], []
         for query in queries:
-            asked = [term for term in _terms(query) if term in known]
+            asked = [term for term in terms(query) if term in known]
             row = self._index.get_scores(asked).astype(np.float32) if asked else none
             best, found = _best(row[None], depth)
             ids.append(np.where(found > 0, best, -1))
@@ -148,7 +147,3 @@ def _best(scores: NDArray[np.float32], depth: int) -> Ranked:
 def _slices(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     for start in range(0, len(texts), size):
         yield texts[start : start + size]
-
-
-def _terms(text: str) -> list[str]:
-    return list(chain.from_iterable(map(parts, words(text))))
