@@ -273,7 +273,7 @@ def test_the_command_trains_exports_calibrates_and_what_it_wrote_ranks(base, pai
 
 
 def test_a_word_that_is_not_known_is_refused():
-    with pytest.raises(ConfigError, match="ranker_input is 'text', expected one of enriched, code"):
+    with pytest.raises(ConfigError, match="ranker_input is 'text', expected one of code, enriched"):
         replace(SMALL, ranker_input="text")
     with pytest.raises(ConfigError, match="layers_kept is 'last', expected one of first, spread"):
         replace(SMALL, layers_kept="last")

@@ -118,8 +118,8 @@ def test_pairs_without_the_needed_columns_are_refused(tmp_path, base):
         train_static(tmp_path, tmp_path / "out", options(base))
 
 
-def test_the_command_refuses_pairs_that_are_missing_in_one_line(tmp_path):
-    arguments = ["train", "retriever", tmp_path / "none", "-o", tmp_path / "out", "--base", tmp_path, "--static"]
+def test_the_command_refuses_pairs_that_are_missing_in_one_line(base, tmp_path):
+    arguments = ["train", "retriever", tmp_path / "none", "-o", tmp_path / "out", "--base", base, "--static"]
     done = dowse(*arguments)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith(f"error: {tmp_path / 'none'}: does not exist") and "run: dowse mine" in done.stderr

@@ -162,7 +162,8 @@ def read_static_recipe(config: Path | None = None, changes: Mapping[str, Any] | 
     said = _said(config, changes, RETRIEVER, known=_settable(RetrieverOptions) - {"base_share"} | _TABLE)
     named = str(said.pop("base", BASE))
     base = base_folder(named)
-    _check_pools(base, None, set())
+    if not (base / "modules.json").is_file():
+        raise ConfigError(f"{base} does not say how to pool, expected a sentence-transformers folder; check --base")
     table = {key: value for key, value in said.items() if key in _TABLE}
     begun = replace(STATIC_TRAINING, base=_origin(named, base))
     return StaticOptions(base=base, training=changed(begun, said), **table)
