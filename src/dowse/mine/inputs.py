@@ -16,6 +16,7 @@ import shlex
 import shutil
 import subprocess
 import sysconfig
+import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -75,8 +76,14 @@ def open_places(
     Raises:
         ConfigError, DataError: One cannot be opened; the message says where it was named.
     """
+    places = list(places)
+    locks = {place.where: threading.Lock() for place in places}  # several commits of one URL share its clone
+
+    def opened(place: Place) -> list[Repository]:
+        return _open(place, clones, locks[place.where], exclude)
+
     with ThreadPoolExecutor(OPENED_AT_ONCE) as threads:
-        found = [one for opened in threads.map(lambda place: _open(place, clones, exclude), places) for one in opened]
+        found = [one for several in threads.map(opened, places) for one in several]
     wanted: dict[tuple[object, ...], Repository] = {}
     for repository in found:
         if matches(repository.name, exclude):
@@ -86,12 +93,13 @@ def open_places(
     return _told_apart(list(wanted.values()))
 
 
-def _open(place: Place, clones: Path, exclude: frozenset[str]) -> list[Repository]:
+def _open(place: Place, clones: Path, lock: threading.Lock, exclude: frozenset[str]) -> list[Repository]:
     try:
         if _URL.fullmatch(place.where):
             if matches(place.name or _name_in(place.where), exclude):
                 return [Repository(place.name or _name_in(place.where), Path(place.where))]
-            folder = _clone(place, clones)
+            with lock:
+                folder = _clone(place, clones)
             return [open_repository(folder, place.commit, place.name or _name_in(place.where))]
         folder = Path(place.where)
         if folder.is_dir() and git_dir(folder) is None and not place.commit:
