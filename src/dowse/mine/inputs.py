@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from dowse.config import expanded
 from dowse.errors import ConfigError, DataError, DowseError
 from dowse.mine.licences import licence_of, spdx
 from dowse.mine.names import canonical, matches
@@ -162,7 +163,7 @@ def _read_list(path: Path) -> list[Place]:
         if len(words) > 3:
             raise DataError(f"{where}: {len(words)} words, expected path-or-url [commit [name]]; quote spaces in paths")
         if words:
-            target = words[0] if _URL.fullmatch(words[0]) else str(path.parent / Path(words[0]).expanduser())
+            target = words[0] if _URL.fullmatch(words[0]) else str(path.parent / expanded(words[0]))
             commit, name, *_ = [*words[1:], "", ""]
             places.append(Place(target, "" if commit == "-" else commit, name, where))
     return places
