@@ -31,11 +31,11 @@ from dowse.evaluate.mined import load_mined
 from dowse.evaluate.protocols import OASIS
 from dowse.evaluate.resampling import difference
 from dowse.evaluate.tasks import Task
+from dowse.models.ranking import DenseRanking
 from dowse.records import write_json, write_result
 from dowse.train.judged import judged_lists
 from dowse.train.ranker import train_ranker
 from dowse.train.ranker_onnx import RankerExport, export_ranker
-from dowse.train.rankings import DenseRanking
 from dowse.train.recipes import RankerRecipe, read_ranker_recipe
 
 HERE = Path(__file__).resolve().parent

@@ -26,7 +26,7 @@ class EndpointServer(ThreadingHTTPServer):
 
     Faults: a status ("429"), "429 after 0.3" with a Retry-After, "cut" (half a body), "error 200" (an error under
     status 200), "drop" (the connection is closed), "slow 2" (waits as many seconds), "floats" (embeddings as numbers
-    instead of base64), "few" (one embedding too little), "nan".
+    instead of base64), "few" (one embedding too little), "nan", "usage {}" (counts these tokens).
     """
 
     daemon_threads = True
@@ -98,6 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "error":
             return self.send(200, {"error": {"message": "upstream failed", "code": 502}})
         whole = self.chat(body) if self.path == "/v1/chat/completions" else self.embeddings(body, kind)
+        if kind == "usage":
+            whole["usage"] = json.loads(value)
         text = json.dumps(whole)
         return self.send(200, text[: len(text) // 2] if kind == "cut" else text)
 

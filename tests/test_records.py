@@ -33,6 +33,17 @@ def test_a_clean_checkout_gives_its_commit(checkout):
     assert source_commit(checkout) == (git(checkout, "rev-parse", "HEAD"), False)
 
 
+def test_the_commit_is_the_checkouts_own_whatever_a_hook_says(checkout, tmp_path, monkeypatch):
+    expected = source_commit(checkout)
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-q")
+    git(other, "commit", "-q", "--allow-empty", "-m", "another")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    assert source_commit(checkout) == expected
+
+
 def test_a_changed_or_new_file_makes_the_source_dirty_and_a_new_result_does_not(checkout):
     (checkout / "results").mkdir()
     (checkout / "results" / "speed-abc.json").write_text("{}")

@@ -81,7 +81,7 @@ class SearchSettings:
         if self.mode not in MODES:
             raise ConfigError(f"[search] mode is {self.mode!r}{suggestion(self.mode, MODES)}")
         for name, said in (("retriever", self.retriever), ("ranker", self.ranker)):
-            if said not in MODEL_CHOICES and not Path(said).expanduser().is_dir():
+            if said not in MODEL_CHOICES and not expanded(said).is_dir():
                 known = suggestion(said, (*MODEL_CHOICES, "the folder of a model"))
                 raise ConfigError(f"[search] {name} is {said!r}{known}")
 
@@ -115,6 +115,9 @@ class Settings:
     search: SearchSettings = SearchSettings()
     serve: ServeSettings = ServeSettings()
 
+
+MAX_NUMBER = (1 << 31) - 1
+"""The largest number that a settings file may say; beyond 64 bits numpy and SQLite stumble over one."""
 
 Overrides = Mapping[str, Mapping[str, Any]]
 """Settings by table and name; None values are not said."""
@@ -166,7 +169,7 @@ def _read_toml(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # a clone may bring any file
         raise ConfigError(f"{path} cannot be read as TOML ({error}); mend it or move it away") from error
     for table, values in content.items():
         if table not in _TABLES or not isinstance(values, dict):
@@ -186,10 +189,19 @@ def _checked(value: Any, expected: str, where: str) -> Any:
     if type(value) is not kinds.get(expected):
         called = {"tuple[str, ...]": "a list of strings", "str": "a string", "str | None": "a string"}
         wanted = called.get(expected, expected)
-        raise ConfigError(f"{where} is {value!r}, expected {wanted}; correct it there")
-    if type(value) is int and value < 1:
-        raise ConfigError(f"{where} is {value}, expected at least 1; correct it there")
+        raise ConfigError(f"{where} is {_shown(value)}, expected {wanted}; correct it there")
+    if type(value) is int and not 1 <= value <= MAX_NUMBER:
+        wanted = "at least 1" if value < 1 else f"at most {MAX_NUMBER}"
+        raise ConfigError(f"{where} is {_shown(value)}, expected {wanted}; correct it there")
     return value
+
+
+def _shown(value: Any) -> str:
+    """Return a value as an error shows it; Python refuses to write very long numbers."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 _CALLED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
@@ -209,6 +221,14 @@ def check_values(options: Any) -> None:
             raise ConfigError(f"{name} is {value!r}, expected {_CALLED[expected]}; correct the setting")
 
 
+def expanded(path: str) -> Path:
+    """Return a path in which `~` stands for a home; one of an unknown user stays as written, and is no folder then."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return the end of an error message about an unknown word: the nearest known one, or all of them."""
     known = list(known)
@@ -220,7 +240,7 @@ def index_folder(root: Path, settings: IndexSettings) -> Path:
     """Return the folder of one root's index: under `directory`, or else in the user's cache."""
     resolved = str(root.resolve())
     cache = Path(platformdirs.user_cache_dir("dowse")) / "indexes"
-    parent = Path(settings.directory).expanduser() if settings.directory else cache
+    parent = expanded(settings.directory) if settings.directory else cache
     name = root.resolve().name or "root"
     digest = hashlib.sha256(resolved.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return parent / f"{name[:40]}-{digest}"

@@ -137,7 +137,9 @@ def _files(inputs: Iterable[Path]) -> list[Path]:
 
 
 def _git(source: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(source), *arguments], capture_output=True, text=True, check=True)
+    surroundings = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}  # as a hook's are
+    command = ["git", "-C", str(source), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=surroundings)
     return done.stdout.strip()
 
 

@@ -5,8 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dowse.label.candidates import HARD, POSITIVE, RANDOM, DenseRanker, DrawOptions, Pairs, draw
-from dowse.models.static import default_static
+from dowse.label.candidates import HARD, POSITIVE, RANDOM, DrawOptions, Pairs, draw
 
 
 def pairs(count=30, **changes):
@@ -90,17 +89,17 @@ def test_a_small_repository_gives_what_it_has(count):
 
 def test_hard_candidates_come_from_the_first_ranks_after_the_positive():
     class Ranked:
-        name = "by position"
+        fingerprint = "by position"
 
-        def rank(self, queries, documents, top_k):
-            self.asked = top_k
-            for _ in queries:
-                yield list(range(len(documents)))[:top_k]
+        def rank(self, queries, documents, depth):
+            self.asked = depth
+            best = np.tile(np.arange(len(documents))[:depth], (len(queries), 1))
+            return np.pad(best, ((0, 0), (0, 1)), constant_values=-1), np.zeros((len(queries), depth + 1), np.float32)
 
-    ranker = Ranked()
+    retriever = Ranked()
     found = pairs(30, code_hashes={1: "code0"})
-    drawn = draw(found, DrawOptions(negatives=4, hard=3, hard_window=5), ranker, [""] * 30)
-    assert ranker.asked == 6
+    drawn = draw(found, DrawOptions(negatives=4, hard=3, hard_window=5), retriever, [""] * 30)
+    assert retriever.asked == 6
     # Row 1 is a copy of row 0: positions count functions, and the five after the positive are rows 2 to 6.
     assert set(candidates_of(drawn, 0, HARD)) <= {2, 3, 4, 5, 6}
     assert set(candidates_of(drawn, 20, HARD)) <= {0, 2, 3, 4, 5}
@@ -111,31 +110,6 @@ def test_hard_candidates_come_from_the_first_ranks_after_the_positive():
     window = DrawOptions(negatives=0, hard=3, hard_window=5, seed=1)
     seen = {one for seed in range(20) for one in candidates_of(draw(found, window, Ranked(), [""] * 30), 20, HARD)}
     assert len(seen) == 3, "the same seed draws the same"
-
-
-def test_the_shipped_retriever_ranks_what_shares_words_first():
-    ranker = DenseRanker(default_static(), "static")
-    documents = [
-        "def close_socket(): socket.close()",
-        "def parse_date(text): return date",
-        "def sort_users(users): pass",
-    ]
-    [best, least] = ranker.rank(["parse a date", "close the socket"], documents, 3)
-    assert best[0] == 1 and least[0] == 0
-    assert sorted(best) == [0, 1, 2]
-    assert list(ranker.rank(["parse a date"], documents, 1)) == [[1]]
-
-
-def test_a_ranking_breaks_ties_by_position():
-    class Same:
-        dimensions, fingerprint = 1, ""
-
-        def encode_queries(self, queries):
-            return np.ones((len(queries), 1), dtype=np.float32)
-
-        encode_documents = encode_queries
-
-    assert list(DenseRanker(Same(), "same").rank(["q"], ["a", "b", "c"], 5)) == [[0, 1, 2]]
 
 
 def test_groups_share_their_documents_and_keep_apart_what_asks_the_same():

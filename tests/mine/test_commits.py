@@ -66,6 +66,32 @@ def test_comments_white_space_and_line_ends_are_no_change(repository):
     assert dropped["commit without a change of a function"] == 2
 
 
+@pytest.mark.parametrize("said", ["\x01", f"\x01{'0' * 40}", "the mark \x01, in words"])
+def test_a_message_may_hold_any_character(repository, said):
+    text = code("load", "save") + code("drop", word=";")
+    commit(repository, {"a.py": text}, f"Split dropped rows at semicolons\n\nAs {said}")
+    commit(repository, {"a.py": text.replace(";", "|")}, f"Split dropped rows at pipes {said}")
+    found = mined(repository)[0]
+    assert [(query.partition(" \x01")[0], symbol) for query, symbol, *_ in found][-1:] == [
+        ("Split dropped rows at semicolons", "drop")
+    ]
+
+
+def test_moving_a_file_that_may_be_executed_is_no_change(repository):
+    (repository / "a.py").chmod(0o755)
+    commit(repository, {}, "Let the loader be executed by itself")
+    git(repository, "mv", "a.py", "moved.py")
+    commit(repository, {}, "Move the loader into its own module")
+    assert mined(repository)[0] == []
+
+
+def test_a_header_is_cpp_wherever_in_its_head_that_shows(repository):
+    text = "/*\n" + " * A licence.\n" * 500 + " */\nnamespace kit {\nint half(int n) {\n  return n / 2;\n}\n}\n"
+    commit(repository, {"half.h": text}, "Halve whole numbers for the loader")
+    [pair] = mined(repository)[2]
+    assert pair.function.language == "cpp"
+
+
 def test_moving_a_file_or_a_function_is_no_change(repository):
     git(repository, "mv", "a.py", "moved.py")
     commit(repository, {}, "Move the loader into its own module")

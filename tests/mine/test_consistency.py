@@ -1,8 +1,11 @@
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from labelling import rows, write_pairs
 
 from dowse.errors import ModelError
-from dowse.mine.consistency import Consistency, failing, load_retriever
+from dowse.mine.consistency import Consistency, failing, inconsistent, load_retriever
+from dowse.models.text import document_text
 
 
 def unit(rows: list[list[float]]) -> np.ndarray:
@@ -60,3 +63,22 @@ def test_the_shipped_retriever_judges_by_meaning():
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"neither scales\.npy nor modules\.json.*check the path"):
         load_retriever(tmp_path)
+
+
+def test_functions_are_read_as_every_encoder_reads_them(tmp_path):
+    class Remembering:
+        def encode_queries(self, queries):
+            self.queries = queries
+            return np.ones((len(queries), 2), np.float32)
+
+        def encode_documents(self, texts):
+            self.texts = texts
+            return np.ones((len(texts), 2), np.float32)
+
+    found = rows(count=5)
+    folder, encoder = write_pairs(tmp_path / "pairs", found), Remembering()
+    [file] = folder.glob("*.parquet")
+    assert not inconsistent(pq.ParquetFile(file).iter_batches(), encoder, Consistency()).any()
+    assert encoder.queries == [row["query"] for row in found]
+    expected = [document_text(row["path"], row["symbol"], row["text_without_comments"]) for row in found]
+    assert encoder.texts == expected

@@ -56,6 +56,16 @@ def test_a_url_is_cloned_once_with_its_history(tmp_path):
     assert again == found
 
 
+def test_several_commits_of_one_url_share_its_clone(tmp_path):
+    source = make_repository(tmp_path / "owner" / "kit", {"a.py": "a = 0\n"})
+    commits = [git(source, "rev-parse", "HEAD")]
+    commits += [commit(source, {"a.py": f"a = {number}\n"}, f"change {number}") for number in range(1, 6)]
+    (tmp_path / "list.txt").write_text("".join(f"file://{source} {one}\n" for one in commits))
+    found = opened(tmp_path, tmp_path / "list.txt")
+    assert [dict(one.blobs()) for one in found] == [{"a.py": f"a = {number}\n".encode()} for number in range(6)]
+    assert len({one.folder for one in found}) == len(list((tmp_path / "clones").iterdir())) == 1
+
+
 def test_a_url_that_cannot_be_reached_is_told_with_its_row_and_leaves_nothing(tmp_path):
     (tmp_path / "list.txt").write_text(f"\nfile://{tmp_path}/nowhere/kit\n")
     with pytest.raises(
@@ -70,6 +80,7 @@ def test_a_url_that_cannot_be_reached_is_told_with_its_row_and_leaves_nothing(tm
     [
         ("kit v9", DataError, r"list\.txt row 1: .*kit: there is no commit 'v9'"),
         ("gone", ConfigError, r"list\.txt row 1: .*gone: not a folder"),
+        ("~nosuchuser/kit", ConfigError, r"list\.txt row 1: .*~nosuchuser/kit: not a folder"),
         ("kit a b c", DataError, r"list\.txt row 1: 4 words"),
         ("'kit", DataError, r"list\.txt row 1: No closing quotation"),
     ],

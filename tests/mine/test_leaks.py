@@ -1,5 +1,6 @@
 import gzip
 import json
+import zlib
 
 import pytest
 
@@ -92,6 +93,20 @@ def test_a_file_of_another_form_is_refused_with_its_row(tmp_path, name, content,
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=said):
         benchmark_hashes([tmp_path / name])
+
+
+@pytest.mark.parametrize("harm", ["damaged", "cut", "deep"])
+def test_a_compressed_benchmark_that_cannot_be_read_is_refused(tmp_path, harm):
+    rows = "".join(json.dumps({"code": f"def f{number}(): return {number}"}) + "\n" for number in range(1_000))
+    content = bytearray(gzip.compress(("[" * 100_000 if harm == "deep" else rows).encode()))
+    if harm == "damaged":
+        content[100:108] = bytes(8)
+        with pytest.raises(zlib.error):
+            gzip.decompress(content)
+    path = tmp_path / "b.jsonl.gz"
+    path.write_bytes(content[: len(content) // 2] if harm == "cut" else content)
+    with pytest.raises(DataError, match=r"b\.jsonl\.gz row \d+: not a benchmark .* correct the file"):
+        benchmark_hashes([path])
 
 
 def test_a_benchmark_that_is_missing_or_empty_is_refused(tmp_path):

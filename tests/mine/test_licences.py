@@ -44,6 +44,7 @@ def of(**files: str) -> str:
         ("package.json", '{"license": {"type": "MIT", "url": "x"}}', "MIT"),
         ("package.json", '{"license": "SEE LICENSE IN x"}', ""),
         ("package.json", "[not json", ""),
+        pytest.param("package.json", "[" * 100_000, "", id="deep"),
         ("composer.json", '{"license": ["MIT", "GPL-2.0-only"]}', "MIT OR GPL-2.0-only"),
         ("pyproject.toml", '[project]\nlicense = "Apache-2.0"\n', "Apache-2.0"),
         ("pyproject.toml", '[project]\nlicense = {text = "MIT License"}\n', "MIT"),

@@ -98,6 +98,14 @@ def test_every_function_is_kept_or_counted_under_one_rule(tmp_path):
     assert counts["functions"] == counts["pairs"] + sum(counts["dropped"]["docstrings"].values()) == 9
 
 
+def test_a_header_is_cpp_wherever_in_its_head_that_shows(tmp_path):
+    licence = "/*\n" + " * A licence.\n" * 500 + " */\n"
+    half = "/** Halves a whole number, down. */\nint half(int n) {\n  int m = n / 2;\n  log(n, m);\n  return m;\n}\n"
+    header = f"{licence}namespace kit {{\n{half}}}\n"
+    rows, _ = run(tmp_path / "pairs", make_repository(tmp_path / "kit", {"half.h": header}))
+    assert [row["language"] for row in rows] == ["cpp"]
+
+
 def test_the_folder_explains_itself(tmp_path):
     output = tmp_path / "pairs"
     rows, counts = run(output, project(tmp_path / "kit"), split=SplitOptions(seed=3))
@@ -208,6 +216,18 @@ def test_other_limits_or_a_changed_folder_make_a_shard_again(tmp_path):
     assert len(run(tmp_path / "pairs", tmp_path / "plain", limits=Limits(min_query_words=2))[0]) == 2
     (tmp_path / "plain" / "b.py").write_text(function("three"))
     assert len(run(tmp_path / "pairs", tmp_path / "plain")[0]) == 2
+
+
+def test_a_plain_folder_that_its_pairs_are_written_into_is_mined_once(tmp_path):
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "a.py").write_text(function("one"))
+    output = tmp_path / "plain" / "pairs"
+    run(output, tmp_path / "plain")
+    [made] = (output / ".mined").glob("*.parquet")
+    before = made.stat()
+    for _ in range(2):
+        run(output, tmp_path / "plain")
+        assert (made.stat().st_ino, made.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 @dataclass

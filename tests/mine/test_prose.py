@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from dowse.mine.prose import doc_text, first_paragraph
@@ -50,6 +52,7 @@ def test_the_first_paragraph_of_a_python_docstring_becomes_prose(docstring, quer
         ("/** @return the size */", ""),
         ("/**\n * Adds [one] to [two][pkg.two].\n * @since 1\n */", "Adds one to two."),
         ("/** See [[scala.Option opt]] or [[Other]]. */", "See scala.Option opt or Other."),
+        ("/** See [[scala.Option|opt]], [[Other|]] and a[[0]]. */", "See opt, Other and a0."),
         ('/// <summary>Gets it, see <see cref="M:A.B.Run(System.Int32)"/>.</summary>\n', "Gets it, see Run."),
         ('/// <exception cref="E">When bad</exception>\n/// <param name="x">X</param>', ""),
         ("/// <inheritdoc />", ""),
@@ -77,3 +80,10 @@ def test_what_opens_a_comment_and_nothing_else_is_removed():
     assert doc_text(["/** a * b\n * * item\n */"]) == "a * b\n* item\n"
     assert doc_text(["'''It's \"quoted\".'''"]) == 'It\'s "quoted".'
     assert doc_text(['r"""Raw."""']) == "Raw."
+
+
+@pytest.mark.parametrize("repeated", ["[" * 2_500, "<param " * 20_000])
+def test_a_comment_made_to_be_slow_to_read_is_read_at_once(repeated):
+    began = time.perf_counter()
+    first_paragraph(repeated)
+    assert time.perf_counter() - began < 10  # a few tens of milliseconds

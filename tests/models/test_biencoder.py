@@ -78,6 +78,8 @@ def test_an_embedding_that_is_no_number_is_an_error(encoder):
         (lambda folder: change(folder, format="dowse-static"), r"format is 'dowse-static' 1, expected"),
         (lambda folder: change(folder, dimensions=9), r"model.onnx: maps .* expected .*\(N, 9\)"),
         (lambda folder: change(folder, max_tokens={"query": 8}), r"config.json: cannot be read"),
+        (lambda folder: change(folder, files=list(biencoder.FILES)), r"config.json: cannot be read"),
+        (lambda folder: change(folder, files=dict.fromkeys(biencoder.FILES, 7)), r"expected a complete one of format"),
     ],
 )
 def test_a_folder_that_is_not_whole_is_refused(tmp_path, folder, harm, message):

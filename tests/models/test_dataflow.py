@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+from collections.abc import Mapping, Set
 from importlib import import_module
 from textwrap import dedent
 
@@ -123,6 +124,21 @@ PYTHON = {
         """,
         "a x 0 a x a x 2 x",
         "x:2 = 0:3, a:4 < a:1, x:5 = a:6, a:6 < a:1, x:7 = 2:8, x:9 < x:5 x:7",
+    ),
+    "break in a case leaves the loop, not the match": (
+        """
+        def f(a):
+            while a:
+                match a:
+                    case 1:
+                        y = 2
+                        break
+                    case _: y = 3
+                print(y)
+            return y
+        """,
+        "a a a y 2 y 3 y y",
+        "a:2 < a:1, a:3 < a:1, y:4 = 2:5, y:6 = 3:7, y:8 < y:6, y:9 < y:4 y:6",
     ),
 }
 
@@ -372,6 +388,24 @@ RUBY = {
         "x:2 = a:3, a:3 < a:1, x:5 = e:6, e:6 < e:4, x:7 < x:2 x:5, a:8 < a:1, x:9 = 1:10, x:11 < x:2 x:5 x:9, "
         "x:11 = 1:12, x:13 < x:2 x:5 x:9 x:11, x:14 < x:2 x:5 x:9 x:11",
     ),
+    "break in a case leaves the loop": (
+        """
+        def f(a)
+          while a
+            case a
+            when 1 then
+              y = 2
+              break
+            else y = 3
+            end
+            p y
+          end
+          y
+        end
+        """,
+        "a a a y 2 y 3 y y",
+        "a:2 < a:1, a:3 < a:1, y:4 = 2:5, y:6 = 3:7, y:8 < y:6, y:9 < y:4 y:6",
+    ),
 }
 
 CASES = {"python": PYTHON, "java": JAVA, "javascript": JAVASCRIPT, "php": PHP, "go": GO, "ruby": RUBY}
@@ -414,7 +448,7 @@ def test_the_tables_name_only_nodes_and_fields_that_the_grammar_has(language):
         value = getattr(FLOW_TABLES[language], field.name)
         if field.name == "assignments":
             fields |= {step for steps in value.values() for step in steps if isinstance(step, str)}
-        if field.name != "wrappers":
+        if isinstance(value, Set | Mapping):
             nodes |= {place.partition(".")[0] for place in value}
             fields |= {place.partition(".")[2] for place in value} - {""}
     assert [node for node in sorted(nodes) if grammar.id_for_node_kind(node, True) is None] == []

@@ -235,6 +235,23 @@ def test_costs_are_known_before_the_first_request(tmp_path):
     assert tokens_of(conversation("x" * 3300)) == 1004
 
 
+@pytest.mark.parametrize("said", ["{}", "null", "[3]", '{"prompt_tokens": "many"}'])
+def test_what_an_endpoint_does_not_count_is_estimated(said):
+    with EndpointServer(always=f"usage {said}") as server, endpoint(server) as client:
+        [answer] = ask(client, ["x" * 3300])
+        assert answer.value.startswith("answer to: x")
+        client.embed(["y" * 330])
+    assert client.usage.answers == 2
+    assert client.usage.prompt_tokens == 1004 + 100
+    assert client.usage.answer_tokens == 1003
+
+
+def test_what_an_endpoint_counts_in_part_counts():
+    with EndpointServer(always='usage {"prompt_tokens": 7}') as server, endpoint(server) as client:
+        ask(client, ["x" * 3300])
+    assert (client.usage.prompt_tokens, client.usage.answer_tokens) == (7, 1003)
+
+
 @pytest.mark.parametrize("form", ["", "floats"])
 def test_embeddings_are_unit_rows_in_the_order_of_the_texts(form):
     texts = [f"word{n} and word{n % 7}" for n in range(2 * TEXTS_PER_REQUEST + 5)]

@@ -151,6 +151,14 @@ def test_a_missing_file_is_named_with_the_remedy(folder, tmp_path, name):
         StaticEncoder.load(copy)
 
 
+@pytest.mark.parametrize("files", [list(FILES), dict.fromkeys(FILES, 7), {}, dict.fromkeys(FILES)])
+def test_hashes_of_another_form_are_refused(folder, tmp_path, files):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    write_config(copy, files=files)
+    with pytest.raises(ModelError, match=r"config\.json: .*default-models\.sh"):
+        StaticEncoder.load(copy)
+
+
 def test_another_format_version_is_refused(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     write_config(copy, format_version=2)

@@ -228,6 +228,7 @@ def test_other_methods_and_bodies_are_errors_of_the_same_form(client):
         (client.put("/v1/search"), 405),
         (client.post("/v1/repositories", content=b"{", headers={"content-type": "application/json"}), 422),
         (client.post("/v1/repositories", json={"path": "no/such/folder"}), 400),
+        (client.post("/v1/repositories", json={"path": "~nosuchuser/folder"}), 400),
         (client.post("/v1/repositories", json={"path": "x", "more": 1}), 422),
         (client.delete("/v1/repositories/nowhere"), 404),
         (client.post("/v1/feedback", json={}), 422),

@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 from dowse.errors import ConfigError, DataError, ModelError
 from dowse.evaluate.encoders import open_ranker
 from dowse.models.crossencoder import CrossEncoder
+from dowse.models.ranking import DenseRanking
 from dowse.serve.training import SearchRanking
 from dowse.train import ranker
 from dowse.train.corpus import read_corpus
@@ -25,7 +26,7 @@ from dowse.train.listwise import ListCollator, ListSampler, RankerLoss, TargetOp
 from dowse.train.negatives import NegativeSampler, SamplingOptions
 from dowse.train.ranker import RankerOptions, train_ranker
 from dowse.train.ranker_model import build_ranker, load_ranker, tokenizer_of
-from dowse.train.rankings import DenseRanking, freeze
+from dowse.train.rankings import freeze
 from dowse.train.reading import PairReader
 from dowse.train.recipes import changed, read_ranker_recipe
 from dowse.train.rows import RowOptions

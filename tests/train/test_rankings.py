@@ -5,7 +5,8 @@ import pytest
 from evaluating import WordEncoder
 
 from dowse.errors import ModelError
-from dowse.train.rankings import DenseRanking, LexicalRanking, freeze
+from dowse.models.ranking import DenseRanking
+from dowse.train.rankings import LexicalRanking, freeze
 
 DOCUMENTS = [
     "def retry_upload(path): session put path again after failure",

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dowse.config import expanded
 from dowse.errors import IndexFormatError, MissingExtraError
 from dowse.index.cache import hash_of
 from dowse.index.store import BusyError
@@ -127,7 +128,7 @@ class Table:
         """
         self.address = address
         place = address.removeprefix("lance:").rstrip("/")
-        self.uri = f"{place}/{TABLE}" if "://" in place else str(Path(place).expanduser() / TABLE)
+        self.uri = f"{place}/{TABLE}" if "://" in place else str(expanded(place) / TABLE)
         with translated(address):
             try:
                 self.dataset = self._opened()

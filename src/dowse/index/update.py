@@ -25,7 +25,7 @@ from dowse.index.files import Skip, Source, read
 from dowse.index.lexical import expand
 from dowse.index.scan import Stat, scan
 from dowse.index.store import LOCK_WAIT_S, BusyError, IndexedFile, KnownFile, Store, StoreWriter
-from dowse.languages import language_of
+from dowse.languages import HEAD_CHARS, language_of
 from dowse.languages.identifiers import words
 from dowse.models.static import StaticEncoder
 
@@ -35,9 +35,6 @@ BATCH_BYTES = 8_000_000
 makes the next update do a few seconds' work again, because an acknowledgement costs as much as a hundred documents."""
 
 STOPPED = "the last update was stopped; the next one goes on from there"
-
-HEAD_CHARS = 20_000
-"""Of a header file so much is looked at to tell C++ from C."""
 
 BUILD_WAIT_S = 600.0
 """How long to wait for another process that is building an index which cannot answer anything yet."""

@@ -19,50 +19,17 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.types import Encoder
+from dowse.types import CorpusRanker
 
 POSITIVE, RANDOM, HARD, REJECTED = range(4)
 """Roles as they are counted; their names are `dowse.label.rows.ROLES`."""
 
 _PREFERRED = ("docstrings", "llm", "commits")
 """Whose query stands for a function that has several: what its author said, what was written for it, what changed."""
-
-_QUERIES_AT_ONCE = 256
-
-
-class Ranker(Protocol):
-    """Anything that ranks documents for queries, such as a retriever of an earlier round."""
-
-    @property
-    def name(self) -> str:
-        """What the manifest calls it."""
-        ...
-
-    def rank(self, queries: Sequence[str], documents: Sequence[str], top_k: int) -> Iterable[Sequence[int]]:
-        """Yield for each query the positions of its best documents, at most `top_k`, best first."""
-        ...
-
-
-class DenseRanker:
-    """Ranks by the cosine of an encoder's embeddings."""
-
-    def __init__(self, encoder: Encoder, name: str) -> None:
-        self._encoder = encoder
-        self.name = name
-
-    def rank(self, queries: Sequence[str], documents: Sequence[str], top_k: int) -> Iterator[Sequence[int]]:
-        """Yield for each query the positions of its best documents, best first; equal scores by position."""
-        embeddings = self._encoder.encode_documents(documents)
-        for start in range(0, len(queries), _QUERIES_AT_ONCE):
-            asked = self._encoder.encode_queries(queries[start : start + _QUERIES_AT_ONCE])
-            for scores in asked @ embeddings.T:
-                best = np.argpartition(-scores, top_k - 1)[:top_k] if top_k < scores.size else np.arange(scores.size)
-                yield best[np.lexsort((best, -scores[best]))].tolist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,29 +67,30 @@ class Drawn:
 
 
 def draw(
-    pairs: Pairs, options: DrawOptions, ranker: Ranker | None = None, documents: Sequence[str] | None = None
+    pairs: Pairs, options: DrawOptions, retriever: CorpusRanker | None = None, documents: Sequence[str] | None = None
 ) -> Drawn:
     """Draw the candidates of every query of one repository.
 
     Args:
         pairs: All pairs of the repository, or of the part of it that is labelled at once.
         options: How many of which kind.
-        ranker: Finds the hard candidates; None where none are asked for.
-        documents: The text of every row as the ranker reads it.
+        retriever: Finds the hard candidates; None where none are asked for.
+        documents: The text of every row as the retriever reads it.
     """
     functions = _Functions(pairs)
     banned = [functions.banned(row) for row in range(len(pairs.queries))]
-    rankings: Iterator[Sequence[int]] = iter(())
-    if options.hard and ranker is not None and documents is not None:
+    rankings: Iterator[list[int]] = iter(())
+    if options.hard and retriever is not None and documents is not None:
         top_k = options.hard_window + max(map(len, banned))
         texts = [documents[row] for row in functions.rows]
-        rankings = iter(ranker.rank(pairs.queries, texts, top_k))
+        rankings = iter(retriever.rank(pairs.queries, texts, top_k)[0].tolist())
     groups = functions.groups(options.seed, options.negatives + 1) if options.in_groups else []
     rows: list[tuple[int, int, int]] = []
     short = 0
     for row, own in enumerate(banned):
         chance = random.Random(f"{options.seed} {pairs.pair_ids[row]}")
-        ranked = [position for position in next(rankings, ()) if position not in own][: options.hard_window]
+        ranked = [position for position in next(rankings, []) if position >= 0 and position not in own]
+        ranked = ranked[: options.hard_window]
         hard = chance.sample(ranked, min(options.hard, len(ranked)))
         if options.in_groups:
             others = [position for position in groups[functions.own[row]] if position not in own | set(hard)]

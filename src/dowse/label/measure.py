@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dowse.errors import MissingExtraError
-from dowse.label.candidates import POSITIVE, RANDOM, Drawn, Pairs, Ranker, draw, merged
+from dowse.label.candidates import POSITIVE, RANDOM, Drawn, Pairs, draw, merged
 from dowse.label.settings import LabelSettings
 from dowse.label.similarity import Embedded, Embedder, Told, labels
 from dowse.label.trees import Trees
+from dowse.models.text import document_text
+from dowse.types import CorpusRanker
 
 try:
     import pyarrow as pa
@@ -70,7 +72,7 @@ class Measurer:
     settings: LabelSettings
     embedder: Embedder
     trees: Trees
-    ranker: Ranker | None = None
+    retriever: CorpusRanker | None = None
 
     def measure(self, table: Any, borders: Sequence[tuple[int, int]], told: Told) -> tuple[Any, dict[str, float]]:
         """Return the measured rows of a block (`MEASURED`) and what was counted and timed on the way.
@@ -100,10 +102,10 @@ class Measurer:
             names = ("pair_id", "query", "code_hash", "source")
             pairs = Pairs(*(rows[name].to_pylist() for name in names))
             documents = None
-            if self.ranker is not None:
+            if self.retriever is not None:
                 read = (rows[name].to_pylist() for name in ("path", "symbol", "text_without_comments"))
-                documents = [" ".join(words) for words in zip(*read, strict=True)]  # as the index embeds a function
-            parts.append((first, draw(pairs, self.settings.draw, self.ranker, documents)))
+                documents = [document_text(path, symbol, code) for path, symbol, code in zip(*read, strict=True)]
+            parts.append((first, draw(pairs, self.settings.draw, self.retriever, documents)))
         return merged(parts)
 
     def _labels(self, table: Any, borders: Sequence[tuple[int, int]], drawn: Drawn, told: Told) -> NDArray[np.float32]:

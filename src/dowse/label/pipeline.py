@@ -22,7 +22,7 @@ from dowse.cluster import Cluster, opened
 from dowse.errors import MissingExtraError
 from dowse.label.adjust import adjust_block, write_changes
 from dowse.label.blocks import Block, plan_blocks, read_block
-from dowse.label.candidates import POSITIVE, DenseRanker
+from dowse.label.candidates import POSITIVE
 from dowse.label.encoders import EndpointEncoder, LabellingEncoder, open_local
 from dowse.label.folder import LabelFolder, summed_figures, write_block
 from dowse.label.judge import CrossEncoderJudge, EndpointJudge, Judge
@@ -34,6 +34,7 @@ from dowse.label.suspects import SAMPLED_LABELS, Mixture, Reservoir, fit_mixture
 from dowse.label.trees import Trees
 from dowse.mine.pairs import shards
 from dowse.models.answers import AnswerCache
+from dowse.models.ranking import DenseRanking
 from dowse.models.sentence import CrossScorer
 from dowse.records import sha256, write_json, write_manifest
 
@@ -113,13 +114,13 @@ def _measure(run: _Run, stack: ExitStack) -> None:
     run.folder.name("encoder", encoder.name)
     cache = AnswerCache(run.cache if encoder.is_worth_caching else None)
     stack.callback(cache.close)
-    ranker = None
+    retriever = None
     if settings.draw.hard:
-        retriever = open_local(settings.retriever)
-        ranker = DenseRanker(retriever, retriever.name)
-        run.folder.name("retriever", ranker.name)
+        opened = open_local(settings.retriever)
+        retriever = DenseRanking(opened)
+        run.folder.name("retriever", opened.name)
     trees = stack.enter_context(Trees(settings.processes, run.cluster))
-    measurer = Measurer(settings, Embedder(encoder, cache), trees, ranker)
+    measurer = Measurer(settings, Embedder(encoder, cache), trees, retriever)
     done = run.pairs - sum(block.pairs for block in waiting)
     for block in waiting:
         told = _Share(run, done, block.pairs)

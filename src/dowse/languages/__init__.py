@@ -16,10 +16,24 @@ from dowse.languages.parsing import kind_of, name_of, parse, take_step
 from dowse.languages.tables import CODE
 from dowse.languages.text import TEXT
 
-__all__ = ["LANGUAGES", "Language", "Step", "kind_of", "language_of", "name_of", "parse", "take_step"]
+__all__ = [
+    "HEAD_CHARS",
+    "LANGUAGES",
+    "Language",
+    "Step",
+    "head_of",
+    "kind_of",
+    "language_of",
+    "name_of",
+    "parse",
+    "take_step",
+]
 
 LANGUAGES: Mapping[str, Language] = MappingProxyType({language.name: language for language in CODE + MORE_CODE + TEXT})
 """Every language by its name."""
+
+HEAD_CHARS = 20_000
+"""So much of a file is looked at to tell its language, C++ from C above all."""
 
 _BY_EXTENSION = {extension: language for language in LANGUAGES.values() for extension in language.extensions}
 _BY_FILENAME = {name.lower(): language for language in LANGUAGES.values() for name in language.filenames}
@@ -28,20 +42,29 @@ _SHEBANG = re.compile(r"#!\s*(?:\S*/)?(?:env\s+(?:-\S+\s+)*)?(?:\S*/)?([A-Za-z]+
 _CPP = re.compile(r"^\s*(?:namespace|template|class|using|public|private|protected)\b|-\*-\s*C\+\+", re.MULTILINE)
 
 
-def language_of(path: str, first_line: str = "") -> Language | None:
+def language_of(path: str, head: str = "") -> Language | None:
     """Return the language of a file, or None if it is unknown.
 
-    File names come before extensions, and a `#!` line decides where these name no code. A `.h` file is C unless what is
-    passed as `first_line`, which may be more of the file than its first line, has a line only C++ has.
+    File names come before extensions, and a `#!` line decides where these name no code. A `.h` file is C unless
+    its head, the first `HEAD_CHARS` characters at most, has a line only C++ has.
 
     >>> language_of("src/app.tsx").name, language_of("bin/run", "#!/usr/bin/env python3").name
     ('tsx', 'python')
     """
     name = PurePosixPath(path).name.lower()
     extension = name[name.rfind(".") :] if "." in name else ""
-    if extension == ".h" and _CPP.search(first_line):
+    if extension == ".h" and _CPP.search(head):
         return LANGUAGES["cpp"]
     language = _BY_FILENAME.get(name) or _BY_EXTENSION.get(extension) or _BY_FILENAME.get(name.partition(".")[0] + ".*")
-    if (language is None or not language.is_code) and (shebang := _SHEBANG.match(first_line)):
+    if (language is None or not language.is_code) and (shebang := _SHEBANG.match(head)):
         return _BY_INTERPRETER.get(shebang[1], language)
     return language
+
+
+def head_of(source: bytes) -> str:
+    """Return the head of a file by which `language_of` knows it, whatever its line ends.
+
+    >>> head_of(b"#!/bin/sh\\r\\necho")
+    '#!/bin/sh\\necho'
+    """
+    return source.decode("utf-8", "replace").replace("\r\n", "\n")[:HEAD_CHARS]

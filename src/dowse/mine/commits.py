@@ -11,6 +11,7 @@ was cut off, not where anything began), subjects that say nothing of code (`subj
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ from itertools import islice
 from typing import IO
 
 from dowse.errors import DataError
-from dowse.languages import language_of
+from dowse.languages import head_of, language_of
 from dowse.mine.filter import Limits, content_rule, pair_rule, path_rule
 from dowse.mine.functions import Function, functions_of
 from dowse.mine.repositories import (
@@ -44,9 +45,8 @@ COMMITS_AT_ONCE = 200
 TOUCHED_PER_CHANGED = 4
 """Functions whose lines, comments included, a commit may touch for each that it may change."""
 
-_START = b"\x01"
 _NOTHING = "0" * 40
-_FORMAT = "--format=%x01%H%x00%an%x00%ae%x00%s%x00%b"
+_FORMAT = "%H%x00%an%x00%ae%x00%s%x00%b"
 _FIELDS = 5
 
 
@@ -165,7 +165,7 @@ class _Versions:
         return found
 
     def _parse(self, path: str, source: bytes, wanted: Callable[[list[bytes]], bool]) -> list[Function]:
-        language = language_of(path, source[:2_000].decode("utf-8", "replace"))
+        language = language_of(path, head_of(source))
         if language is None or not language.is_code or content_rule(source):
             return []
         try:
@@ -206,12 +206,14 @@ def _is_source(path: str) -> bool:
 
 def _log(repository: Repository) -> Iterator[tuple[Commit, list[tuple[str, str, str]]]]:
     """Yield every commit but merges, with its files as (path, object before, object after); submodules left out."""
-    listed = ["log", "-z", "--no-merges", "--raw", "--no-abbrev", "--no-renames", _FORMAT, repository.commit]
+    mark = secrets.token_hex(16)  # drawn anew for each run, so that no message can hold it
+    shape = f"--format={mark}{_FORMAT}"
+    listed = ["log", "-z", "--no-merges", "--raw", "--no-abbrev", "--no-renames", shape, repository.commit]
     command = git_command(repository.folder, "-c", "log.showRoot=false", "-c", "i18n.logOutputEncoding=UTF-8", *listed)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=git_environment()) as process:
         assert process.stdout is not None
         try:
-            for record in _records(process.stdout):
+            for record in _records(process.stdout, mark.encode()):
                 yield _parsed(record)
         finally:
             # Whoever stops early leaves git writing to nobody.
@@ -223,11 +225,11 @@ def _log(repository: Repository) -> Iterator[tuple[Commit, list[tuple[str, str, 
         )
 
 
-def _records(stream: IO[bytes]) -> Iterator[bytes]:
-    """Yield what lies between the marks at which commits start."""
+def _records(stream: IO[bytes], mark: bytes) -> Iterator[bytes]:
+    """Yield what lies between the marks at which commits start; one that a chunk cuts is found in the next."""
     rest = b""
     while chunk := stream.read(1 << 16):
-        *whole, rest = (rest + chunk).split(_START)
+        *whole, rest = (rest + chunk).split(mark)
         yield from filter(None, whole)
     if rest:
         yield rest
@@ -243,6 +245,6 @@ def _parsed(record: bytes) -> tuple[Commit, list[tuple[str, str, str]]]:
         if len(about) == 5 and about[0].startswith(":"):
             path = decode_path(next(entries, b""))
             _, mode, before, after, _ = about
-            if mode.startswith("100") or (mode == "000000" and about[0] == ":100644"):
+            if mode.startswith("100") or (mode == "000000" and about[0].startswith(":100")):
                 files.append((path, before, after))
     return Commit(*texts), files

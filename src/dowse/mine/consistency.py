@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from dowse.errors import ModelError
 from dowse.models.sentence import TorchEncoder
 from dowse.models.static import StaticEncoder, default_static
+from dowse.models.text import document_text
 from dowse.types import Embeddings, Encoder
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def inconsistent(batches: Iterable[pa.RecordBatch], encoder: Encoder, options: C
         columns = [batch.column(name).to_pylist() for name in ("query", "text_without_comments", "path", "symbol")]
         queries.append(encoder.encode_queries(columns[0]))
         told = zip(columns[2], columns[3], columns[1], strict=True)
-        documents.append(encoder.encode_documents([f"{path} {symbol} {text}" for path, symbol, text in told]))
+        documents.append(encoder.encode_documents([document_text(*one) for one in told]))
         codes += batch.column("code_hash").to_pylist()
     if not codes:
         return np.zeros(0, bool)

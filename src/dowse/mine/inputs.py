@@ -16,12 +16,14 @@ import shlex
 import shutil
 import subprocess
 import sysconfig
+import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from dowse.config import expanded
 from dowse.errors import ConfigError, DataError, DowseError
 from dowse.mine.licences import licence_of, spdx
 from dowse.mine.names import canonical, matches
@@ -75,8 +77,14 @@ def open_places(
     Raises:
         ConfigError, DataError: One cannot be opened; the message says where it was named.
     """
+    places = list(places)
+    locks = {place.where: threading.Lock() for place in places}  # several commits of one URL share its clone
+
+    def opened(place: Place) -> list[Repository]:
+        return _open(place, clones, locks[place.where], exclude)
+
     with ThreadPoolExecutor(OPENED_AT_ONCE) as threads:
-        found = [one for opened in threads.map(lambda place: _open(place, clones, exclude), places) for one in opened]
+        found = [one for several in threads.map(opened, places) for one in several]
     wanted: dict[tuple[object, ...], Repository] = {}
     for repository in found:
         if matches(repository.name, exclude):
@@ -86,12 +94,13 @@ def open_places(
     return _told_apart(list(wanted.values()))
 
 
-def _open(place: Place, clones: Path, exclude: frozenset[str]) -> list[Repository]:
+def _open(place: Place, clones: Path, lock: threading.Lock, exclude: frozenset[str]) -> list[Repository]:
     try:
         if _URL.fullmatch(place.where):
             if matches(place.name or _name_in(place.where), exclude):
                 return [Repository(place.name or _name_in(place.where), Path(place.where))]
-            folder = _clone(place, clones)
+            with lock:
+                folder = _clone(place, clones)
             return [open_repository(folder, place.commit, place.name or _name_in(place.where))]
         folder = Path(place.where)
         if folder.is_dir() and git_dir(folder) is None and not place.commit:
@@ -154,7 +163,7 @@ def _read_list(path: Path) -> list[Place]:
         if len(words) > 3:
             raise DataError(f"{where}: {len(words)} words, expected path-or-url [commit [name]]; quote spaces in paths")
         if words:
-            target = words[0] if _URL.fullmatch(words[0]) else str(path.parent / Path(words[0]).expanduser())
+            target = words[0] if _URL.fullmatch(words[0]) else str(path.parent / expanded(words[0]))
             commit, name, *_ = [*words[1:], "", ""]
             places.append(Place(target, "" if commit == "-" else commit, name, where))
     return places

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def _entries(path: Path, strict: bool) -> Iterator[tuple[int, Any]]:
         if not isinstance(listed, list):
             raise ValueError(f"a JSON {type(content).__name__}")
         yield from enumerate(listed, start=1)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, RecursionError) as error:
         if strict:
             raise DataError(
                 f"{path} row {row}: not a benchmark ({error}), expected JSON objects with code; correct the file"

@@ -202,7 +202,7 @@ def _safely(reader: Callable[[str], Any], text: str) -> str:
     """Return what a reader finds, "" where the file is not of the form that its name promises."""
     try:
         stated = reader(text)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         return ""
     return stated if isinstance(stated, str) else ""
 

@@ -11,6 +11,9 @@ import html
 import re
 from collections.abc import Callable, Sequence
 
+MAX_DOC_CHARS = 10_000
+"""So much of a documentation is looked at; a query takes 60 words of it, and the cost of some patterns is quadratic."""
+
 _OPENING = re.compile(r"/\*+[!<]?|\{-+\s?\|?|=begin\b|[rRuUbBfF]{0,2}(?:\"\"\"|'''|\"|')")
 _CLOSING = re.compile(r"(?:\*+/|-\}|=end|\"\"\"|'''|\"|')\s*$")
 _LINE_MARKER = re.compile(r"^\s*(?://[/!]*<?|#+!?|--+\s?[|^]?|;+)\s?")
@@ -47,7 +50,7 @@ _INLINE: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"\{@\w+\s*([^{}]*)\}"), r"\1"),
     (re.compile(r"<(?:see|seealso)\s+(?:cref|langword|href)=\"(?:\w:)?([^\"]*)\"\s*/>"), lambda m: _last_words(m[1])),
     (re.compile(r"<(?:paramref|typeparamref)\s+name=\"([^\"]*)\"\s*/>"), r"\1"),
-    (re.compile(r"\[\[([^\]|]+)\|?([^\]]*)\]\]"), lambda m: m[2] or m[1]),  # Scaladoc [[target label]]
+    (re.compile(r"\[\[([^\[\]|]+)(?:\|([^\[\]]*))?\]\]"), lambda m: m[2] or m[1]),  # Scaladoc [[target label]]
     (re.compile(r"!\[[^\]]*\]\([^)]*\)"), " "),
     (re.compile(r":[a-zA-Z:+-]+:`~?!?([^`<]*?)(?:\s*<[^>]*>)?`"), r"\1"),  # :class:`~a.B`, :ref:`title <label>`
     (re.compile(r"`([^`<]*?)\s*<[^>]*>`_{0,2}"), r"\1"),  # `title <target>`_
@@ -91,6 +94,7 @@ def first_paragraph(text: str) -> str:
     >>> first_paragraph("<summary>Gets the <see cref=\\"T:A.Sink\\"/>.</summary>\\n<param name=\\"x\\">no</param>")
     'Gets the Sink.'
     """
+    text = text[:MAX_DOC_CHARS]
     if "<" in text:
         summary = _SUMMARY.search(text)
         text = _BREAK.sub("\n\n", summary[1] if summary else _OTHER_ELEMENT.sub("", text))

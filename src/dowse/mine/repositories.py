@@ -275,7 +275,7 @@ def _name_of(folder: Path) -> str:
 def _read_folder(
     repository: Repository, wanted: Callable[[str], bool] | None, skipped: Counter[str]
 ) -> Iterator[tuple[str, bytes]]:
-    for name in repository.files or _walk(repository.folder):
+    for name in repository.files or walk(repository.folder):
         path = repository.folder / name
         shown = decode_path(os.fsencode(name))
         if path.is_symlink():
@@ -294,7 +294,7 @@ def _read_folder(
                 yield shown, content
 
 
-def _walk(folder: Path) -> Iterator[str]:
+def walk(folder: Path) -> Iterator[str]:
     """Yield the paths of files below a folder in order, hidden folders and installed packages left out."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if name[0] != "." and name not in _SKIPPED_FOLDERS)

@@ -13,7 +13,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dowse.errors import DataError
-from dowse.languages import Language, language_of
+from dowse.languages import Language, head_of, language_of
 from dowse.mine.dedupe import FINGERPRINT_BYTES, fingerprint
 from dowse.mine.filter import Limits, content_rule, pair_rule, path_rule
 from dowse.mine.functions import Function, functions_of
 from dowse.mine.pairs import BATCH_ROWS, SCHEMA, row_of, write_rows
-from dowse.mine.repositories import Repository
+from dowse.mine.repositories import Repository, walk
 from dowse.mine.sources import Pair, Source
 
 SHARD_SCHEMA = SCHEMA.append(pa.field("fingerprint", pa.binary(FINGERPRINT_BYTES)))
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same input makes other rows: finished shards of older formats are then made again."""
 
 _METADATA = b"dowse"
@@ -216,7 +216,7 @@ def _functions_of(path: str, content: bytes, repository: Repository, files: Coun
     if rule is not None:
         files[rule] += 1
         return []
-    language: Language | None = language_of(path, content[:2_000].decode("utf-8", "replace"))
+    language: Language | None = language_of(path, head_of(content))
     try:
         found = functions_of(path, content, language, repository.name) if language is not None else []
     except DataError:
@@ -227,14 +227,14 @@ def _functions_of(path: str, content: bytes, repository: Repository, files: Coun
 
 
 def _folder_state(repository: Repository) -> str:
-    """Return what changes when a file of a plain folder does: sizes and times of change."""
-    names: Iterable[str] = repository.files or (
-        path.relative_to(repository.folder).as_posix() for path in sorted(repository.folder.rglob("*"))
-    )
+    """Return what changes when a file of source in a plain folder does: sizes and times of change.
+
+    Other files do not count: what is mined may well be written into the folder that it comes from.
+    """
     digest = hashlib.sha256()
-    for name in names:
-        path = repository.folder / name
-        if path.is_file():
+    for name in repository.files or walk(repository.folder):
+        path, language = repository.folder / name, language_of(name)
+        if language is not None and language.is_code and path.is_file():
             about = path.stat()
             digest.update(f"{name}\0{about.st_size}\0{about.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What endpoints answered, kept by what they were asked: the cache of `dowse.models.endpoint`.
+"""What models answered, kept by what they were asked: the cache of endpoints, and of embeddings that take long.
 
 One SQLite file of keys and values, shared by any number of processes; a row is committed before `put` returns, so that
 killing the process loses nothing. The address of the endpoint is not part of a key: the same model on another port,
@@ -11,7 +11,8 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from dowse.errors import ModelError
@@ -31,6 +32,7 @@ class AnswerCache:
         Raises:
             ModelError: The file is something else, or cannot be written.
         """
+        self._path = path
         self._lock = threading.Lock()
         try:
             if path is not None:
@@ -47,15 +49,34 @@ class AnswerCache:
             ) from None
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the value of a key, or None."""
-        with self._lock:
+        """Return the value of a key, or None.
+
+        Raises:
+            ModelError: The file cannot be read any more.
+        """
+        with self._lock, self._usable():
             row = self._database.execute("SELECT value FROM answers WHERE key = ?", (key,)).fetchone()
         return None if row is None else bytes(row[0])
 
     def put(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
-        """Store values for good."""
-        with self._lock, self._database:
+        """Store values for good.
+
+        Raises:
+            ModelError: The disk is full, or another process keeps the file to itself.
+        """
+        with self._lock, self._usable(), self._database:
             self._database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows)
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Say in one sentence why the file could not be read or written."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise ModelError(
+                f"{self._path}: the cache cannot be used ({error}), expected a sound file on a disk with room, and no "
+                "other writer for long; what was answered is kept, run it again"
+            ) from None
 
     def close(self) -> None:
         """Close the file."""

@@ -157,7 +157,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
         kind, version = config["format"], config["format_version"]
         is_complete = (
-            set(FILES) <= set(config["files"])
+            all(type(config["files"][name]) is str for name in FILES)
             and all(type(config["max_tokens"][role]) is int and type(config["prompts"][role]) is str for role in ROLES)
             and type(config["dimensions"]) is int
         )

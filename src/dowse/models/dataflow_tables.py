@@ -60,6 +60,8 @@ class FlowTable:
     throws: frozenset[str] = _NONE
     jumps: frozenset[str] = _NONE
     """Nodes that leave the nearest loop or switch, or begin it anew."""
+    jumps_leave_switches: bool = True
+    """Whether they leave a switch, rather than the loop around it."""
     wrappers: tuple[tuple[str, str], ...] = (("", ""),)
     """What is put before and after a function so that the grammar reads it, in order of preference."""
 
@@ -99,6 +101,7 @@ PYTHON = FlowTable(
     returns=kinds("return_statement"),
     throws=kinds("raise_statement"),
     jumps=kinds("break_statement continue_statement"),
+    jumps_leave_switches=False,
 )
 
 JAVA = FlowTable(
@@ -267,6 +270,7 @@ RUBY = FlowTable(
     finals=kinds("ensure"),
     returns=kinds("return"),
     jumps=kinds("break next redo retry"),
+    jumps_leave_switches=False,
 )
 
 FLOW_TABLES: Mapping[str, FlowTable] = MappingProxyType(

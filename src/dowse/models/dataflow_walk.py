@@ -51,7 +51,7 @@ class Walk:
         """By target and kind, the sources."""
         self._source, self._table = source, table
         self._state: _State | None = {}
-        self._leaving: list[list[_State | None]] = []  # for each loop around this place, what breaks carry out of it
+        self._leaving: list[list[_State | None]] = []  # for each loop or switch around, what jumps carry out
         self._returning: list[list[_State | None]] = []
         self._depth = self._repeated = 0
         self._bound = dict(place.split(".") for place in table.bound)
@@ -219,14 +219,16 @@ class Walk:
         found += self._all(child for _, child in self._fields(node) if child.id not in apart)
         before, fallen, has_default = self._copy(), None, False
         ends: list[_State | None] = []
-        self._leaving.append(ends)
+        if self._table.jumps_leave_switches:
+            self._leaving.append(ends)
         for case in cases:
             self._state = _merge([before, fallen])
             found += self.evaluate(case)
             fallen = self._state if self._table.cases[case.type] else None
             ends.append(self._state if fallen is None else None)
             has_default |= self._source[case.start_byte : case.end_byte].startswith(_OTHERWISE)
-        self._leaving.pop()
+        if self._table.jumps_leave_switches:
+            self._leaving.pop()
         self._state = _merge([*ends, fallen, None if has_default else before])
         return found
 

@@ -258,9 +258,8 @@ class Endpoint:
         parameters = dict(self.options.parameters)
         reply = self._client.chat.completions.create(model=self.options.model, messages=asked, extra_body=parameters)
         text = reply.choices[0].message.content or ""
-        usage = reply.usage
-        prompt = usage.prompt_tokens if usage else tokens_of(messages)
-        answer = usage.completion_tokens if usage else round(len(text) / CHARS_PER_TOKEN)
+        prompt = _counted(reply.usage, "prompt_tokens", tokens_of(messages))
+        answer = _counted(reply.usage, "completion_tokens", round(len(text) / CHARS_PER_TOKEN))
         self._count(prompt, answer, expected)
         return text
 
@@ -272,7 +271,7 @@ class Endpoint:
             reply = self._client.embeddings.create(model=self.options.model, input=texts)
         except openai.APIError as error:
             raise self._useless(self._judge(error), "embeddings") from None
-        self._count(reply.usage.prompt_tokens if reply.usage else expected, 0, expected)
+        self._count(_counted(reply.usage, "prompt_tokens", expected), 0, expected)
         found = sorted(reply.data, key=lambda entry: entry.index)
         if [entry.index for entry in found] != list(range(len(texts))):
             raise self._useless(f"{len(found)} embeddings for {len(texts)} texts", "one for each")
@@ -349,6 +348,12 @@ class Endpoint:
 def tokens_of(messages: Messages) -> int:
     """Estimate the tokens of a conversation."""
     return round(sum(len(message["content"]) for message in messages) / CHARS_PER_TOKEN) + 4 * len(messages)
+
+
+def _counted(usage: object, name: str, estimate: int) -> int:
+    """Return the tokens that an answer says it took; the client does not check that it says them, all or any."""
+    said = getattr(usage, name, None)
+    return said if type(said) is int else estimate
 
 
 class _OfThread(threading.local):

@@ -187,7 +187,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         version = config["format_version"]
-        complete = set(FILES) <= set(config["files"]) and {"vocabulary", "dimensions"} <= set(config)
+        has_hashes = all(type(config["files"][name]) is str for name in FILES)
+        complete = has_hashes and {"vocabulary", "dimensions"} <= set(config)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _KIND.damaged(path, f"cannot be read ({error!r})", "a static model's config.json") from None
     if version != FORMAT_VERSION or not complete:

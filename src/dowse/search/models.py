@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import dowse.models
+from dowse.config import expanded
 from dowse.types import CalibratedRanker, Encoder
 
 SHIPPED = Path(dowse.models.__file__).parent / "default"
@@ -25,7 +26,7 @@ def retriever_named(name: str) -> Encoder | None:
         return None
     from dowse.models.biencoder import BiEncoder, default_biencoder
 
-    return default_biencoder() if name == "auto" else BiEncoder.load(Path(name).expanduser())
+    return default_biencoder() if name == "auto" else BiEncoder.load(expanded(name))
 
 
 @cache
@@ -39,4 +40,4 @@ def ranker_named(name: str) -> CalibratedRanker | None:
         return None
     from dowse.models.crossencoder import CrossEncoder, default_crossencoder
 
-    return default_crossencoder() if name == "auto" else CrossEncoder.load(Path(name).expanduser())
+    return default_crossencoder() if name == "auto" else CrossEncoder.load(expanded(name))

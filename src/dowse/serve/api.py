@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
@@ -16,6 +15,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from dowse import __version__
+from dowse.config import expanded
 from dowse.errors import DowseError
 from dowse.search.searcher import MAX_QUERY_CHARS, Only
 from dowse.serve.answers import (
@@ -200,7 +200,7 @@ async def repositories(view: Seen, shared: Shared) -> dict[str, Any]:
 async def add_repository(folder: FolderToAdd, view: Seen, shared: Shared) -> dict[str, Any]:
     """Serve one more folder of the server's machine; it is indexed in the background."""
     _whole(view)
-    added = await anyio.to_thread.run_sync(shared.workspace.add, Path(folder.path).expanduser())
+    added = await anyio.to_thread.run_sync(shared.workspace.add, expanded(folder.path))
     (standing_of_it,) = await shared.desk.ask(lambda: view.status([added.name]))
     return standing_of_it
 

@@ -275,7 +275,8 @@ def _train_ranker(
 def _open_ranking(name: str) -> CorpusRanker:
     from dowse.evaluate.encoders import default_retriever, open_encoder
     from dowse.evaluate.protocols import OASIS
-    from dowse.train.rankings import DenseRanking, LexicalRanking
+    from dowse.models.ranking import DenseRanking
+    from dowse.train.rankings import LexicalRanking
 
     if name == BM25:
         return LexicalRanking()

@@ -1,15 +1,15 @@
 """Step 3 of 7, train: a frozen ranking of the training corpus, which a ranker's hard negatives are drawn from.
 
-The retriever that ranks is never trained here. It may be dense (any encoder), lexical (BM25) or anything else that is
-handed in, such as Dowse's own search. What it said is kept beside the checkpoints, so that a run that is continued
-draws from the very same ranking and embeds nothing again.
+The retriever that ranks is never trained here. It may be dense (`dowse.models.ranking`), lexical (BM25) or anything
+else that is handed in, such as Dowse's own search. What it said is kept beside the checkpoints, so that a run that is
+continued draws from the very same ranking and embeds nothing again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,8 @@ from numpy.typing import NDArray
 
 from dowse.errors import MissingExtraError, ModelError
 from dowse.languages.identifiers import terms
-from dowse.types import CorpusRanker, Encoder
-
-_QUERIES_AT_ONCE = 256
-_TEXTS_AT_ONCE = 1024
-
-Ranked = tuple[NDArray[np.int64], NDArray[np.float32]]
+from dowse.models.ranking import Ranked, best_of_rows
+from dowse.types import CorpusRanker
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +34,6 @@ class Ranking:
 
     documents: NDArray[np.int64]
     scores: NDArray[np.float32]
-
-
-class DenseRanking:
-    """Ranks by the cosine of an encoder's embeddings; satisfies `dowse.types.CorpusRanker`."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self.fingerprint = encoder.fingerprint
-
-    def rank(self, queries: Sequence[str], documents: Sequence[str], depth: int) -> Ranked:
-        """Return the best documents of each query, (Q, K), and their cosines, (Q, K)."""
-        encode = self._encoder.encode_documents
-        embedded = np.concatenate([encode(some) for some in _slices(documents, _TEXTS_AT_ONCE)])
-        asked = (self._encoder.encode_queries(some) for some in _slices(queries, _QUERIES_AT_ONCE))
-        found = [_best(rows @ embedded.T, depth) for rows in asked]
-        return np.concatenate([ids for ids, _ in found]), np.concatenate([scores for _, scores in found])
 
 
 class LexicalRanking:
@@ -81,7 +61,7 @@ class LexicalRanking:
         for query in queries:
             asked = [term for term in terms(query) if term in known]
             row = self._index.get_scores(asked).astype(np.float32) if asked else none
-            best, found = _best(row[None], depth)
+            best, found = best_of_rows(row[None], depth)
             ids.append(np.where(found > 0, best, -1))
             scores.append(found)
         return np.concatenate(ids), np.concatenate(scores)
@@ -129,21 +109,3 @@ def freeze(
         np.savez(scratch, documents=ids, scores=scores, stated=np.array(stated))
         scratch.replace(kept)
     return Ranking(ids, scores)
-
-
-def _best(scores: NDArray[np.float32], depth: int) -> Ranked:
-    """Return the positions of the best of each row, (Q, K), best first, of equal ones the first, and their scores.
-
-    NaN counts as the best, so that a faulty score is seen and not sorted away.
-    """
-    ordered = -np.where(np.isnan(scores), np.inf, scores)
-    kept = min(depth, scores.shape[1])
-    some = np.sort(np.argpartition(ordered, kept - 1, axis=1)[:, :kept], axis=1)
-    order = np.argsort(np.take_along_axis(ordered, some, 1), axis=1, kind="stable")
-    ids = np.take_along_axis(some, order, 1)
-    return ids, np.take_along_axis(scores, ids, 1)
-
-
-def _slices(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    for start in range(0, len(texts), size):
-        yield texts[start : start + size]
