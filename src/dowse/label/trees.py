@@ -42,13 +42,6 @@ MAX_NODE_PAIRS = 160_000
 MIN_NODES = 8
 """Smaller trees are alike because there is nothing to differ in, or because the grammar could not read the fragment."""
 
-_WRAPPERS = {
-    "php": (("<?php\n", ""), ("<?php\nclass X {\n", "\n}")),
-    **dict.fromkeys(("javascript", "typescript", "tsx", "java", "csharp"), (("", ""), ("class X {\n", "\n}"))),
-}
-"""What must stand around a function for its grammar: methods by themselves are no program in these languages."""
-
-_PLAIN = (("", ""),)
 _SHAPES_AT_ONCE, _PAIRS_AT_ONCE = 64, 64
 _WORTH_A_POOL = 512
 """Fewer functions or pairs are compared in this process: starting another takes half a second."""
@@ -111,7 +104,7 @@ def shape_of(language: str, text: str) -> Shape | None:
     if known is None or not known.is_code:
         return None
     root: Node | None = None
-    for before, after in _WRAPPERS.get(language, _PLAIN):
+    for before, after in known.wrappers:
         source = f"{before}{text.strip()}{after}".encode("utf-8", "replace")
         try:
             whole = parse(source, known).root_node
