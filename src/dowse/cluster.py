@@ -110,7 +110,7 @@ class Cluster:
     ) -> Iterator[tuple[int, Result]]:
         task = self._task.options(num_gpus=1) if on_gpu and self._has("GPU") else self._task
         shared, numbered = self._ray.put(work), enumerate(items)
-        waiting: dict[Any, int] = {}  # what is left of it when an error ends the work ends with the cluster
+        waiting: dict[Any, int] = {}  # tasks still in it when an error ends the work stop when the cluster is left
         while True:
             room = max(LEAST_TASKS, TASKS_A_CORE * self._has("CPU")) - len(waiting)
             for number, item in islice(numbered, room):

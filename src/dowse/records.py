@@ -89,11 +89,16 @@ def machine() -> dict[str, object]:
     """Describe the processor, its usable cores, the memory and the platform."""
     return {
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "cores": cores(),
         "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20 if os.name == "posix" else None,
         "platform": platform.platform(),
         "python": platform.python_version(),
     }
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def versions() -> dict[str, str]:

@@ -231,3 +231,24 @@ def test_a_parse_that_takes_too_long_is_given_up_and_the_next_one_works(monkeypa
     with pytest.raises(DataError, match="scala source of 19,998 bytes took over"):
         parse(b"[" * 9_999 + b"]" * 9_999, LANGUAGES["scala"])
     assert parse(b"object A", LANGUAGES["scala"]).root_node.named_children[0].type == "object_definition"
+
+
+@pytest.mark.parametrize(
+    ("language", "method"),
+    [
+        ("java", "public int half(int n) { return n / 2; }"),
+        ("javascript", "async half(n) { return n / 2; }"),
+        ("typescript", "private half(n: number): number { return n / 2; }"),
+        ("tsx", "half(n: number) { return <b>{n / 2}</b>; }"),
+        ("csharp", "public override int Half(int n) { return n / 2; }"),
+        ("php", "public function half($n) { return $n / 2; }"),
+        ("php", "function half($n) { return $n / 2; }"),
+        ("python", "def half(n): return n // 2"),
+    ],
+)
+@pytest.mark.parametrize("comment", ["", " // down"])
+def test_a_function_by_itself_is_read_whole_within_one_of_its_wrappers(language, method, comment):
+    known = LANGUAGES[language]
+    comment = comment.replace("//", "#") if language == "python" else comment
+    sources = [f"{before}{method}{comment}{after}".encode() for before, after in known.wrappers]
+    assert not all(parse(source, known).root_node.has_error for source in sources)

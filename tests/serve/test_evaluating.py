@@ -105,7 +105,7 @@ def test_the_annotated_repositories_are_asked_of_the_search(tmp_path):
         (("evaluate", "cosca", "--data", "."), "there is no benchmark 'cosca'; did you mean 'cosqa'?"),
         (("evaluate", "cosqa", "--data", "nowhere"), "nowhere/code_idx_map_list_merged.json cannot be read"),
         (("evaluate", "cosqa", "--data", ".", "--protocol", "oasys"), "did you mean 'oasis'?"),
-        (("evaluate", "cosqa", "--data", ".", "--combine", "half"), "--combine is 'half'"),
+        (("evaluate", "cosqa", "--data", ".", "--combine", "half"), "combine is 'half'"),
         (("evaluate", "cosqa", "--data", ".", "--searcher", "--ranker", "x"), "--searcher measures the whole search"),
         (("evaluate", "codesearchnet", "--data", ".", "--run", "r"), "--run holds one task"),
         (("compare", "one.trec"), "1 run was named, expected two or more"),

@@ -98,7 +98,10 @@ def test_wrong_wishes_are_one_sentence(place):
         (("--mode", "fast"), "mode is 'fast'; known are: instant, balanced, best"),
         (("--mode", "instant", "--min-score", 0.5), "--min-score needs the ranker"),
         (("--literal", "--min-score", 0.5), "--literal finds an exact string, which has no probability"),
-        (("--combine", "both"), "--combine is 'both', expected replace, average or a number from 0 to 1"),
+        (
+            ("--combine", "both"),
+            "combine is 'both', expected replace, average or a number from 0 to 1; correct --combine",
+        ),
     ):
         run = dowse(place, QUERY, *arguments)
         assert run.returncode == 1 and run.stderr.startswith("error: ") and run.stderr.count("\n") == 1

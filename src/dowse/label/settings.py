@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from dowse.label.candidates import DrawOptions
 from dowse.label.encoders import STATIC
 from dowse.label.judge import Orders
 from dowse.label.suspects import SuspectOptions
+from dowse.records import cores
 
 Against = Literal["docstring", "code"]
 Positive = Literal["scaled", "code", "docstring"]
@@ -24,10 +24,6 @@ RAISED_BY = 0.025
 
 BLOCK_PAIRS = 10_000
 """Pairs labelled at once: about 100 MB with texts and embeddings. A kill loses less: embeddings are kept at once."""
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +107,7 @@ class LabelSettings:
     @property
     def processes(self) -> int:
         """How many processes compare trees."""
-        return self.workers or _cores()
+        return self.workers or cores()
 
     def as_record(self) -> dict[str, Any]:
         """Return what labels depend on, as JSON; where the cache lies and how fast one works changes none."""

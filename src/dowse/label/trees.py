@@ -13,16 +13,14 @@ pairs of one repository to the exact one. Pairs whose product of sizes is beyond
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from dowse.cluster import Cluster
 from dowse.errors import DataError, MissingExtraError
 from dowse.languages import LANGUAGES, parse
+from dowse.mine.processes import end_with_parent
 
 try:
     from apted import APTED, Config  # type: ignore[import-untyped]
@@ -42,13 +40,6 @@ MAX_NODE_PAIRS = 160_000
 MIN_NODES = 8
 """Smaller trees are alike because there is nothing to differ in, or because the grammar could not read the fragment."""
 
-_WRAPPERS = {
-    "php": (("<?php\n", ""), ("<?php\nclass X {\n", "\n}")),
-    **dict.fromkeys(("javascript", "typescript", "tsx", "java", "csharp"), (("", ""), ("class X {\n", "\n}"))),
-}
-"""What must stand around a function for its grammar: methods by themselves are no program in these languages."""
-
-_PLAIN = (("", ""),)
 _SHAPES_AT_ONCE, _PAIRS_AT_ONCE = 64, 64
 _WORTH_A_POOL = 512
 """Fewer functions or pairs are compared in this process: starting another takes half a second."""
@@ -101,7 +92,7 @@ class Trees:
         if self._pool is None:
             # Forking a process that holds a model's threads is unsafe.
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._workers, context, _end_with_parent)
+            self._pool = ProcessPoolExecutor(self._workers, context, end_with_parent)
         return [found for group in self._pool.map(work, groups) for found in group]
 
 
@@ -111,7 +102,7 @@ def shape_of(language: str, text: str) -> Shape | None:
     if known is None or not known.is_code:
         return None
     root: Node | None = None
-    for before, after in _WRAPPERS.get(language, _PLAIN):
+    for before, after in known.wrappers:
         source = f"{before}{text.strip()}{after}".encode("utf-8", "replace")
         try:
             whole = parse(source, known).root_node
@@ -209,15 +200,3 @@ def _shapes(functions: Sequence[tuple[str, str]]) -> list[Shape | None]:
 
 def _distances(pairs: Sequence[tuple[Shape | None, Shape | None, float]]) -> list[Distance]:
     return [compare(*pair) for pair in pairs]
-
-
-def _end_with_parent() -> None:
-    """Leave when the process that started this one is gone, even if it was killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -19,6 +19,9 @@ child at that position, or None for the node's own text."""
 
 _NONE: frozenset[str] = frozenset()
 
+IN_A_CLASS = (("", ""), ("class A {\n", "\n}"))
+"""The wrappers of languages whose methods stand in braces; the line break ends a comment after the last of them."""
+
 
 def kinds(words: str) -> frozenset[str]:
     """Return the node types listed in a text, separated by spaces."""
@@ -36,6 +39,9 @@ class Language:
     """Programs named after `#!`, without version digits."""
     grammar: tuple[str, str] | None = None
     """Module and function that return the tree-sitter language; None for text."""
+    wrappers: tuple[tuple[str, str], ...] = (("", ""),)
+    """What is put before and after a function by itself so that the grammar reads it, in order of preference: a method
+    alone is no program in many languages."""
 
     functions: frozenset[str] = _NONE
     """Nodes that are a function, or a method inside a class."""

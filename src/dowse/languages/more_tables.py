@@ -23,6 +23,7 @@ PHP = Language(
     extensions=(".php", ".phtml", ".php5", ".inc"),
     interpreters=("php",),
     grammar=("tree_sitter_php", "language_php"),
+    wrappers=(("<?php\n", ""), ("<?php\nclass A {\n", "\n}")),
     functions=kinds("function_definition method_declaration"),
     classes=kinds("class_declaration interface_declaration trait_declaration enum_declaration"),
     bindings={"assignment_expression": ("left", "right")},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dowse.languages.language import Language, kinds
+from dowse.languages.language import IN_A_CLASS, Language, kinds
 
 PYTHON = Language(
     "python",
@@ -30,6 +30,7 @@ JAVASCRIPT = Language(
     filenames=("jakefile",),
     interpreters=("node", "nodejs", "bun"),
     grammar=("tree_sitter_javascript", "language"),
+    wrappers=IN_A_CLASS,
     functions=kinds("function_declaration generator_function_declaration method_definition"),
     classes=kinds("class_declaration"),
     bindings={
@@ -92,6 +93,7 @@ JAVA = Language(
     extensions=(".java", ".jav"),
     interpreters=("java", "jbang"),
     grammar=("tree_sitter_java", "language"),
+    wrappers=IN_A_CLASS,
     chained=b"<=",
     functions=kinds("method_declaration constructor_declaration compact_constructor_declaration"),
     classes=kinds(
@@ -204,6 +206,7 @@ CSHARP = Language(
     "csharp",
     extensions=(".cs", ".csx"),
     grammar=("tree_sitter_c_sharp", "language"),
+    wrappers=IN_A_CLASS,
     chained=b"<",
     functions=kinds(
         "method_declaration constructor_declaration destructor_declaration operator_declaration "

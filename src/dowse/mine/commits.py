@@ -22,7 +22,7 @@ from typing import IO
 
 from dowse.errors import DataError
 from dowse.languages import head_of, language_of
-from dowse.mine.filter import Limits, content_rule, pair_rule, path_rule
+from dowse.mine.filter import content_rule, is_test, path_rule
 from dowse.mine.functions import Function, functions_of
 from dowse.mine.repositories import (
     Entry,
@@ -124,15 +124,12 @@ class Commits:
                 [(path, old) for path, old, _ in change.files], [new for *_, new in change.files]
             )
             hashes = {one.code_hash for one in before}
-            changed = [one for one in after if one.code_hash not in hashes and not self._is_test(one)]
+            changed = [one for one in after if one.code_hash not in hashes and not is_test(one)]
             if changed and len(changed) <= self.max_functions:
                 return changed
         is_many = bool(changed) or len(after) > TOUCHED_PER_CHANGED * self.max_functions
         self.dropped["commit to many functions" if is_many else "commit without a change of a function"] += 1
         return []
-
-    def _is_test(self, function: Function) -> bool:
-        return pair_rule(Pair("A query that no rule speaks against", function, self.name), Limits()) == "test code"
 
 
 class _Versions:

@@ -1,9 +1,9 @@
 """Step 1 of 7, mine: which pairs repeat others, told from 280 bytes of each.
 
 Every mined row carries a fingerprint: a key of its query, of its function and of its code, the bands of its MinHash and
-a short form of the MinHash itself. From the fingerprints of all repositories `Duplicates` tells copies and near-copies
-without looking at any text, so a million pairs take 280 MB. datasketch makes the signatures; its own index is not used
-since it keeps every row in a dictionary for each band. Reads and writes nothing.
+a short form of the MinHash itself. From those of all repositories `Fingerprints` tells copies and near-copies without
+looking at any text, so a million pairs take 280 MB. datasketch makes the signatures; its own index is not used since it
+keeps every row in a dictionary for each band. Reads and writes nothing.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Fingerprints:
         return marked
 
     def beyond(self, kept: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
-        """Mark rows whose query more than so many earlier kept rows have, shape (N,)."""
+        """Mark rows whose query at least `most` earlier kept rows have already, shape (N,)."""
         rows = np.flatnonzero(kept)
         order = np.argsort(self.query[rows], kind="stable")
         ordered = self.query[rows][order]

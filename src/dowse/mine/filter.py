@@ -179,9 +179,10 @@ def _is_stub(pair: Pair, limits: Limits) -> bool:
     return len(body) < 400 and _STUB.fullmatch(body) is not None
 
 
-def _is_test(pair: Pair, limits: Limits) -> bool:
-    name = pair.function.symbol.rpartition(".")[2]
-    return _TEST_FUNCTION.fullmatch(name) is not None or _TEST_MARK.search(pair.function.text) is not None
+def is_test(function: Function) -> bool:
+    """Tell whether a function is a test, by its name or by what marks it as one."""
+    name = function.symbol.rpartition(".")[2]
+    return _TEST_FUNCTION.fullmatch(name) is not None or _TEST_MARK.search(function.text) is not None
 
 
 _RULES: Mapping[str, Callable[[Pair, Limits], bool]] = {
@@ -190,7 +191,7 @@ _RULES: Mapping[str, Callable[[Pair, Limits], bool]] = {
     "long query": lambda pair, limits: len(pair.query.split()) > limits.max_query_words,
     "query is code": lambda pair, limits: _CODE_LIKE.search(pair.query) is not None,
     "query is not English prose": lambda pair, limits: is_foreign(pair.query),
-    "test code": _is_test,
+    "test code": lambda pair, limits: is_test(pair.function),
     "short function": lambda pair, limits: len(pair.function.text_without_comments) < limits.min_code_chars,
     "long function": lambda pair, limits: len(pair.function.text_without_comments) > limits.max_code_chars,
     "function without a body of its own": _is_stub,

@@ -220,7 +220,7 @@ def _name_in(url: str) -> str:
 
 
 def _told_apart(repositories: list[Repository]) -> list[Repository]:
-    """Give repositories of one name without an owner that of the folder around them as well."""
+    """Put the name of the folder around it before each name without an owner that several repositories share."""
     folders: dict[str, set[Path]] = {}
     for one in repositories:
         folders.setdefault(one.name, set()).add(one.folder.resolve())

@@ -124,8 +124,8 @@ def _guesses(code: str) -> list[Language]:
 
 
 def _source_hashes(source: bytes, language: Language) -> Iterator[str]:
-    if language.name == "php" and not source.lstrip().startswith(b"<?"):
-        source = b"<?php\n" + source
+    if not source.lstrip().startswith(b"<?"):
+        source = language.wrappers[0][0].encode() + source  # only PHP has any, a tag that benchmarks leave out
     try:
         yield from (function.code_hash for function in functions_of("", source, language))
     except DataError:  # nothing that a grammar cannot read is mined either

@@ -32,8 +32,8 @@ from dowse.mine.repositories import Repository
 from dowse.mine.shard import Counts, Task, functions_in, shard_counts
 from dowse.mine.sources import Source
 from dowse.mine.split import SplitOptions, split_of
-from dowse.mine.workers import cores, mine_all, mine_on
-from dowse.records import write_json, write_manifest
+from dowse.mine.workers import mine_all, mine_on
+from dowse.records import cores, write_json, write_manifest
 
 if TYPE_CHECKING:
     from dowse.models.endpoint import Estimate

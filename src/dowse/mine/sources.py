@@ -1,7 +1,7 @@
 """Step 1 of 7, mine: what a source of queries offers, and the pair it yields.
 
-`docstrings`, `commits` and `llm` implement `Source`; the pipeline asks each for the pairs of one repository at a time
-and does all the rest: filters, duplicates, splits and writing. Reads and writes nothing itself.
+`docstrings`, `commits`, `llm` and `feedback` implement `Source`; the pipeline asks each for the pairs of one repository
+at a time and does all the rest: filters, duplicates, splits and writing. Reads and writes nothing itself.
 """
 
 from __future__ import annotations

@@ -10,9 +10,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -24,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from dowse.cluster import Cluster
 from dowse.errors import DataError
+from dowse.mine.processes import end_with_parent
 from dowse.mine.shard import Task, mine_repository
 
 if TYPE_CHECKING:
@@ -32,16 +30,8 @@ if TYPE_CHECKING:
 _LOOK_S = 0.2
 """Seconds between two looks at what the processes tell."""
 
-_ORPHAN_S = 0.5
-"""Seconds between two looks at whether the starting process still lives."""
-
 Said = tuple[int, float]
 _told: SimpleQueue[Said]
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def mine_all(tasks: Sequence[Task], jobs: int, tell: Callable[[float], None]) -> None:
@@ -57,7 +47,8 @@ def mine_all(tasks: Sequence[Task], jobs: int, tell: Callable[[float], None]) ->
     context = multiprocessing.get_context("spawn")
     told: SimpleQueue[Said] = context.SimpleQueue()
     parts = [0.0] * len(tasks)
-    executor = ProcessPoolExecutor(min(jobs, len(tasks)), context, _begin, (told, os.getpid()))
+    others = set(multiprocessing.active_children())  # of the program that this one runs in
+    executor = ProcessPoolExecutor(min(jobs, len(tasks)), context, _begin, (told,))
     try:
         with _held_back(signal.SIGINT):
             open_futures: set[Future[None]] = {
@@ -78,7 +69,7 @@ def mine_all(tasks: Sequence[Task], jobs: int, tell: Callable[[float], None]) ->
         ) from None
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
+        for process in set(multiprocessing.active_children()) - others:
             process.terminate()
 
 
@@ -119,17 +110,11 @@ def _held_back(wanted: signal.Signals) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin(told: SimpleQueue[Said], parent: int) -> None:
+def _begin(told: SimpleQueue[Said]) -> None:
     """Prepare a process: the parent's end is its end."""
     global _told
     _told = told
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_ORPHAN_S)
-    os._exit(1)
+    end_with_parent()
 
 
 def _work(number: int, task: Task) -> None:

@@ -31,7 +31,9 @@ class Combination:
     def __post_init__(self) -> None:
         """Refuse shares that are none."""
         if not 0 <= self.alpha <= 1:
-            raise ConfigError(f"the ranker's share is {self.alpha}, expected 0 to 1; check --combine")
+            raise ConfigError(
+                f"the ranker's share is {self.alpha}, expected 0 to 1; correct --combine or [search] combine"
+            )
 
     @classmethod
     def named(cls, said: str) -> Combination:
@@ -43,7 +45,10 @@ class Combination:
         try:
             return cls({"replace": 1.0, "average": 0.5}[said] if said in ("replace", "average") else float(said))
         except ValueError:
-            raise ConfigError(f"--combine is {said!r}, expected replace, average or a number from 0 to 1") from None
+            raise ConfigError(
+                f"combine is {said!r}, expected replace, average or a number from 0 to 1; correct --combine or "
+                "[search] combine"
+            ) from None
 
     def of(self, retriever: NDArray[np.float32], ranker: NDArray[np.float32]) -> NDArray[np.float32]:
         """Combine two score arrays of shape (K,)."""

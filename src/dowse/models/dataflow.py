@@ -82,9 +82,9 @@ def data_flow(text: str, language: str) -> DataFlow:
         text: A function or a few statements.
         language: A key of `FLOW_TABLES`.
     """
-    table = FLOW_TABLES[language]
+    table, wrappers = FLOW_TABLES[language], LANGUAGES[language].wrappers
     try:
-        read = min((_Reading.of(text, language, wrapper) for wrapper in table.wrappers), key=lambda read: read.faulty)
+        read = min((_Reading.of(text, language, wrapper) for wrapper in wrappers), key=lambda read: read.faulty)
     except DataError:
         return DataFlow((), ())
     walk = Walk(read.source, table)
@@ -114,7 +114,7 @@ def recognise(text: str) -> str | None:
     """
     best, fewest = None, MAX_FAULTY * len(text[:MAX_CHARS].encode("utf-8", "replace"))
     for language in (name for name, cue in _CUES.items() if cue.search(text)):
-        for wrapper in FLOW_TABLES[language].wrappers:
+        for wrapper in LANGUAGES[language].wrappers:
             try:
                 faulty = _Reading.of(text, language, wrapper).faulty
             except DataError:

@@ -62,8 +62,6 @@ class FlowTable:
     """Nodes that leave the nearest loop or switch, or begin it anew."""
     jumps_leave_switches: bool = True
     """Whether they leave a switch, rather than the loop around it."""
-    wrappers: tuple[tuple[str, str], ...] = (("", ""),)
-    """What is put before and after a function so that the grammar reads it, in order of preference."""
 
 
 _FIELDS = ("left", "right")
@@ -137,7 +135,6 @@ JAVA = FlowTable(
     returns=kinds("return_statement"),
     throws=kinds("throw_statement"),
     jumps=kinds("break_statement continue_statement"),
-    wrappers=(("", ""), ("class A {", "}")),
 )
 
 JAVASCRIPT = FlowTable(
@@ -177,7 +174,6 @@ JAVASCRIPT = FlowTable(
     returns=kinds("return_statement"),
     throws=kinds("throw_statement"),
     jumps=kinds("break_statement continue_statement"),
-    wrappers=(("", ""), ("class A {", "}")),
 )
 
 PHP = FlowTable(
@@ -215,7 +211,6 @@ PHP = FlowTable(
     returns=kinds("return_statement"),
     throws=kinds("throw_expression"),
     jumps=kinds("break_statement continue_statement"),
-    wrappers=(("<?php ", ""), ("<?php class A {", "}")),
 )
 
 GO = FlowTable(

@@ -1,4 +1,4 @@
-"""Models: what all model folders have in common: files whose SHA-256 a `config.json` states. Used by every model.
+"""Models: what the folders that search loads have in common: files whose SHA-256 a `config.json` states.
 
 Reads a folder's files and compares them with what their `config.json` says; writes nothing. Each kind of model knows
 itself what else its `config.json` must hold.

@@ -146,7 +146,7 @@ def _load(kind: str, folder: Path) -> Any:
     except ImportError as error:
         raise MissingExtraError("a sentence-transformers model", "train") from error
     if (found := _kind_of(folder)) != kind:
-        # The library would convert it, with weights from a die.
+        # The library would convert it, with random weights.
         raise ModelError(f"{folder}: cannot be loaded ({found}), expected a sentence-transformers {kind}; name another")
     logging.disable_progress_bar()
     try:
