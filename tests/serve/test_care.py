@@ -148,6 +148,16 @@ def test_lines_that_are_no_verdicts_are_nobodys_to_forget(tmp_path):
     assert feedback.forget(Path("/a")) == 1 and feedback.path.read_text() == "not JSON\n[1]\n"
 
 
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x1c", "\r\n", "\x0c"])
+def test_a_verdict_on_code_with_odd_line_ends_is_forgotten_like_any_other(tmp_path, character):
+    document = dict.fromkeys(COLUMNS, "") | {"root": str(tmp_path / "a"), "text": f"SPACES = '{character}'"}
+    feedback = Feedback(tmp_path / "feedback.jsonl")
+    feedback.add("spaces", document, True)
+    feedback.add("spaces", document | {"root": str(tmp_path / "b")}, True)
+    kept = feedback.path.read_bytes().splitlines(keepends=True)[-1]
+    assert feedback.forget(tmp_path / "a") == 1 and feedback.path.read_bytes() == kept
+
+
 def test_the_doctor_is_a_command_like_the_others(index_dir, capsys):
     assert app(["doctor", "--index-dir", str(index_dir)], standalone_mode=False) == 0
     assert sys.executable in capsys.readouterr().out

@@ -35,7 +35,7 @@ from dowse.serve.feedback import Feedback
 from dowse.serve.gate import caller_of
 from dowse.serve.landscape import MAX_POINTS
 from dowse.serve.metrics import Metrics
-from dowse.serve.view import MAX_DEPTH, MAX_HITS, MAX_LINES, ForbiddenError, Place, Question, View, standing
+from dowse.serve.view import MAX_CONTEXT, MAX_DEPTH, MAX_HITS, ForbiddenError, Place, Question, View, standing
 from dowse.serve.workspace import Event, Workspace
 
 _FAULTS: dict[int | str, dict[str, Any]] = {
@@ -171,7 +171,7 @@ async def document(
     shared: Shared,
     start_line: Line = 1,
     end_line: Annotated[int | None, Query(ge=1, description="Inclusive; the file's last by default.")] = None,
-    context: Annotated[int, Query(ge=0, le=MAX_LINES, description="Lines before and after.")] = 10,
+    context: Annotated[int, Query(ge=0, le=MAX_CONTEXT, description="Lines before and after.")] = 10,
     highlight: Marked = False,
 ) -> dict[str, Any]:
     """Read lines of an indexed file as they are now, with some around them."""

@@ -61,7 +61,8 @@ class Feedback:
         if not self.path.is_file():
             return 0
         with self._alone():
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            # not `splitlines`: code in a verdict may hold further characters that it breaks lines at
+            lines = [line + "\n" for line in self.path.read_text(encoding="utf-8").split("\n") if line]
             kept = [line for line in lines if _root_of(line) != str(root)]
             if len(kept) < len(lines) and not dry_run:
                 descriptor, scratch = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
