@@ -1,4 +1,5 @@
 import json
+import sqlite3
 import sys
 import threading
 from contextlib import closing
@@ -9,7 +10,7 @@ import pytest
 from sources import write_files
 
 from dowse import Searcher
-from dowse.errors import IndexFormatError
+from dowse.errors import DataError, IndexFormatError
 from dowse.index.local import LocalStore
 from dowse.index.opening import open_stored
 from dowse.index.writer import writing
@@ -156,6 +157,27 @@ def test_a_verdict_on_code_with_odd_line_ends_is_forgotten_like_any_other(tmp_pa
     feedback.add("spaces", document | {"root": str(tmp_path / "b")}, True)
     kept = feedback.path.read_bytes().splitlines(keepends=True)[-1]
     assert feedback.forget(tmp_path / "a") == 1 and feedback.path.read_bytes() == kept
+
+
+def test_verdicts_that_cannot_be_kept_are_one_sentence(tmp_path, monkeypatch):
+    document = dict.fromkeys(COLUMNS, "") | {"root": str(tmp_path)}
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"file/feedback\.jsonl cannot be read or written \(File exists\)"):
+        Feedback(tmp_path / "file" / "feedback.jsonl").add("q", document, True)
+    feedback = Feedback(tmp_path / "feedback.jsonl")
+    feedback.path.write_bytes(b"\xff\n")
+    with pytest.raises(DataError, match="cannot be read or written"):
+        feedback.forget(tmp_path)
+    monkeypatch.setattr("dowse.serve.feedback.LOCK_WAIT_S", 0.0)
+    lock = feedback.path.with_suffix(".lock")
+    with closing(sqlite3.connect(lock, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for act in (lambda: feedback.add("q", document, True), lambda: feedback.forget(tmp_path)):
+            with pytest.raises(DataError, match=r"feedback\.lock cannot be locked \(database is locked\)"):
+                act()
+    lock.write_bytes(b"garbage" * 1000)
+    with pytest.raises(DataError, match=r"\(file is not a database\).*remove it"):
+        feedback.add("q", document, True)
 
 
 def test_the_doctor_is_a_command_like_the_others(index_dir, capsys):

@@ -265,6 +265,14 @@ def test_an_answer_that_cannot_be_written_is_an_error_line(project):
     assert "Traceback" not in run.stderr
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "config").symlink_to(tmp_path / "nowhere")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    run = dowse("token", "add", "ci", check=1)
+    assert run.stderr.startswith(f"error: {tmp_path / 'config'} cannot be read or written (File exists); check")
+    assert "Traceback" not in run.stderr and run.stdout == ""
+
+
 def test_text_beyond_the_encoding_of_the_output_is_escaped(project):
     write_files(project, {"price.py": "def price_in_euro():\n    return '5 \u20ac'\n"})
     environment = os.environ | {"PYTHONIOENCODING": "latin-1"}

@@ -262,7 +262,7 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
-        _say(f"error: the answer cannot be written ({error.strerror}); send it somewhere else")
+        _say(f"error: {_refused(error)}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except DowseError as error:
@@ -271,6 +271,13 @@ def main() -> NoReturn:
         _say(f"error: {error}")
         code = 1
     sys.exit(code)
+
+
+def _refused(error: OSError) -> str:
+    """Say in a sentence what the system did not let be read or written: a file, or where none is named the answer."""
+    if error.filename is not None:
+        return f"{error.filename} cannot be read or written ({error.strerror}); check that place, and who may use it"
+    return f"the answer cannot be written ({error.strerror or error}); send it somewhere else"
 
 
 def _searcher(
