@@ -310,5 +310,5 @@ def test_health_metrics_openapi_and_the_page_are_there(client):
     assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
     assert "default-src 'self'" in page.headers["content-security-policy"]
     assert "unsafe" not in page.headers["content-security-policy"]
-    assert client.get("/assets/index.html").text == page.text
-    assert client.get("/assets/../api.py").status_code == client.get("/assets/%2e%2e/api.py").status_code == 404
+    assert client.get("/index.html").text == page.text
+    assert client.get("/../api.py").status_code == client.get("/%2e%2e/api.py").status_code == 404

@@ -108,10 +108,11 @@ def test_a_forgotten_repository_is_gone_from_a_store_that_many_share_and_from_it
         hashes = store.hashes()
         store.cache(encoder).add(hashes, np.ones((len(hashes), encoder.dimensions), np.float32) / 16)
 
-    assert "1 documents in the store; the snapshots before" in run(
-        capsys, "forget", repository, "--store", address, "--dry-run"
-    )
-    assert "; the snapshots before hold it" in run(capsys, "forget", repository, "--store", address)
+    would = run(capsys, "forget", repository, "--store", address, "--dry-run")
+    assert "1 documents in the store; the snapshots before still hold it; --snapshots removes them too" in would
+    would = run(capsys, "forget", repository, "--store", address, "--dry-run", "--snapshots")
+    assert would.endswith("would forget 1 documents in the store\n")
+    assert "; the snapshots before still hold it" in run(capsys, "forget", repository, "--store", address)
     with closing(open_stored(address)) as store:
         assert store.repositories == ["other"] and len(store) == 1
         assert len(store.cache(encoder).missing(hashes)) == 1

@@ -177,7 +177,7 @@ def test_ctrl_c_leaves_an_index_that_the_next_run_completes(project):
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=300)
     assert process.returncode == 130, said
-    assert "what was indexed so far is kept" in said
+    assert "what was finished so far is kept" in said
     kept = json.loads(dowse("status", project, "--json", check=0).stdout)["documents"]
     full = json.loads(dowse("index", project, "--json", check=0).stdout)
     assert 0 < kept < full["documents"]

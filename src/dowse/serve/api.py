@@ -85,7 +85,10 @@ Names = Annotated[list[str] | None, Query(description="Only these repositories (
 Languages = Annotated[list[str] | None, Query(description="Only these languages (repeatable).", examples=["python"])]
 Globs = Annotated[list[str] | None, Query(description="Only paths like this (repeatable).", examples=["src/**/*.py"])]
 Kinds = Annotated[list[str] | None, Query(description="Only function, method, class, block or text (repeatable).")]
-MinScore = Annotated[float, Query(ge=0, le=1, description="Only hits that answer so probably, by the ranker.")]
+MinScore = Annotated[
+    float,
+    Query(ge=0, le=1, description="Only hits that the ranker gives at least this probability of answering, 0 to 1."),
+]
 Mode = Annotated[
     Literal["instant", "balanced", "best"] | None,
     Query(description="Wait for the bi-encoder, or for the ranker too, as a min_score does; instant by default."),

@@ -81,7 +81,8 @@ BudgetMs = Annotated[
     int | None, typer.Option("--budget-ms", min=1, help="Time for both later stages, loading them aside (500).")
 ]
 MinScore = Annotated[
-    float, typer.Option("--min-score", help="Only hits that answer this probably, 0 to 1, as the ranker sees it.")
+    float,
+    typer.Option("--min-score", help="Only hits that the ranker gives at least this probability of answering, 0 to 1."),
 ]
 Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster (docs/scale.md).")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Build the index anew.")]
@@ -249,7 +250,7 @@ def main() -> NoReturn:
         code = app(standalone_mode=False) or 0
         sys.stdout.flush()
         if code == INTERRUPTED:
-            _say("stopped; what was indexed so far is kept, the next run goes on from there")
+            _say("stopped; what was finished so far is kept, and the next run goes on from there where it can")
     except typer.Abort:  # Ctrl-C where something is asked, or nobody to answer
         _say("\nleft as it was; --yes answers without being asked")
         code = INTERRUPTED

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from dowse.errors import DowseError
-from dowse.index.files import Source, Stat
+from dowse.index.files import Source
 from dowse.index.opening import open_stored
 from dowse.index.store import Store
 from dowse.index.update import Freshness
@@ -103,4 +103,4 @@ def text_of(store: Store, path: str) -> Source | None:
     known = store.files.get(path)
     if known is None or not lines:
         return None
-    return Source("\n".join(lines), known.content_hash, "utf-8", Stat(*known.stat))
+    return Source("\n".join(lines), known.content_hash, "utf-8", known.stat)
