@@ -19,6 +19,7 @@ from dowse.index.lance_table import Table
 from dowse.index.lexical import query_terms
 from dowse.index.opening import open_table
 from dowse.index.store import Filter
+from dowse.index.writer import BusyError
 from dowse.search.retrieve import fill
 from dowse.search.searcher import Searcher
 
@@ -325,6 +326,23 @@ def test_a_snapshot_is_gone_back_to_and_readers_see_it_without_opening_again(add
         lance_care.name_version(table, "good")
     with pytest.raises(ConfigError, match="cannot name a snapshot"):
         lance_care.name_version(table, "a b/c")
+
+
+def test_a_writer_that_comes_while_a_table_is_tidied_is_said_in_a_sentence(address, tmp_path, monkeypatch):
+    store, table = open_kind("lance", tmp_path / "shared"), open_table(address, DIMENSIONS)
+    for number in range(4):
+        put(store, file(f"{number}.py", "alpha", "beta"))
+    newest, others = table.newest, [open_table(address)]
+
+    def followed_by_another():
+        newest()
+        while others:
+            lance_care.tidy(others.pop())
+
+    monkeypatch.setattr(table, "newest", followed_by_another)
+    with pytest.raises(BusyError, match=f"others are writing to {address}; try again later"):
+        lance_care.tidy(table)
+    lance_care.tidy(table)
 
 
 def test_a_tidied_table_with_a_vector_index_answers_as_before(address, tmp_path, monkeypatch):

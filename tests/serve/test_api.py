@@ -151,6 +151,25 @@ def test_a_document_is_read_with_its_context(client):
     assert whole["text"] == FILES["src/config/parser.py"].rstrip("\n")
 
 
+def test_of_a_long_file_the_lines_asked_for_are_always_shown(tmp_path):
+    text = "".join(f"x_{n} = read({n}) + y_{n}\n" for n in range(1, 5001))
+    folder = write_files(tmp_path / "long", {"long.py": text})
+    with open_workspace(folder, index_dir=tmp_path / "index") as workspace, running(workspace) as client:
+        for start, end, context, shown in [
+            (3000, 3000, 1000, (2001, 3999)),
+            (3000, 4499, 1000, (2750, 4749)),
+            (1000, 2999, 10, (1000, 2999)),
+            (1, 5000, 10, (1, 2000)),
+        ]:
+            asked = {"repository": "long", "path": "long.py", "start_line": start, "end_line": end, "context": context}
+            answer = client.get("/v1/document", params=asked).json()
+            lines = answer["text"].split("\n")
+            assert (answer["first_line"], answer["first_line"] + len(lines) - 1) == shown
+            assert lines[start - shown[0]] == f"x_{start} = read({start}) + y_{start}"
+        refused = client.get("/v1/document", params=asked | {"context": 1001})
+        assert refused.status_code == 422 and "query context" in refused.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -292,5 +311,5 @@ def test_health_metrics_openapi_and_the_page_are_there(client):
     assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
     assert "default-src 'self'" in page.headers["content-security-policy"]
     assert "unsafe" not in page.headers["content-security-policy"]
-    assert client.get("/assets/index.html").text == page.text
-    assert client.get("/assets/../api.py").status_code == client.get("/assets/%2e%2e/api.py").status_code == 404
+    assert client.get("/index.html").text == page.text
+    assert client.get("/../api.py").status_code == client.get("/%2e%2e/api.py").status_code == 404

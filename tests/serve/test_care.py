@@ -1,4 +1,5 @@
 import json
+import sqlite3
 import sys
 import threading
 from contextlib import closing
@@ -9,7 +10,7 @@ import pytest
 from sources import write_files
 
 from dowse import Searcher
-from dowse.errors import IndexFormatError
+from dowse.errors import DataError, IndexFormatError
 from dowse.index.local import LocalStore
 from dowse.index.opening import open_stored
 from dowse.models.static import default_static
@@ -106,10 +107,11 @@ def test_a_forgotten_repository_is_gone_from_a_store_that_many_share_and_from_it
         hashes = store.hashes()
         store.cache(encoder).add(hashes, np.ones((len(hashes), encoder.dimensions), np.float32) / 16)
 
-    assert "1 documents in the store; the snapshots before" in run(
-        capsys, "forget", repository, "--store", address, "--dry-run"
-    )
-    assert "; the snapshots before hold it" in run(capsys, "forget", repository, "--store", address)
+    would = run(capsys, "forget", repository, "--store", address, "--dry-run")
+    assert "1 documents in the store; the snapshots before still hold it; --snapshots removes them too" in would
+    would = run(capsys, "forget", repository, "--store", address, "--dry-run", "--snapshots")
+    assert would.endswith("would forget 1 documents in the store\n")
+    assert "; the snapshots before still hold it" in run(capsys, "forget", repository, "--store", address)
     with closing(open_stored(address)) as store:
         assert store.repositories == ["other"] and len(store) == 1
         assert len(store.cache(encoder).missing(hashes)) == 1
@@ -145,6 +147,37 @@ def test_lines_that_are_no_verdicts_are_nobodys_to_forget(tmp_path):
     feedback = Feedback(tmp_path / "feedback.jsonl")
     feedback.path.write_text('not JSON\n[1]\n{"root": "/a"}\n')
     assert feedback.forget(Path("/a")) == 1 and feedback.path.read_text() == "not JSON\n[1]\n"
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x1c", "\r\n", "\x0c"])
+def test_a_verdict_on_code_with_odd_line_ends_is_forgotten_like_any_other(tmp_path, character):
+    document = dict.fromkeys(COLUMNS, "") | {"root": str(tmp_path / "a"), "text": f"SPACES = '{character}'"}
+    feedback = Feedback(tmp_path / "feedback.jsonl")
+    feedback.add("spaces", document, True)
+    feedback.add("spaces", document | {"root": str(tmp_path / "b")}, True)
+    kept = feedback.path.read_bytes().splitlines(keepends=True)[-1]
+    assert feedback.forget(tmp_path / "a") == 1 and feedback.path.read_bytes() == kept
+
+
+def test_verdicts_that_cannot_be_kept_are_one_sentence(tmp_path, monkeypatch):
+    document = dict.fromkeys(COLUMNS, "") | {"root": str(tmp_path)}
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"file/feedback\.jsonl cannot be read or written \(File exists\)"):
+        Feedback(tmp_path / "file" / "feedback.jsonl").add("q", document, True)
+    feedback = Feedback(tmp_path / "feedback.jsonl")
+    feedback.path.write_bytes(b"\xff\n")
+    with pytest.raises(DataError, match="cannot be read or written"):
+        feedback.forget(tmp_path)
+    monkeypatch.setattr("dowse.serve.feedback.LOCK_WAIT_S", 0.0)
+    lock = feedback.path.with_suffix(".lock")
+    with closing(sqlite3.connect(lock, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for act in (lambda: feedback.add("q", document, True), lambda: feedback.forget(tmp_path)):
+            with pytest.raises(DataError, match=r"feedback\.lock cannot be locked \(database is locked\)"):
+                act()
+    lock.write_bytes(b"garbage" * 1000)
+    with pytest.raises(DataError, match=r"\(file is not a database\).*remove it"):
+        feedback.add("q", document, True)
 
 
 def test_the_doctor_is_a_command_like_the_others(index_dir, capsys):

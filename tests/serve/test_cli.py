@@ -177,7 +177,7 @@ def test_ctrl_c_leaves_an_index_that_the_next_run_completes(project):
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=300)
     assert process.returncode == 130, said
-    assert "what was indexed so far is kept" in said
+    assert "what was finished so far is kept" in said
     kept = json.loads(dowse("status", project, "--json", check=0).stdout)["documents"]
     full = json.loads(dowse("index", project, "--json", check=0).stdout)
     assert 0 < kept < full["documents"]
@@ -263,6 +263,14 @@ def test_an_answer_that_cannot_be_written_is_an_error_line(project):
         run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert run.returncode == 1 and "error: the answer cannot be written" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "config").symlink_to(tmp_path / "nowhere")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    run = dowse("token", "add", "ci", check=1)
+    assert run.stderr.startswith(f"error: {tmp_path / 'config'} cannot be read or written (File exists); check")
+    assert "Traceback" not in run.stderr and run.stdout == ""
 
 
 def test_text_beyond_the_encoding_of_the_output_is_escaped(project):

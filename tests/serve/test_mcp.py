@@ -137,6 +137,7 @@ def test_what_was_cut_can_be_read_on(address):
         ("read", {"repository": "project", "path": "../other/lib/jobs.py"}, "change path, start_line or end_line: "),
         ("read", {"repository": "project", "path": "web/cart.ts", "start_line": 99}, "are not in web/cart.ts"),
         ("read", {"repository": "project", "path": "web/cart.ts", "around": -1}, "change around: "),
+        ("read", {"repository": "project", "path": "web/cart.ts", "around": 1001}, "it is 1001, expected 0 to 1000"),
         ("search", {}, "query"),
     ],
 )  # fmt: skip

@@ -29,6 +29,20 @@ class TwoStages(Searcher):
         yield "reranked", sorted(hits, key=lambda hit: len(hit.document.text))
 
 
+class Backwards(Searcher):
+    """A searcher whose second stage turns the best fifty hits round."""
+
+    STAGES = ("instant", "reranked")
+
+    def has_later_stages(self, mode=None):
+        return mode is None
+
+    def stages(self, query, top_k=10, only=EVERYTHING, mode=None):
+        _, hits = next(super().stages(query, 50, only))
+        yield "instant", hits[:top_k]
+        yield "reranked", hits[::-1][:top_k]
+
+
 def test_hits_come_while_typing_highlighted_and_with_the_matching_lines_marked(page):
     page.keyboard.type(UPLOAD)  # the box has the focus from the beginning
     hit = first_hit(page)
@@ -271,3 +285,19 @@ def test_more_hits_go_on_where_the_page_ends(new_page, serve, tmp_path):
     expect(page.locator("#hits .hit")).to_have_count(45)
     expect(page.get_by_role("button", name="More hits")).to_be_hidden()
     assert len(set(symbols(page))) == 45
+
+
+def test_more_hits_go_on_in_the_order_of_the_last_stage(new_page, serve, tmp_path):
+    many = {f"m{n}.py": f"def read_number_{n}(file):\n    return int(file.read()) + {n}\n" for n in range(45)}
+    page = new_page(f"{serve(write_files(tmp_path / 'many', many), searcher=Backwards)}?q=read+number")
+    for shown in (20, 40, 45):
+        expect(page.locator("#summary")).to_contain_text("re-ranked")
+        expect(page.locator("#hits .hit")).to_have_count(shown)
+        settled(page)
+        if shown < 45:
+            page.get_by_role("button", name="More hits").click()
+    instant = page.evaluate("""async () => {
+        const answer = await (await fetch("v1/search?q=read+number&top_k=50")).json();
+        return answer.hits.map((hit) => hit.symbol);
+    }""")
+    assert symbols(page) == instant[::-1]

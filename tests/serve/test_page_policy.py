@@ -35,7 +35,7 @@ def test_the_policy_stops_scripts_styles_frames_and_messages_to_elsewhere(browse
 
 
 def test_every_answer_carries_the_policy_and_none_may_be_framed_or_guessed_at(page, server):
-    for path in ("", "main.js", "assets/page.css", "v1/health", "v1/search?q=a", "nowhere", "openapi.json", "metrics"):
+    for path in ("", "main.js", "page.css", "v1/health", "v1/search?q=a", "nowhere", "openapi.json", "metrics"):
         answer = page.request.get(server + path)
         policy = answer.headers["content-security-policy"]
         assert "default-src 'self'" in policy and "frame-ancestors 'none'" in policy, path

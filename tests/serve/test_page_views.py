@@ -174,3 +174,10 @@ def test_the_map_is_looked_around_in_with_mouse_and_keyboard(page, server):
     expect(tip).to_contain_text("tools/dates.py")
     page.mouse.click(x, y)
     expect(page.locator("#map-hit .file")).to_have_text("dates.py")
+
+
+def test_the_map_is_drawn_by_browsers_without_iterator_helpers(new_page, server):
+    page = new_page(server)
+    page.add_init_script("for (const name of ['filter', 'map', 'some']) delete Iterator.prototype[name];")
+    page.goto(f"{server}?q=upload&view=map")
+    expect(page.locator("#map-lead")).to_contain_text("Rings:")

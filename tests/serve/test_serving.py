@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -13,7 +14,7 @@ from sources import FILES, write_files
 from dowse.config import IndexSettings, ServeSettings, index_folder, load_settings
 from dowse.errors import ConfigError
 from dowse.search.searcher import Searcher
-from dowse.serve.cli import app
+from dowse.serve.cli import UsageError, app
 from dowse.serve.running import serve
 
 
@@ -105,8 +106,9 @@ def test_what_cannot_be_served_is_said_before_anything_starts(project, tmp_path)
         serve([tmp_path / "nowhere"], {}, here)
     with pytest.raises(ConfigError, match="overlaps project, which is served"):
         serve([project, project / "src"], {}, here)
-    with pytest.raises(ConfigError, match=r"no\.such\.host\.invalid port 0 cannot be used"):
-        serve([], {}, ServeSettings(host="no.such.host.invalid", port=0), insecure=True)
+    for host in ("no.such.host.invalid", "a..b", f"{'a' * 64}.b"):
+        with pytest.raises(ConfigError, match=f"{re.escape(host)} port 0 cannot be used"):
+            serve([], {}, ServeSettings(host=host, port=0), insecure=True)
 
 
 def test_who_may_reach_a_server_is_the_users_to_say(project):
@@ -141,3 +143,5 @@ def test_tokens_are_made_listed_and_removed(project, capsys):
     assert token("list") == ""
     with pytest.raises(ConfigError, match="is no folder"):
         token("add", "x", "-r", "nowhere")
+    with pytest.raises(UsageError, match="9999999 is not in the range"):
+        token("add", "x", "--days", 9_999_999)

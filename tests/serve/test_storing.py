@@ -60,6 +60,25 @@ def test_a_replica_serves_what_is_stored_and_follows_it(project, tmp_path, dowse
         until(lambda: not ask(server, "search", q="parse a duration")["hits"], "the way back")
 
 
+def test_a_stored_repository_that_was_removed_stays_away(project, tmp_path, dowse):
+    store = f"lance:{tmp_path / 'shared'}"
+    dowse("index", project, "--store", store)
+    with serving("--store", store) as server:
+        removal = urllib.request.Request(f"{server.url}/v1/repositories/project", method="DELETE")
+        with urllib.request.urlopen(removal, timeout=PATIENCE_S) as answer:
+            assert answer.status == 204
+        write_files(project, {"added.py": "def brand_new(path):\n    return path\n"})
+        write_files(tmp_path / "second", {"second.py": "def only_second():\n    return 2\n"})
+        dowse("index", project, tmp_path / "second", "--store", store)
+
+        def served():
+            return [one["name"] for one in ask(server, "repositories")["repositories"]]
+
+        until(lambda: "second" in served(), "the new repository")
+        assert served() == ["second"]
+        assert "brand_new" not in {hit["symbol"] for hit in ask(server, "search", q="brand_new")["hits"]}
+
+
 def test_an_index_is_carried_in_a_file_between_folders_and_stores(project, tmp_path, dowse):
     file, store = tmp_path / "index.dowse", f"lance:{tmp_path / 'shared'}"
     _, said = dowse("index", project, "--index-dir", tmp_path / "a", "--export", file)

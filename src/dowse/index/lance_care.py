@@ -21,6 +21,7 @@ from lance.commit import CommitConflictError
 
 from dowse.errors import ConfigError, IndexFormatError
 from dowse.index.lance_table import TERM_COLUMNS, Table, translated
+from dowse.index.writer import BusyError
 
 WORD_INDEXES = {column: f"{column}_idx" for column in TERM_COLUMNS}
 VALUE_INDEXES = {"key": "BTREE", "repository": "BITMAP", "language": "BITMAP", "kind": "BITMAP"}
@@ -67,8 +68,8 @@ class Parts(NamedTuple):
 
 def ensure_indexes(table: Table) -> None:
     """Make the indexes that searches need, where they are missing; a table without rows is enough."""
-    there = {index.name for index in table.dataset.describe_indices()}
     with translated(table.address), suppress(CommitConflictError):  # another writer makes them at this moment
+        there = {index.name for index in table.dataset.describe_indices()}
         for column, name in WORD_INDEXES.items():
             if name not in there:
                 table.dataset.create_scalar_index(
@@ -92,7 +93,8 @@ def ensure_indexes(table: Table) -> None:
 
 def has_vector_index(table: Table) -> bool:
     """Tell whether vectors are looked up in an index rather than compared one by one."""
-    return any(index.name == VECTOR_INDEX for index in table.dataset.describe_indices())
+    with translated(table.address):
+        return any(index.name == VECTOR_INDEX for index in table.dataset.describe_indices())
 
 
 def tidy_if_due(table: Table) -> None:
@@ -115,15 +117,18 @@ def tidy(table: Table) -> None:
 
     Raises:
         IndexFormatError: the store cannot be written.
-        CommitConflictError: a writer came between; what was done until then stays.
+        BusyError: a writer came between; what was done until then stays.
     """
-    with translated(table.address):
-        table.newest()
-        table.dataset.optimize.compact_files(target_rows_per_fragment=10 * SMALL)
-        table.newest()
-        _index_rows(table)
-        table.dataset.cleanup_old_versions(KEPT, error_if_tagged_old_versions=False)
-        table.newest()
+    try:
+        with translated(table.address):
+            table.newest()
+            table.dataset.optimize.compact_files(target_rows_per_fragment=10 * SMALL)
+            table.newest()
+            _index_rows(table)
+            table.dataset.cleanup_old_versions(KEPT, error_if_tagged_old_versions=False)
+            table.newest()
+    except CommitConflictError:
+        raise BusyError(f"others are writing to {table.address}; try again later") from None
 
 
 def _index_rows(table: Table) -> None:

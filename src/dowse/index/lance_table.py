@@ -108,6 +108,8 @@ def translated(address: str) -> Iterator[None]:
         raise
     except (OSError, ValueError, RuntimeError, pa.ArrowException) as error:
         said = _NOISE.sub("", str(error)).partition("\n")[0].strip(" :")[:300]
+        if "commit conflict" in said:  # compaction has no error of its own for it
+            raise BusyError(f"others are writing to {address}; try again later") from error
         raise IndexFormatError(f"store {address}: {said}; check the address, the credentials and the space") from error
 
 

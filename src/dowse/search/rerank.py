@@ -72,7 +72,7 @@ def rerank(
         stores: the index of each root, by its number.
         query: what was asked.
         ranked: what was found, best first.
-        wanted: see there.
+        wanted: what is wanted, and until when.
 
     Raises:
         ModelError: a score is no number.
@@ -111,7 +111,7 @@ def probabilities(
         query: what was asked.
         texts: n documents, best first.
         before: their scaled scores, never rising, shape (n,) or more.
-        wanted: see there.
+        wanted: what is wanted, and until when.
 
     Raises:
         ModelError: a score is no number.

@@ -191,7 +191,7 @@ class Searcher:
         scores = score(question, candidates, self.weights)
         settled = settle(candidates, scores, self.weights)
         yield self.STAGES[0], self._hits(found_in(candidates, *settled), top_k)
-        # to load them costs a question no time of its own
+        # loaded before the clock starts: the budget is for embedding and reading only
         retriever = self.retriever if "retriever" in wanted else None
         ranker = self.ranker if "ranker" in wanted else None
         left_s = self.settings.search.budget_ms / 1000

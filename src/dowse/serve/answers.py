@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dowse.search.searcher import MAX_QUERY_CHARS
+
 _HIT: dict[str, Any] = {
     "repository": "shop",
     "path": "src/upload/client.py",
@@ -198,7 +200,7 @@ class Verdict(BaseModel):
             ]
         },
     )
-    query: str = Field(min_length=1, max_length=10_000)
+    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARS)
     repository: str
     path: str
     start_line: int = Field(ge=1)

@@ -35,7 +35,7 @@ from dowse.serve.feedback import Feedback
 from dowse.serve.gate import caller_of
 from dowse.serve.landscape import MAX_POINTS
 from dowse.serve.metrics import Metrics
-from dowse.serve.view import MAX_DEPTH, MAX_HITS, MAX_LINES, ForbiddenError, Place, Question, View, standing
+from dowse.serve.view import MAX_CONTEXT, MAX_DEPTH, MAX_HITS, ForbiddenError, Place, Question, View, standing
 from dowse.serve.workspace import Event, Workspace
 
 _FAULTS: dict[int | str, dict[str, Any]] = {
@@ -85,7 +85,10 @@ Names = Annotated[list[str] | None, Query(description="Only these repositories (
 Languages = Annotated[list[str] | None, Query(description="Only these languages (repeatable).", examples=["python"])]
 Globs = Annotated[list[str] | None, Query(description="Only paths like this (repeatable).", examples=["src/**/*.py"])]
 Kinds = Annotated[list[str] | None, Query(description="Only function, method, class, block or text (repeatable).")]
-MinScore = Annotated[float, Query(ge=0, le=1, description="Only hits that answer so probably, by the ranker.")]
+MinScore = Annotated[
+    float,
+    Query(ge=0, le=1, description="Only hits that the ranker gives at least this probability of answering, 0 to 1."),
+]
 Mode = Annotated[
     Literal["instant", "balanced", "best"] | None,
     Query(description="Wait for the bi-encoder, or for the ranker too, as a min_score does; instant by default."),
@@ -171,7 +174,7 @@ async def document(
     shared: Shared,
     start_line: Line = 1,
     end_line: Annotated[int | None, Query(ge=1, description="Inclusive; the file's last by default.")] = None,
-    context: Annotated[int, Query(ge=0, le=MAX_LINES, description="Lines before and after.")] = 10,
+    context: Annotated[int, Query(ge=0, le=MAX_CONTEXT, description="Lines before and after.")] = 10,
     highlight: Marked = False,
 ) -> dict[str, Any]:
     """Read lines of an indexed file as they are now, with some around them."""

@@ -83,7 +83,6 @@ def application(workspace: Workspace, access: Access) -> FastAPI:
     )
     app.include_router(router)
     app.router.routes.extend(mcp.routes)
-    app.mount("/assets", StaticFiles(directory=PAGE), name="assets")
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     _say_errors_alike(app)
     return app

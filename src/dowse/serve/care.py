@@ -2,8 +2,8 @@
 
 `forget` removes all that Dowse keeps of a folder by itself (`docs/trust.md` lists it): its index with the embeddings in
 it, the verdicts on its hits, and its place among the folders that tokens open. In a store that many share it takes out
-the repository of the folder's name, for all of them. Folders that a person named (pairs,
-labels, models) are theirs and stay.
+the repository of the folder's name, for all of them. Folders that a person named (pairs, labels, models) are theirs and
+stay.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Kept:
         parts += [f"{self.documents} documents in the store"] if self.documents else []
         parts += [f"{self.verdicts} verdicts"] if self.verdicts else []
         parts += [f"its place in the tokens {', '.join(self.tokens)}"] if self.tokens else []
-        left = f"; the snapshots {', '.join(self.snapshots)} hold it, unless with --snapshots" if self.snapshots else ""
-        return (", ".join(parts) or "nothing") + left
+        left = f"; the snapshots {', '.join(self.snapshots)} still hold it" if self.snapshots else ""
+        return (", ".join(parts) or "nothing") + left + ("; --snapshots removes them too" if left else "")
 
 
 @commands.command()
@@ -138,7 +138,8 @@ def _taken_out(address: str, name: str, dry_run: bool, snapshots: bool) -> tuple
     from dowse.models.static import default_static
 
     if dry_run:
-        return stored(table, name)
+        found = stored(table, name)
+        return found.documents, () if snapshots else found.snapshots
     found = erase(table, name, snapshots)
     with closing(LanceStore(table, None, cache_folder())) as everything:  # embeddings of what is left stay
         everything.cache(default_static()).sweep(everything.hashes())

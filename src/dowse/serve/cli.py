@@ -81,7 +81,8 @@ BudgetMs = Annotated[
     int | None, typer.Option("--budget-ms", min=1, help="Time for both later stages, loading them aside (500).")
 ]
 MinScore = Annotated[
-    float, typer.Option("--min-score", help="Only hits that answer this probably, 0 to 1, as the ranker sees it.")
+    float,
+    typer.Option("--min-score", help="Only hits that the ranker gives at least this probability of answering, 0 to 1."),
 ]
 Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster (docs/scale.md).")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Build the index anew.")]
@@ -249,7 +250,7 @@ def main() -> NoReturn:
         code = app(standalone_mode=False) or 0
         sys.stdout.flush()
         if code == INTERRUPTED:
-            _say("stopped; what was indexed so far is kept, the next run goes on from there")
+            _say("stopped; what was finished so far is kept, and the next run goes on from there where it can")
     except typer.Abort:  # Ctrl-C where something is asked, or nobody to answer
         _say("\nleft as it was; --yes answers without being asked")
         code = INTERRUPTED
@@ -262,7 +263,7 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
-        _say(f"error: the answer cannot be written ({error.strerror}); send it somewhere else")
+        _say(f"error: {_refused(error)}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except DowseError as error:
@@ -271,6 +272,13 @@ def main() -> NoReturn:
         _say(f"error: {error}")
         code = 1
     sys.exit(code)
+
+
+def _refused(error: OSError) -> str:
+    """Say in a sentence what the system did not let be read or written: a file, or where none is named the answer."""
+    if error.filename is not None:
+        return f"{error.filename} cannot be read or written ({error.strerror}); check that place, and who may use it"
+    return f"the answer cannot be written ({error.strerror or error}); send it somewhere else"
 
 
 def _searcher(

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dowse.serve.brief import freshness
 from dowse.types import Hit
 
 LEXERS = {"csharp": "c#"}
@@ -106,8 +107,7 @@ def freshness_line(status: Mapping[str, Any]) -> str:
     left_out = ", ".join(f"{count} {reason}" for reason, count in list(status["skipped"].items())[:4])
     documents, files = status["documents"], status["files"]
     said = f"searched {documents:,} document{'s'[: documents != 1]} of {files:,} file{'s'[: files != 1]}, "
-    said += "up to date" if status["fresh"] else f"perhaps behind: {'; '.join(status['notes'])}"
-    return said + (f"; left out: {left_out} (dowse status says more)" if left_out else "")
+    return f"{said}{freshness(status)}" + (f"; left out: {left_out} (dowse status says more)" if left_out else "")
 
 
 def status_text(status: Mapping[str, Any]) -> str:

@@ -81,9 +81,7 @@ def examine(index_dir: Path | None = None, store: str | None = None) -> Iterator
     for about, look in looks.items():
         try:
             yield from look()
-        except (
-            Exception
-        ) as error:  # a broken package may raise anything, and the looks after it are wanted all the more
+        except Exception as error:  # a broken package may raise anything; the looks after it are wanted all the more
             said = f"could not be looked at ({type(error).__name__}: {error})"
             yield Finding("fault", about, said, "mend what is named above, then run dowse doctor again")
 

@@ -21,6 +21,7 @@ from dowse.serve.display import visible
 if TYPE_CHECKING:
     from dowse.evaluate.catalogue import TaskOptions
     from dowse.evaluate.suite import Measured, Plan
+    from dowse.evaluate.tasks import Task
     from dowse.types import TreeSearcher
 
 ANNOTATED = "annotated"
@@ -149,12 +150,10 @@ def compare(
     from dowse.evaluate.compare import compare as compare_runs
     from dowse.evaluate.runs import read_run
     from dowse.evaluate.summary import comparison
-    from dowse.evaluate.tasks import Task
 
     if len(runs) < 2:
         raise ConfigError(f"{len(runs)} run was named, expected two or more; save another with: dowse evaluate … --run")
     benchmark, task = _task_of(runs, data)
-    assert isinstance(task, Task)
     metrics = tuple(metric or ()) or default_metrics(benchmark)
     read = [read_run(path) for path in runs]
     found = [
@@ -192,7 +191,7 @@ def _annotated(
     from dowse.evaluate.benchmarks import load_annotated
     from dowse.evaluate.encoders import default_retriever, open_encoder
     from dowse.evaluate.protocols import OASIS
-    from dowse.serve.workbench import stage_progress
+    from dowse.serve.progress import stage_progress
 
     if checkouts is None:
         raise ConfigError(f"{ANNOTATED} searches the repositories themselves; name the folder of their --checkouts")
@@ -224,7 +223,7 @@ def _measured(options: TaskOptions, plan: Plan, ray: str | None) -> Measured:
 
     from dowse.cluster import joined
     from dowse.evaluate.suite import measure_all
-    from dowse.serve.workbench import stage_progress
+    from dowse.serve.progress import stage_progress
 
     with stage_progress() as told, joined(ray) as cluster:
         return measure_all(options, replace(plan, cluster=cluster), open_searcher=open_searcher, told=told)
@@ -252,7 +251,7 @@ def _report(measured: Measured, path: Path, labels: Path | None, trainings: Sequ
     print(f"report: {path}", file=sys.stderr)
 
 
-def _task_of(runs: Sequence[Path], data: Path | None) -> tuple[str, object]:
+def _task_of(runs: Sequence[Path], data: Path | None) -> tuple[str, Task]:
     """Return the benchmark's name and the one task that all runs were made on."""
     from dataclasses import replace
 

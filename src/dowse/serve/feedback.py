@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dowse.errors import DataError
 from dowse.mine.feedback import default_file
 
 COLUMNS = ("root", "repository", "path", "start_line", "end_line", "language", "symbol", "kind", "text")
@@ -36,7 +37,7 @@ class Feedback:
         """Keep one verdict; it is on disk when this returns.
 
         Raises:
-            OSError: it cannot be written.
+            DataError: it cannot be written.
         """
         time = datetime.now(UTC).isoformat(timespec="seconds")
         record = {"time": time, "query": query, "useful": useful} | {name: document[name] for name in COLUMNS}
@@ -56,12 +57,13 @@ class Feedback:
             dry_run: remove nothing.
 
         Raises:
-            OSError: the file cannot be read or written.
+            DataError: the file cannot be read or written.
         """
         if not self.path.is_file():
             return 0
         with self._alone():
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            # not `splitlines`: code in a verdict may hold further characters that it breaks lines at
+            lines = [line + "\n" for line in self.path.read_text(encoding="utf-8").split("\n") if line]
             kept = [line for line in lines if _root_of(line) != str(root)]
             if len(kept) < len(lines) and not dry_run:
                 descriptor, scratch = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
@@ -74,15 +76,28 @@ class Feedback:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Be the only one to change the file; the system frees the lock of a process that dies."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = sqlite3.connect(self.path.with_suffix(".lock"), timeout=LOCK_WAIT_S, isolation_level=None)
-        with closing(lock):
-            try:
+        """Be the only one to change the file; the system frees the lock of a process that dies.
+
+        Raises:
+            DataError: another process holds the lock, or what is done meanwhile meets a fault of the file.
+        """
+        place = self.path.with_suffix(".lock")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(place, timeout=LOCK_WAIT_S, isolation_level=None)) as lock:
                 lock.execute("BEGIN EXCLUSIVE")
-            except sqlite3.DatabaseError as error:
-                raise OSError(f"{self.path} is being written by another process, or its lock is damaged") from error
-            yield
+                yield
+        except sqlite3.DatabaseError as error:
+            raise DataError(
+                f"{place} cannot be locked ({error}), expected nobody to hold it for long; try again, or remove it"
+                " if no other dowse is running"
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            said = getattr(error, "strerror", None) or error
+            raise DataError(
+                f"{self.path} cannot be read or written ({said}), expected a file of verdicts; make it one that is"
+                " yours to write, or move it away"
+            ) from error
 
 
 def _root_of(line: str) -> str | None:

@@ -104,4 +104,4 @@ def text_of(store: Store, path: str) -> Source | None:
     known = store.files.get(path)
     if known is None or not lines:
         return None
-    return Source("\n".join(lines), known.content_hash, "utf-8", Stat(*known.stat))
+    return Source("\n".join(lines), known.content_hash, "utf-8", known.stat)

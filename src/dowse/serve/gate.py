@@ -3,7 +3,7 @@
 A browser must not be made to ask on behalf of a foreign page: the Host header has to be an address or a name of this
 server (a page whose name is pointed here afterwards, DNS rebinding, carries its own), a foreign Origin is refused, and
 no CORS header is ever sent. Where tokens are asked for, one must come as `Authorization: Bearer`; the page itself, its
-assets and `/v1/health` say nothing of any repository and are open. Refusals look like every other error.
+files and `/v1/health` say nothing of any repository and are open. Refusals look like every other error.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Gate:
             return
         headers = Headers(scope=scope)
         send = _with_headers(send, scope["path"])
-        refusal = self._misled(headers, scope)
+        refusal = self._misled(headers)
         if refusal is None:
             address = (scope.get("client") or ("unknown", 0))[0]
             scope["dowse.caller"] = Caller(address)
@@ -82,7 +82,7 @@ class Gate:
                     scope["dowse.caller"] = Caller(f"token {token.name}", token.allowed)
         await (refusal or self._app)(scope, receive, send)
 
-    def _misled(self, headers: Headers, scope: Scope) -> JSONResponse | None:
+    def _misled(self, headers: Headers) -> JSONResponse | None:
         """Return a refusal for a request that a foreign page may have caused."""
         host = headers.get("host", "")
         name = urlsplit(f"//{host}").hostname if _is_netloc(host) else None

@@ -95,7 +95,7 @@ def _label(pairs: Path, output: Path, settings: LabelSettings, ray: str | None, 
     from dowse.cluster import joined
     from dowse.label.pipeline import label_pairs
     from dowse.label.report import MANY, NOT_TWO_GROUPS, write_report
-    from dowse.serve.workbench import stage_progress
+    from dowse.serve.progress import stage_progress
 
     progress: Callable[[str, int, int], None]
     with stage_progress() as progress, joined(ray) as cluster:

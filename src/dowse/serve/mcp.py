@@ -23,7 +23,7 @@ try:
     from pydantic import Field
 
     from dowse.serve.gate import caller_of
-    from dowse.serve.view import MAX_HITS, MAX_LINES, Place, Question, View
+    from dowse.serve.view import MAX_CONTEXT, MAX_HITS, Place, Question, View
     from dowse.serve.workspace import Workspace
 except ImportError as error:
     raise MissingExtraError("dowse mcp", "serve") from error
@@ -112,8 +112,8 @@ class Tools:
         """Read lines of an indexed file as they are on disk now, for instance around a hit."""
         view = self._view(context)
         budget = _budget(budget_tokens)
-        if not 0 <= around <= MAX_LINES:
-            raise ToolError(f"change around: it is {around}, expected 0 to {MAX_LINES}")
+        if not 0 <= around <= MAX_CONTEXT:
+            raise ToolError(f"change around: it is {around}, expected 0 to {MAX_CONTEXT}")
         with _named("path, start_line or end_line"):
             _wait(view, _known(view, [repository], "repository"))
             place = Place(repository, path, start_line, end_line)

@@ -148,7 +148,7 @@ def _mine(
     from dowse.cluster import joined
     from dowse.mine.pipeline import estimate
     from dowse.mine.pipeline import mine as mine_pairs
-    from dowse.serve.workbench import stage_progress
+    from dowse.serve.progress import stage_progress
 
     with stage_progress() as progress:
         for source in sources:

@@ -149,7 +149,7 @@ def _bound(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last one: a name with an empty or too long part
         if listening is not None:
             listening.close()
         reason = getattr(error, "strerror", None) or str(error)

@@ -22,6 +22,9 @@ Store = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", help="Log a line a request, and what is indexed.")]
 
 token = typer.Typer(help="Make and remove the tokens that open a server.", rich_markup_mode=None, no_args_is_help=True)
+MAX_DAYS = 36_500
+"""Of a token: a hundred years, well within the years that dates have."""
+
 commands = typer.Typer()
 """Holds the commands, to be merged into the command line."""
 
@@ -90,7 +93,9 @@ def tokens() -> None:
 @token.command("add")
 def token_add(
     name: Annotated[str, typer.Argument(help="What it is for.")],
-    days: Annotated[int | None, typer.Option(min=1, help="How long it opens; for ever by default.")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=MAX_DAYS, help="Days until it expires; never by default.")
+    ] = None,
     repository: Annotated[
         list[Path] | None, typer.Option("--repository", "-r", help="Only this served folder (repeatable).")
     ] = None,

@@ -53,7 +53,7 @@ def snapshot(address: Address, name: Annotated[str, typer.Argument(help="Letters
 
 @store.command()
 def rollback(address: Address, version: Annotated[str, typer.Argument(help="Its number, or its name.")]) -> None:
-    """Make an earlier version the newest, for all who read; itself it can be undone in the same way."""
+    """Make an earlier version the newest, for all readers; this can be undone in the same way."""
     from dowse.index.opening import open_table
 
     table = open_table(address)

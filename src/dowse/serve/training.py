@@ -70,8 +70,8 @@ Negatives = Annotated[str | None, typer.Option(help="ranking, released, random o
 NegativesDrawn = Annotated[int | None, typer.Option(min=1, help="Drawn for a query.")]
 FirstRank = Annotated[int | None, typer.Option(min=1, help="Where the window of ranks begins.")]
 LastRank = Annotated[int | None, typer.Option(min=1, help="Where it ends.")]
-MinScore = Annotated[float | None, typer.Option(help="Of the retriever, for a negative.")]
-MaxScore = Annotated[float | None, typer.Option(help="Of the retriever, for a negative.")]
+MinScore = Annotated[float | None, typer.Option(help="The least a negative may score with the retriever.")]
+MaxScore = Annotated[float | None, typer.Option(help="The most a negative may score with the retriever.")]
 SamplingScale = Annotated[
     float | None, typer.Option(min=0, help="1/temperature: 0 draws evenly, more prefers the best ranked.")
 ]

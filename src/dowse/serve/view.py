@@ -34,6 +34,9 @@ MAX_DEPTH = 1_000
 MAX_LINES = 2_000
 """Of a file shown at once."""
 
+MAX_CONTEXT = MAX_LINES // 2
+"""Lines around those asked for, before and after each."""
+
 
 LATER_WAIT_S = 5.0
 """For a turn in the later stages: nobody looks at the instant order for longer before reading it."""
@@ -214,6 +217,8 @@ class View:
                 f"lines {place.start_line} to {place.end_line or len(lines)} are not in {place.path},"
                 f" expected some of 1 to {len(lines)}; change start_line or end_line"
             )
+        asked = last - place.start_line + 1
+        context = min(context, max(0, MAX_LINES - asked) // 2)  # the lines asked for come first
         first_line = max(1, place.start_line - context)
         last_line = min(last + context, len(lines), first_line + MAX_LINES - 1)
         text = "\n".join(lines[first_line - 1 : last_line])

@@ -184,6 +184,7 @@ class Workspace:
         self._overrides, self.searcher = overrides, searcher
         self._lock = threading.Lock()
         self._repositories: dict[str, Repository] = {}
+        self._hidden: set[str] = set()  # stored ones that were removed here: others keep them stored
         self._listeners: list[Callable[[Event], None]] = []
         self._encoders: queue.Queue[StaticEncoder] = queue.Queue()
         for _ in range(INDEXED_AT_ONCE):
@@ -274,6 +275,7 @@ class Workspace:
 
         def told(conditions: Mapping[str, Condition]) -> None:
             with self._lock:
+                conditions = {name: one for name, one in conditions.items() if name not in self._hidden}
                 there = {name: one for name, one in self._repositories.items() if one.stored is not None}
                 for name in there.keys() - conditions.keys():
                     del self._repositories[name]
@@ -290,8 +292,10 @@ class Workspace:
         self._follower = Follower(address, default_static().fingerprint, told)
 
     def remove(self, repository: Repository) -> None:
-        """Serve a folder no longer; its index stays on disk."""
+        """Serve a repository no longer; its index stays where it is."""
         with self._lock:
+            if repository.stored is not None:
+                self._hidden.add(repository.name)
             self._repositories.pop(repository.name, None)
         repository.keeper.stop()
 

@@ -47,7 +47,7 @@ export class MapView {
     this.#marked = [state, hits];
     const keys = new Set(hits.map(keyOf));
     const { points, shown } = this.sheet;
-    shown.hits = new Set(points.keys().filter((index) => keys.has(keyOf(points[index]))));
+    shown.hits = new Set([...points.keys()].filter((index) => keys.has(keyOf(points[index]))));
     const { size } = shown.hits;
     const lead = "Code that does similar things lies close together.";
     const shows = points.length ? ` ${counted(points.length, "document")} of the index.` : "";

@@ -15,7 +15,6 @@ export class Repositories {
   constructor(told) {
     this.#told = told;
     this.known = [];
-    this.isKnown = false;
     byId("add").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#add();
@@ -49,7 +48,6 @@ export class Repositories {
       if (error.status) byId("index-lead").textContent = error.message;
       return;
     }
-    this.isKnown = true;
     this.#draw();
     this.#told(this.known);
   }

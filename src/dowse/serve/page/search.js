@@ -7,7 +7,7 @@ import { filterParams } from "./address.js";
 /** How long typing pauses before a question is asked. */
 const PAUSE_MS = 110;
 
-export const PAGE_SIZE = 20;
+const PAGE_SIZE = 20;
 
 export class Asker {
   #waiting = 0;
@@ -55,8 +55,8 @@ export class Asker {
   }
 }
 
-async function* stages(state, signal) {
-  const params = pageParams(state, 0);
+async function* stages(state, signal, offset = 0) {
+  const params = pageParams(state, offset);
   for await (const [name, answer] of events(`v1/search/stream?${params}`, { signal })) {
     if (name === "error") throw new ApiError(500, answer.error.type, answer.error.message);
     if (name === "done") return;
@@ -71,9 +71,11 @@ async function* near(place, signal) {
   yield { ...answer, hits: answer.hits.map((hit) => ({ ...hit, matches: [] })) };
 }
 
-/** Return the answer that goes on after the hits already shown. */
-export function pageAfter(state, offset) {
-  return call(`v1/search?${pageParams(state, offset)}`);
+/** Return the answer that goes on after the hits already shown, in the last order there is, as theirs is. */
+export async function pageAfter(state, offset) {
+  let last = null;
+  for await (const answer of stages(state, undefined, offset)) last = answer;
+  return last;
 }
 
 function pageParams(state, offset) {
