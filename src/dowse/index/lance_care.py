@@ -21,7 +21,7 @@ from lance.commit import CommitConflictError
 
 from dowse.errors import ConfigError, IndexFormatError
 from dowse.index.lance_table import TERM_COLUMNS, Table, translated
-from dowse.index.writer import BusyError
+from dowse.index.store import BusyError
 
 WORD_INDEXES = {column: f"{column}_idx" for column in TERM_COLUMNS}
 VALUE_INDEXES = {"key": "BTREE", "repository": "BITMAP", "language": "BITMAP", "kind": "BITMAP"}

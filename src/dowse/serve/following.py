@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from dowse.errors import DowseError
 from dowse.index.files import Source
 from dowse.index.opening import open_stored
-from dowse.index.scan import Stat
 from dowse.index.store import Store
 from dowse.index.update import Freshness
 from dowse.serve.keeper import Condition
