@@ -111,6 +111,12 @@ def test_what_cannot_be_served_is_said_before_anything_starts(project, tmp_path)
             serve([], {}, ServeSettings(host=host, port=0), insecure=True)
 
 
+@pytest.mark.parametrize("command", ["serve", "mcp"])
+def test_two_places_for_the_same_index_are_refused(command, tmp_path):
+    with pytest.raises(ConfigError, match="are two places for the same index; give one of them"):
+        app([command, "--index-dir", str(tmp_path), "--store", f"lance:{tmp_path}"], standalone_mode=False)
+
+
 def test_who_may_reach_a_server_is_the_users_to_say(project):
     user = Path(os.environ["XDG_CONFIG_HOME"]) / "dowse" / "config.toml"
     user.parent.mkdir(parents=True)

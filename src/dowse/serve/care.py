@@ -18,14 +18,9 @@ from typing import Annotated, Any
 
 import typer
 
+from dowse.serve.options import AsJson, IndexDir, Stored
+
 Folders = Annotated[list[Path], typer.Argument(metavar="REPO...", help="Folders that were searched; they may be gone.")]
-IndexDir = Annotated[
-    Path | None, typer.Option("--index-dir", help="Where indexes are kept, if not in the cache folder.")
-]
-Stored = Annotated[
-    str | None, typer.Option("--store", help="Where indexes are kept: lance:PATH or s3://BUCKET/PREFIX.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 commands = typer.Typer()
 """Holds the commands, to be merged into the command line."""

@@ -21,6 +21,7 @@ import typer
 from dowse import __version__
 from dowse.errors import ConfigError, DowseError
 from dowse.serve import workbench
+from dowse.serve.options import AsJson, IndexDir, Ray, Stored, Text, places
 
 if TYPE_CHECKING:
     from dowse.cluster import Cluster
@@ -56,18 +57,12 @@ UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
 Paths = Annotated[list[Path] | None, typer.Argument(help="Folders to search; the present one by default.")]
 TopK = Annotated[int | None, typer.Option("--top-k", "-k", min=1, help="How many hits at most (10 by default).")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 BudgetTokens = Annotated[
     int | None, typer.Option("--budget-tokens", min=100, help="Print what fits into so many tokens, as agents get it.")
 ]
 Languages = Annotated[list[str] | None, typer.Option("--language", "-l", help="Only this language (repeatable).")]
 Globs = Annotated[list[str] | None, typer.Option("--path", "-p", help="Only paths like this, e.g. 'src/**/*.py'.")]
 Kinds = Annotated[list[str] | None, typer.Option("--kind", help="Only function, method, class, block or text.")]
-IndexDir = Annotated[Path | None, typer.Option("--index-dir", help="Keep indexes here, not in the cache folder.")]
-Stored = Annotated[
-    str | None, typer.Option("--store", help="Keep indexes in this Lance table: lance:PATH or s3://BUCKET/PREFIX.")
-]
-Text = Annotated[bool | None, typer.Option("--text/--no-text", help="Also index Markdown, configuration and the like.")]
 Mode = Annotated[
     str | None, typer.Option("--mode", help="instant (words and static vectors), balanced (bi-encoder), best (ranker).")
 ]
@@ -84,7 +79,6 @@ MinScore = Annotated[
     float,
     typer.Option("--min-score", help="Only hits that the ranker gives at least this probability of answering, 0 to 1."),
 ]
-Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster (docs/scale.md).")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Build the index anew.")]
 
 
@@ -150,7 +144,7 @@ def search(
         "combine": combine,
         "budget_ms": budget_ms,
     }
-    with _searcher(paths, _places(index_dir, store, text), search=said) as searcher:
+    with _searcher(paths, places(index_dir, store, text), search=said) as searcher:
         _check_models(searcher, mode, min_score)
         ask = searcher.literal if literal else searcher.search
         wanted = searcher.settings.search.top_k if budget_tokens is None else brief.n_hits(budget_tokens)
@@ -182,7 +176,7 @@ def similar(
     file, _, line = place.rpartition(":")
     if not file or not re.fullmatch("[0-9]{1,9}", line):
         raise ConfigError(f"{place!r} is not FILE:LINE; give for instance src/app.py:42")
-    with _searcher(paths, _places(index_dir, store, text)) as searcher:
+    with _searcher(paths, places(index_dir, store, text)) as searcher:
         hits = searcher.similar(file, int(line), top_k or searcher.settings.search.top_k, _only(language, path, kind))
         _answer(searcher, place, hits, as_json)
 
@@ -209,11 +203,11 @@ def index(
 
     if retriever is not None and not full:
         raise ConfigError(f"--retriever {retriever} says what --full embeds with; add --full, or leave it out")
-    places = _places(index_dir, store, text)
+    said = places(index_dir, store, text)
     if import_from is not None:
-        storing.take_in(import_from, paths or ([] if store else [Path()]), {"index": places})
+        storing.take_in(import_from, paths or ([] if store else [Path()]), {"index": said})
     folders = paths or ([] if import_from and store else [Path()])
-    with joined(ray) as cluster, _searcher(folders, places, rebuild, {"retriever": retriever}, cluster) as searcher:
+    with joined(ray) as cluster, _searcher(folders, said, rebuild, {"retriever": retriever}, cluster) as searcher:
         if full:
             _fill(searcher, cluster)
         if export_to is not None:
@@ -234,7 +228,7 @@ def status(
     """
     from dowse.index.secrets import findings
 
-    with _searcher(paths, _places(index_dir, store, text), look_only=True) as searcher:
+    with _searcher(paths, places(index_dir, store, text), look_only=True) as searcher:
         _print_status(searcher.status(), as_json, [findings(root.store.documents()) for root in searcher.roots])
 
 
@@ -283,7 +277,7 @@ def _refused(error: OSError) -> str:
 
 def _searcher(
     paths: Sequence[Path] | None,
-    places: Mapping[str, Any],
+    index: Mapping[str, Any],
     rebuild: bool = False,
     search: Mapping[str, Any] | None = None,
     cluster: Cluster | None = None,
@@ -296,17 +290,10 @@ def _searcher(
     from dowse.search.searcher import Searcher
     from dowse.serve.progress import progress_bar
 
-    overrides = {"index": places, "search": search or {}}
+    overrides = {"index": index, "search": search or {}}
     encoder = opened(cluster, default_static)
     with progress_bar() if sys.stderr.isatty() else nullcontext() as progress:
         return Searcher(open_roots(paths or [], encoder, overrides, progress, rebuild, look_only), encoder)
-
-
-def _places(index_dir: Path | None, store: str | None, text: bool | None) -> dict[str, Any]:
-    """Return the settings that say where indexes lie and what is in them."""
-    if index_dir is not None and store is not None:
-        raise ConfigError("--index-dir and --store are two places for the same index; give one of them")
-    return {"directory": None if index_dir is None else str(index_dir), "store": store, "include_text": text}
 
 
 def _fill(searcher: Searcher, cluster: Cluster | None) -> None:

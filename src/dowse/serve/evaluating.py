@@ -17,6 +17,7 @@ import typer
 
 from dowse.errors import ConfigError, DataError
 from dowse.serve.display import visible
+from dowse.serve.options import Ray
 
 if TYPE_CHECKING:
     from dowse.evaluate.catalogue import TaskOptions
@@ -61,7 +62,6 @@ Trainings = Annotated[
 ]
 Cache = Annotated[Path | None, typer.Option(help="File that keeps embeddings, for further runs.")]
 Checkouts = Annotated[Path | None, typer.Option(help="annotated: folder with the repositories' checkouts.")]
-Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster (docs/scale.md).")]
 Queries = Annotated[int, typer.Option(min=0, help="Ask a sample of so many; 0 for all.")]
 Seed = Annotated[int, typer.Option(help="Where chance begins.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print figures as JSON.")]

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dowse.serve.options import Ray
+
 if TYPE_CHECKING:
     from dowse.label.settings import LabelSettings
 
@@ -26,7 +28,6 @@ Judge = Annotated[str, typer.Option(help="A cross-encoder's folder, or a URL; no
 Orders = Annotated[str, typer.Option(help="Ask an endpoint in both orders, or in one random order.")]
 KeyVariable = Annotated[str, typer.Option(help="Environment variable that holds the endpoints' key.")]
 Cache = Annotated[Path | None, typer.Option(help="File for embeddings and answers, shared by runs.")]
-Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster (docs/scale.md).")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Processes that compare trees; all cores by default.")]
 
 

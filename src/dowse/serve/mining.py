@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dowse.errors import ConfigError
+from dowse.serve.options import Ray
 
 if TYPE_CHECKING:
     from dowse.mine.llm import LlmQueries
@@ -41,7 +42,6 @@ Retriever = Annotated[Path | None, typer.Option(help="For --consistent: a model'
 MaxRank = Annotated[int, typer.Option(min=1, help="For --consistent.")]
 MinScore = Annotated[float | None, typer.Option(help="For --consistent: the least cosine.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processes; all cores by default, one for llm.")]
-Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster (docs/scale.md).")]
 Url = Annotated[str, typer.Option(help="For llm: an OpenAI-compatible address, such as http://localhost:8000/v1.")]
 Model = Annotated[str, typer.Option(help="For llm: the model's name there.")]
 KeyVariable = Annotated[str, typer.Option(help="For llm: the environment variable that holds the key.")]

@@ -7,15 +7,14 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from dowse.errors import ConfigError
+from dowse.serve.options import IndexDir, Text, places
 
 Folders = Annotated[list[Path] | None, typer.Argument(metavar="[REPO]...", help="Folders to serve.")]
-IndexDir = Annotated[Path | None, typer.Option("--index-dir", help="Keep indexes here, not in the cache folder.")]
-Text = Annotated[bool | None, typer.Option("--text/--no-text", help="Also index Markdown, configuration and the like.")]
 Store = Annotated[
     str | None, typer.Option("--store", help="Serve what is stored there: lance:PATH or s3://BUCKET/PREFIX.")
 ]
@@ -58,7 +57,7 @@ def serve(
     said = {"host": host, "port": port, "feedback": feedback, "allow_host": tuple(allow_host) if allow_host else None}
     settings = load_settings(None, {"serve": said}).serve
     _log(verbose)
-    running.serve(folders or [], _overrides(index_dir, text, store), settings, insecure_no_token)
+    running.serve(folders or [], {"index": places(index_dir, store, text)}, settings, insecure_no_token)
     print("stopped", file=sys.stderr)
     gc.freeze()  # or the interpreter's last collection looks through everything for seconds, to no end
 
@@ -76,7 +75,7 @@ def mcp(
     from dowse.serve.workspace import Workspace
 
     _log(verbose)
-    workspace = Workspace(_overrides(index_dir, text, store))
+    workspace = Workspace({"index": places(index_dir, store, text)})
     try:
         workspace.begin(folders or ([] if workspace.address else [Path()]))
         mcp_server(workspace).run("stdio")
@@ -129,11 +128,6 @@ def token_remove(name: Annotated[str, typer.Argument(help="As dowse token list h
 
 
 commands.add_typer(token, name="token")
-
-
-def _overrides(index_dir: Path | None, text: bool | None, store: str | None) -> dict[str, dict[str, Any]]:
-    directory = None if index_dir is None else str(index_dir)
-    return {"index": {"directory": directory, "include_text": text, "store": store}}
 
 
 def _log(verbose: bool) -> None:
