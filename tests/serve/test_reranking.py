@@ -138,7 +138,7 @@ def test_a_stream_gives_the_rankers_order_third_and_its_fault_as_an_event(client
     assert told[2][1]["error"]["type"] == "ModelError"
 
 
-def test_agents_are_told_the_rankers_order_and_how_sure_it_is(client, expected):
+def test_agents_are_told_the_rankers_order_and_how_sure_it_is_and_wait_like_all_others(client, expected, monkeypatch):
     async def session():
         async with (
             httpx2.AsyncClient(timeout=PATIENCE_S, trust_env=False) as http,
@@ -147,6 +147,9 @@ def test_agents_are_told_the_rankers_order_and_how_sure_it_is(client, expected):
             return await agent.call_tool("search", {"query": QUERY, "top_k": 3})
 
     text = asyncio.run(session()).content[0].text
+    monkeypatch.setattr("dowse.serve.desk.WAITING", 0)
+    refused = asyncio.run(session())
+    assert refused.is_error and "0 questions are waiting for an answer; ask again" in refused.content[0].text
     places = [line for line in text.split("\n") if ", answers with " in line]
     assert len(places) == 3
     for line, (symbol, probability) in zip(places, expected, strict=True):
@@ -164,25 +167,20 @@ def test_a_ranker_whose_turn_does_not_come_leaves_the_instant_order_and_no_claim
     assert answer["stages"] == ["instant"] and answer["hits"]
 
 
-def test_while_others_are_in_the_later_stages_agents_and_http_get_the_first_order(workspace, monkeypatch):
-    monkeypatch.setattr("dowse.serve.view.LATER_WAIT_S", 0.01)
+def test_while_others_are_in_the_later_stages_agents_and_http_get_the_first_order(workspace):
     view = View(workspace)
     instant = view.search(Question(QUERY))["hits"]
+
+    async def asked(wait_s, is_sure):
+        question = Question(QUERY, only=Only(min_score=0.5 if is_sure else 0.0))
+        return await Desk(workspace, wait_s).best(view, question)
+
     with workspace.ranking(PATIENCE_S):
-        answer = view.best(Question(QUERY))
-        assert answer["hits"] == instant and answer["is_instant"]
+        answer = asyncio.run(asked(0.01, is_sure=False))
+        assert answer["hits"] == instant and answer["is_instant"] and answer["stages"] == ["instant"]
         assert "in the first, quick order, as the ranker is busy" in hits_text(answer, 2_000)
         with pytest.raises(BusyError, match=r"the ranker was busy for 0\.01 s"):
-            view.best(Question(QUERY, only=Only(min_score=0.5)))
-
-        async def asked_over_http():
-            desk = Desk(workspace, later_wait_s=0.01)
-            desk_answer = await desk.best(view, Question(QUERY))
-            with pytest.raises(BusyError, match=r"the ranker was busy for 0\.01 s"):
-                await desk.best(view, Question(QUERY, only=Only(min_score=0.5)))
-            return desk_answer
-
-        assert asyncio.run(asked_over_http())["stages"] == ["instant"]
-    answer = view.best(Question(QUERY))
+            asyncio.run(asked(0.01, is_sure=True))
+    answer = asyncio.run(asked(PATIENCE_S, is_sure=False))
     assert not answer["is_instant"] and "probability" in answer["hits"][0]
     assert "quick order" not in hits_text(answer, 2_000)

@@ -36,7 +36,7 @@ from dowse.serve.gate import caller_of
 from dowse.serve.landscape import MAX_POINTS
 from dowse.serve.metrics import Metrics
 from dowse.serve.view import MAX_CONTEXT, MAX_DEPTH, MAX_HITS, ForbiddenError, Place, Question, View, standing
-from dowse.serve.workspace import Event, Workspace
+from dowse.serve.workspace import BusyError, Event, Workspace
 
 _FAULTS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "What was asked cannot mean anything."},
@@ -144,6 +144,8 @@ async def search_stream(question: Asked, view: Seen, shared: Shared) -> Streamin
             async for name, answer in shared.desk.later_stages(view, question):
                 names.append(name)
                 yield server_sent("reranked", answer | {"stage": "reranked"})
+        except BusyError:
+            pass  # others are in the later stages: the instant order stands
         except DowseError as error:
             yield server_sent("error", {"error": {"type": type(error).__name__, "message": str(error)}})
         yield server_sent("done", {"stages": names})

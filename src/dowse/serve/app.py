@@ -56,14 +56,15 @@ class Access:
 def application(workspace: Workspace, access: Access) -> FastAPI:
     """Put the application together; whoever runs it also closes the workspace."""
     metrics = Metrics(workspace)
-    agents = mcp_server(workspace)
+    desk = Desk(workspace)
+    agents = mcp_server(workspace, desk)
     unguarded = TransportSecuritySettings(enable_dns_rebinding_protection=False)  # the gate has looked at the host
     mcp = agents.streamable_http_app(stateless_http=True, json_response=True, transport_security=unguarded)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         announcements = Announcements(workspace)
-        app.state.services = Services(workspace, Desk(workspace), announcements, metrics, access.feedback)
+        app.state.services = Services(workspace, desk, announcements, metrics, access.feedback)
         async with agents.session_manager.run():
             yield
         announcements.close()

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import anyio
 import anyio.to_thread
 
-from dowse.serve.view import LATER_WAIT_S, Question, View
+from dowse.serve.view import Question, View
 from dowse.serve.workspace import READERS, BusyError, Workspace
 
 WAITING = 150
@@ -23,6 +23,9 @@ WAITING = 150
 ANSWER_S = 30.0
 """From asking to the answer, the waiting included."""
 
+LATER_WAIT_S = 5.0
+"""For a turn in the later stages: nobody looks at the instant order for longer before reading it."""
+
 T = TypeVar("T")
 
 
@@ -30,7 +33,7 @@ class Desk:
     """Puts questions to a workspace from an event loop."""
 
     def __init__(self, workspace: Workspace, later_wait_s: float = LATER_WAIT_S) -> None:
-        """Serve questions about `workspace`; must be called within the event loop."""
+        """Serve questions about `workspace`, all from one event loop."""
         self._workspace, self._later_wait_s = workspace, later_wait_s
         self._readers = anyio.CapacityLimiter(READERS)
         self._later = anyio.Semaphore(1)
@@ -52,35 +55,47 @@ class Desk:
     async def best(self, view: View, question: Question) -> dict[str, Any]:
         """Return what the last stage answers, and which ones were gone through as "stages".
 
-        If the turn of the later ones does not come in time, the instant order is the answer.
+        If the turn of the later ones does not come in time, the instant order is the answer, and "is_instant" is true.
 
         Raises:
             BusyError: as `ask`; or a probability was asked for, which the instant order has none of.
         """
         answers = {self._workspace.searcher.STAGES[0]: await self.ask(lambda: view.search(question))}
-        async with aclosing(self.later_stages(view, question)) as later:
-            answers |= {name: answer async for name, answer in later}
+        is_instant = False
+        try:
+            async with aclosing(self.later_stages(view, question)) as later:
+                async for name, answer in later:
+                    answers[name] = answer
+        except BusyError:
+            is_instant = True
         *_, (last, answer) = answers.items()
         if question.only.min_score and last != "ranker" and answer["hits"]:
-            raise BusyError(f"the ranker was busy for {self._later_wait_s:g} s; ask again in a second")
-        return answer | {"stages": list(answers)}
+            raise self._ranker_busy()
+        return answer | {"stages": list(answers), "is_instant": is_instant}
 
     async def later_stages(self, view: View, question: Question) -> AsyncGenerator[tuple[str, dict[str, Any]]]:
-        """Yield what the stages after the first answer, none if their turn does not come in time."""
-        if len(self._workspace.searcher.STAGES) < 2 or question.literal or not await self._turn():
+        """Yield what the stages after the first answer.
+
+        Raises:
+            BusyError: their turn does not come in time.
+        """
+        if len(self._workspace.searcher.STAGES) < 2 or question.literal:
             return
+        if not await self._turn():
+            raise self._ranker_busy()
         try:
             stages = view.later_stages(question, self._later_wait_s)
             try:
                 while (stage := await anyio.to_thread.run_sync(next, stages, None)) is not None:
                     yield stage
-            except BusyError:  # an agent's question is in them
-                return
             finally:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(stages.close)
         finally:
             self._later.release()
+
+    def _ranker_busy(self) -> BusyError:
+        return BusyError(f"the ranker was busy for {self._later_wait_s:g} s; ask again in a second")
 
     async def _turn(self) -> bool:
         with anyio.move_on_after(self._later_wait_s) as waiting:

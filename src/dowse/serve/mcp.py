@@ -7,7 +7,7 @@ because the one who reads them can only change arguments.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -17,19 +17,24 @@ from dowse.search.searcher import Only
 from dowse.serve import brief
 
 try:
+    import anyio
     from mcp.server.mcpserver import Context, MCPServer
     from mcp.server.mcpserver.exceptions import ToolError
     from mcp_types import ToolAnnotations
     from pydantic import Field
 
+    from dowse.serve.desk import Desk
     from dowse.serve.gate import caller_of
     from dowse.serve.view import MAX_CONTEXT, MAX_HITS, Place, Question, View
-    from dowse.serve.workspace import Workspace
+    from dowse.serve.workspace import BusyError, Workspace
 except ImportError as error:
     raise MissingExtraError("dowse mcp", "serve") from error
 
 FIRST_INDEX_S = 20.0
 """How long a question waits for the first indexing: an agent asks right after it has started its server."""
+
+LOOK_S = 0.05
+"""Between two looks whether it is done."""
 
 LEAST_TOKENS = 100
 
@@ -56,10 +61,10 @@ _READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_h
 class Tools:
     """The tools over one workspace; a caller that came over HTTP sees what its token opens."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    def __init__(self, workspace: Workspace, desk: Desk) -> None:
+        self._workspace, self._desk = workspace, desk
 
-    def search(
+    async def search(
         self,
         query: Query,
         context: Context[Any, Any],
@@ -79,10 +84,11 @@ class Tools:
         wanted = min(brief.n_hits(budget), MAX_HITS) if top_k is None else top_k
         with _named("query" if 1 <= wanted <= MAX_HITS else "top_k"):
             question = Question(query, wanted, 0, _known(view, repositories), only)
-            _wait(view, question.repositories)
-            return brief.hits_text(view.best(question), budget, brief.N_WITH_CODE if top_k is None else None)
+            await _wait(view, question.repositories)
+            answer = await self._desk.best(view, question)
+            return brief.hits_text(answer, budget, brief.N_WITH_CODE if top_k is None else None)
 
-    def similar(
+    async def similar(
         self,
         repository: Name,
         path: PathOf,
@@ -95,11 +101,11 @@ class Tools:
         view = self._view(context)
         budget = _budget(budget_tokens)
         with _named("top_k" if not 1 <= top_k <= MAX_HITS else "path or line"):
-            _wait(view, _known(view, [repository], "repository"))
-            question = Question(f"{path}:{line}", top_k)
-            return brief.hits_text(view.similar(Place(repository, path, line), question), budget)
+            await _wait(view, _known(view, [repository], "repository"))
+            place, question = Place(repository, path, line), Question(f"{path}:{line}", top_k)
+            return brief.hits_text(await self._desk.ask(lambda: view.similar(place, question)), budget)
 
-    def read(
+    async def read(
         self,
         repository: Name,
         path: PathOf,
@@ -115,26 +121,26 @@ class Tools:
         if not 0 <= around <= MAX_CONTEXT:
             raise ToolError(f"change around: it is {around}, expected 0 to {MAX_CONTEXT}")
         with _named("path, start_line or end_line"):
-            _wait(view, _known(view, [repository], "repository"))
+            await _wait(view, _known(view, [repository], "repository"))
             place = Place(repository, path, start_line, end_line)
-            return brief.document_text(view.document(place, around), budget)
+            return brief.document_text(await self._desk.ask(lambda: view.document(place, around)), budget)
 
-    def status(self, context: Context[Any, Any]) -> str:
+    async def status(self, context: Context[Any, Any]) -> str:
         """List the repositories that can be searched, how far they are indexed and how fresh that is."""
-        return brief.status_text(self._view(context).status())
+        return brief.status_text(await self._desk.ask(self._view(context).status))
 
     def _view(self, context: Context[Any, Any]) -> View:
         request = context.request_context.request  # there is none on standard input, where the caller is the user
         return View(self._workspace, None if request is None else caller_of(request.scope).allowed)
 
 
-def mcp_server(workspace: Workspace) -> MCPServer[Any]:
-    """Return a server of the tools over a workspace."""
+def mcp_server(workspace: Workspace, desk: Desk) -> MCPServer[Any]:
+    """Return a server of the tools over a workspace, whose questions wait at a desk."""
     server: MCPServer[Any] = MCPServer(
         "dowse", "Dowse code search", instructions=INSTRUCTIONS, version=__version__, log_level="WARNING"
     )
-    tools = Tools(workspace)
-    named: dict[str, Callable[..., str]] = {
+    tools = Tools(workspace, desk)
+    named: dict[str, Callable[..., Awaitable[str]]] = {
         "Find code by what it does": tools.search,
         "Find similar code": tools.similar,
         "Read code with context": tools.read,
@@ -145,11 +151,12 @@ def mcp_server(workspace: Workspace) -> MCPServer[Any]:
     return server
 
 
-def _wait(view: View, names: Sequence[str]) -> None:
+async def _wait(view: View, names: Sequence[str]) -> None:
     """Give a repository that has only just been opened the time to be indexed, if that does not take long."""
     until = time.monotonic() + FIRST_INDEX_S
     for repository in view.repositories(names):
-        repository.keeper.settled.wait(max(0.0, until - time.monotonic()))
+        while not repository.keeper.settled.is_set() and time.monotonic() < until:
+            await anyio.sleep(LOOK_S)
 
 
 def _known(view: View, names: Sequence[str] | None, argument: str = "repositories") -> Sequence[str]:
@@ -179,5 +186,7 @@ def _named(argument: str) -> Iterator[None]:
     """Say which argument an error is about."""
     try:
         yield
+    except BusyError as error:
+        raise ToolError(str(error)) from error
     except DowseError as error:
         raise ToolError(f"change {argument}: {error}") from error

@@ -71,6 +71,7 @@ def mcp(
     verbose: Verbose = False,
 ) -> None:
     """Speak MCP on standard input and output."""
+    from dowse.serve.desk import Desk
     from dowse.serve.mcp import mcp_server
     from dowse.serve.workspace import Workspace
 
@@ -78,7 +79,7 @@ def mcp(
     workspace = Workspace({"index": places(index_dir, store, text)})
     try:
         workspace.begin(folders or ([] if workspace.address else [Path()]))
-        mcp_server(workspace).run("stdio")
+        mcp_server(workspace, Desk(workspace)).run("stdio")
     finally:
         workspace.close()
         gc.freeze()  # as above

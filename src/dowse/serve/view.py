@@ -22,7 +22,7 @@ from dowse.serve.display import as_dict
 from dowse.serve.highlight import file_as_html, lines_as_html, matching_lines
 from dowse.serve.keeper import Condition
 from dowse.serve.landscape import points
-from dowse.serve.workspace import BusyError, Reader, Repository, Workspace
+from dowse.serve.workspace import Reader, Repository, Workspace
 from dowse.types import Hit
 
 MAX_HITS = 100
@@ -36,10 +36,6 @@ MAX_LINES = 2_000
 
 MAX_CONTEXT = MAX_LINES // 2
 """Lines around those asked for, before and after each."""
-
-
-LATER_WAIT_S = 5.0
-"""For a turn in the later stages: nobody looks at the instant order for longer before reading it."""
 
 
 class NotFoundError(ConfigError):
@@ -159,27 +155,6 @@ class View:
             for name, hits in stages:
                 if name != searcher.STAGES[0]:
                     yield name, _answer(question, hits, _index(reader, chosen), started)
-
-    def best(self, question: Question) -> dict[str, Any]:
-        """Answer a question with all stages of the search there are; may take a while.
-
-        If the turn of the later ones does not come in time, the instant order is the answer, and `is_instant` is true.
-
-        Raises:
-            BusyError: that happened, and a probability was asked for, which the instant order has none of.
-            ConfigError: as `search`.
-            ModelError: a model is damaged.
-            NotFoundError: as `search`.
-        """
-        answer, is_instant = self.search(question), False
-        try:
-            for _, later in self.later_stages(question, LATER_WAIT_S):
-                answer = later
-        except BusyError:
-            if question.only.min_score:
-                raise
-            is_instant = True
-        return answer | {"is_instant": is_instant}
 
     def similar(self, place: Place, question: Question) -> dict[str, Any]:
         """Return code like the code at the first line of a place; of the question all but the query counts.
