@@ -222,11 +222,15 @@ def check_values(options: Any) -> None:
 
 
 def expanded(path: str) -> Path:
-    """Return a path in which `~` stands for a home; one of an unknown user stays as written, and is no folder then."""
+    """Return a path with a home in the place of `~` or `~user`.
+
+    Raises:
+        ConfigError: there is no such user.
+    """
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        return Path(path)
+        raise ConfigError(f"{path} begins with the home of a user who is not here; write the whole path") from None
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

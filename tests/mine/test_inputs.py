@@ -80,7 +80,7 @@ def test_a_url_that_cannot_be_reached_is_told_with_its_row_and_leaves_nothing(tm
     [
         ("kit v9", DataError, r"list\.txt row 1: .*kit: there is no commit 'v9'"),
         ("gone", ConfigError, r"list\.txt row 1: .*gone: not a folder"),
-        ("~nosuchuser/kit", ConfigError, r"list\.txt row 1: .*~nosuchuser/kit: not a folder"),
+        ("~nosuchuser/kit", ConfigError, "~nosuchuser/kit begins with the home of a user who is not here"),
         ("kit a b c", DataError, r"list\.txt row 1: 4 words"),
         ("'kit", DataError, r"list\.txt row 1: No closing quotation"),
     ],
