@@ -63,14 +63,13 @@ def main() -> None:
     parser.add_argument("--kept", type=Path, help="figures of targets that are done, to go on from")
     parser.add_argument("--replay", type=bytes.fromhex, help="one case of the first target")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    parser.add_argument("--hang", type=float, default=HANG_S, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child or arguments.replay is not None:
         with tempfile.TemporaryDirectory() as scratch:
             if arguments.replay is not None:
                 ALL[arguments.only[0]][0](Path(scratch))(arguments.replay)
             else:
-                wanted = (arguments.child, arguments.cases, arguments.seed, Path(scratch), arguments.hang)
+                wanted = (arguments.child, arguments.cases, arguments.seed, Path(scratch))
                 print(json.dumps(child(*wanted, address_space_bytes=ADDRESS_SPACE_BYTES)))
         return
     commit, _ = source_commit(HERE.parent)
@@ -100,10 +99,9 @@ def main() -> None:
     sys.exit(1 if total["failures"] else 0)
 
 
-def run(target: str, cases: int, seed_of: int, hang_s: float = HANG_S) -> dict[str, Any]:
+def run(target: str, cases: int, seed_of: int) -> dict[str, Any]:
     """Run one target in a process of its own and return its figures; however that ends, there are some."""
     command = [sys.executable, __file__, "--child", target, "--cases", str(cases), "--seed", str(seed_of)]
-    command += ["--hang", str(hang_s)]
     quiet = os.environ | {"RUST_BACKTRACE": "0"}
     with tempfile.NamedTemporaryFile() as latest:
         started = time.monotonic()
@@ -125,17 +123,10 @@ def run(target: str, cases: int, seed_of: int, hang_s: float = HANG_S) -> dict[s
 
 
 def child(
-    target: str,
-    cases: int,
-    seed_of: int,
-    scratch: Path,
-    hang_s: float = HANG_S,
-    *,
-    address_space_bytes: int | None = None,
+    target: str, cases: int, seed_of: int, scratch: Path, *, address_space_bytes: int | None = None
 ) -> dict[str, Any]:
     """Try so many cases of a target and return what came of it; a limit of memory stays with the process."""
-    is_server = target == DESCRIBED or target in SERVER_TARGETS
-    watched = Watched(os.environ.get("LATEST_CASE"), hang_s, is_server=is_server)
+    watched = Watched(os.environ.get("LATEST_CASE"), is_server=target == DESCRIBED or target in SERVER_TARGETS)
     if target == DESCRIBED:
         failures = []
         try:
@@ -163,8 +154,8 @@ class Watched:
     What happens in this process is timed by its own processor time, what a server is asked by the clock.
     """
 
-    def __init__(self, latest: str | None, hang_s: float, is_server: bool = False) -> None:
-        self.cases, self.slowest_s, self.latest, self._hang_s = 0, 0.0, b"", hang_s
+    def __init__(self, latest: str | None, is_server: bool = False) -> None:
+        self.cases, self.slowest_s, self.latest = 0, 0.0, b""
         self._file = os.open(latest, os.O_WRONLY) if latest else None
         self._timer = signal.ITIMER_REAL if is_server else signal.ITIMER_PROF
         self._now = time.monotonic if is_server else time.process_time
@@ -181,7 +172,7 @@ class Watched:
     def timing(self) -> Iterator[None]:
         """Count one case; native code that neither ends nor asks for anything is ended by the system."""
         self.cases += 1
-        signal.setitimer(self._timer, self._hang_s)
+        signal.setitimer(self._timer, HANG_S)
         started = self._now()
         try:
             yield

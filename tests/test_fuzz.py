@@ -48,7 +48,7 @@ def test_an_index_is_refused_where_it_once_was_not(found, tmp_path):
 
 @pytest.mark.parametrize(("target", "cases", "at_least"), [(fuzz.DESCRIBED, 2, 15), ("mcp over stdio", 60, 60)])
 def test_a_server_bears_requests_that_are_nearly_right(target, cases, at_least):
-    figures = fuzz.run(target, cases, 0, hang_s=60)
+    figures = fuzz.run(target, cases, 0)
     assert figures["failures"] == [] and figures["cases"] >= at_least
 
 

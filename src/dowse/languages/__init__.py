@@ -67,4 +67,5 @@ def head_of(source: bytes) -> str:
     >>> head_of(b"#!/bin/sh\\r\\necho")
     '#!/bin/sh\\necho'
     """
-    return source.decode("utf-8", "replace").replace("\r\n", "\n")[:HEAD_CHARS]
+    enough = source[: 4 * HEAD_CHARS]  # a character has four bytes at most
+    return enough.decode("utf-8", "replace").replace("\r\n", "\n")[:HEAD_CHARS]

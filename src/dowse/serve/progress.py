@@ -51,18 +51,12 @@ def stage_progress() -> Iterator[Callable[[str, float, float], None]]:
         yield _logged()
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     clocks = (TextColumn("past"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, *clocks, console=Console(stderr=True), transient=True) as bar:
+    with Bar(*columns, *clocks, console=Console(stderr=True), transient=True) as bar:
         tasks: dict[str, object] = {}
 
         def advance(stage: str, done: float, total: float) -> None:
