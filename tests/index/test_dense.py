@@ -79,11 +79,15 @@ def test_zero_rows_and_queries_are_near_nothing():
     assert rows.nearest(np.zeros(8, np.float32), 2, np.array([False, True] * 3))[0].tolist() == [1, 3]
 
 
-def test_rows_compared_in_several_goes_are_those_compared_in_one(monkeypatch):
-    rows, query = Rows(pack(unit_rows(50, 8))), unit_rows(1, 8, seed=1)[0]
-    at_once = rows.nearest(query, 20)
+@pytest.mark.parametrize("n", [1, 7, 20, 49])
+@pytest.mark.parametrize("share", [None, 0.7])
+def test_rows_compared_in_several_goes_are_those_compared_in_one(monkeypatch, n, share):
+    rows, queries = Rows(pack(unit_rows(50, 8))), unit_rows(20, 8, seed=1)
+    allowed = None if share is None else np.random.default_rng(2).random(50) < share
+    at_once = [rows.nearest(query, n, allowed) for query in queries]
     monkeypatch.setattr(dense, "_AT_ONCE", 7)
-    assert all(np.array_equal(*found) for found in zip(at_once, rows.nearest(query, 20), strict=True))
+    for query, expected in zip(queries, at_once, strict=True):
+        assert all(np.array_equal(*found) for found in zip(expected, rows.nearest(query, n, allowed), strict=True))
 
 
 def test_a_query_that_is_not_finite_is_an_error():

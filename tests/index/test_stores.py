@@ -1,5 +1,6 @@
 """Every store gives the answers of an exact scan, under filters too, through kills and with others at work."""
 
+import os
 import subprocess
 import sys
 import time
@@ -369,6 +370,21 @@ def test_a_tidied_table_with_a_vector_index_answers_as_before(address, tmp_path,
             store.ids()[np.argsort(-exact)[:10]].tolist()
         )
     assert len(store.search_words(["name"], 10_000, (0.0, 1.0, 0.0))[0]) == len(store) == 87 * 4 + 4
+
+
+@pytest.mark.parametrize("module", ["lance", "lance_care", "lance_words", "lance_table", "erasing"])
+def test_the_engine_is_told_to_be_silent_before_it_is_loaded(module):
+    looks = """
+import os, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "lance":
+            print(os.environ.get("LANCE_LOG"))
+sys.meta_path.insert(0, Finder())
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "LANCE_LOG"}
+    command = [sys.executable, "-c", f"{looks}import dowse.index.{module}"]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True).stdout == "error\n"
 
 
 def test_a_search_in_a_stored_folder_finds_what_a_local_one_finds(project, tmp_path, address):

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from dowse.types import Embeddings
 
-_AT_ONCE = 8_192
-"""Rows compared exactly in one go: a query that is near to everything would otherwise unpack them all."""
+_AT_ONCE = 32_768
+"""Rows compared in one go: what is worked out of them stays in the processor's cache."""
 
 
 def pack(embeddings: Embeddings) -> NDArray[np.int8]:
@@ -78,35 +78,40 @@ class Rows:
         """
         if not np.isfinite(query).all():
             raise ValueError("the query's embedding is not finite")
-        rows = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
-        n = min(n, len(rows))
+        rows = None if allowed is None else np.flatnonzero(allowed)
+        n = min(n, len(self) if rows is None else len(rows))
         if n < 1:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         if not query.any():
-            return rows[:n], np.zeros(n, np.float32)
-        if n < len(rows):
-            estimates, error = self._estimates(query, None if allowed is None else rows)
-            least = np.partition(estimates, len(rows) - n)[len(rows) - n]
-            # the n-th best cosine is at most one error below its estimate, and that of a better row one above its own
-            rows = rows[estimates >= least - 2 * error]
+            return (np.arange(n) if rows is None else rows[:n]), np.zeros(n, np.float32)
+        rows = self._near(query, n, rows)
         found = self.cosines(query, rows)
         order = np.lexsort((rows, -found))[:n]
         return rows[order], found[order]
 
-    def _estimates(
-        self, query: NDArray[np.float32], rows: NDArray[np.int64] | None
-    ) -> tuple[NDArray[np.float64], float]:
-        """Return estimates of the cosines of some rows (of all where None), shape (n,), and the most one may be off."""
+    def _near(self, query: NDArray[np.float32], n: int, rows: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        """Return, in order, those of some rows (of all where None) that may be among the `n` nearest; at least `n`."""
         step = float(np.abs(query).max()) / 127.0
         rounded = np.rint(query / step).astype(np.int8)
-        packed, squares, lengths = self.packed, self._squares, self._lengths
-        if rows is not None:
-            packed, squares, lengths = packed[rows], squares[rows], lengths[rows]
         square = float(np.square(rounded, dtype=np.int64).sum())
-        products = (squares + square - _squared_distances(rounded, packed)) * (step / 2)
-        # the last term bounds what the float32 arithmetic of `cosines` may be off by
+        # how far an estimate may be off; the last term is for the float32 arithmetic of `cosines`
         error = float(np.linalg.norm(query - step * rounded)) + (len(query) + 8) * 2.0**-23
-        return products / lengths, error
+        least = -np.inf
+        near, estimates = np.empty(0, np.int64), np.empty(0)
+        for start in range(0, len(self) if rows is None else len(rows), _AT_ONCE):
+            some = slice(start, start + _AT_ONCE) if rows is None else rows[start : start + _AT_ONCE]
+            squares = self._squares[some]
+            products = (squares + square - _squared_distances(rounded, self.packed[some])) * (step / 2)
+            new = products / self._lengths[some]
+            kept = np.flatnonzero(new >= least - 2 * error)
+            near = np.concatenate([near, kept + start])
+            estimates = np.concatenate([estimates, new[kept]])
+            if len(near) > n:
+                # the n-th best cosine is at most one error below its estimate, that of a better row one above its own
+                least = np.partition(estimates, len(near) - n)[len(near) - n]
+                kept = estimates >= least - 2 * error
+                near, estimates = near[kept], estimates[kept]
+        return near if rows is None else rows[near]
 
 
 def _squared_distances(row: NDArray[np.int8], rows: NDArray[np.int8]) -> NDArray[np.float64]:

@@ -14,7 +14,6 @@ Left out: what the rows mean to a search (`lance`), how files become rows (`lanc
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import time
@@ -30,8 +29,6 @@ from dowse.config import expanded
 from dowse.errors import IndexFormatError, MissingExtraError
 from dowse.index.cache import hash_of
 from dowse.index.store import BusyError
-
-os.environ.setdefault("LANCE_LOG", "error")  # of a part of an index that stays empty it warns on stderr
 
 try:
     import lance
