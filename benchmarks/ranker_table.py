@@ -171,14 +171,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="instead of epochs")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--negatives", type=int, default=31)
-    parser.add_argument("--asked", type=int, default=1_000, help="queries of the test split")
+    parser.add_argument("--asked", type=int, default=1_000, help="queries of each test, at most")
     parser.add_argument("--export", action="store_true", help="also export each arm to int8, and time it")
     parser.add_argument("--results", type=Path, default=HERE.parent / "results")
     args = parser.parse_args()
     encoder = open_encoder(args.retriever, OASIS)
     asked = {"mined test": load_mined(args.pairs, "test", "docstrings").sample(args.asked)}
     if args.cosqa:
-        asked["cosqa test"] = load_cosqa(args.cosqa, "test")
+        asked["cosqa test"] = load_cosqa(args.cosqa, "test").sample(args.asked)
     tasks = {name: (task, Scored(evaluate(task, encoder, name=ALONE), {})) for name, task in asked.items()}
     arms = [name for sweep in dict.fromkeys(args.sweep) for name in SWEEPS[sweep]]
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}

@@ -2,8 +2,9 @@
 
 Reads a record of `stores.py`; draws `docs/images/stores.png` and writes the part of `docs/scale.md` between the two
 marks, so that no figure there is typed by hand. Build time, size and memory are fitted as straight lines in the number
-of documents, through the measured points with equal relative weight; the time of a query as a power of it, from 10⁵ on
-where there are two such points, for below that the fixed cost of a question hides its growth.
+of documents, through the measured points with equal relative weight; the time of a query as a power of it. Both are
+from 10⁵ on where there are two such points: below, the fixed cost of a question hides its growth, and a table has no
+index of its vectors yet.
 """
 
 from __future__ import annotations
@@ -61,17 +62,23 @@ def points(figures: dict[str, Any], store: str, name: str) -> Points:
     return {int(row["documents"]): row[name] for row in rows if row.get(name) is not None}
 
 
+def large(found: Points) -> Points:
+    """Return the points from `GROWS_FROM` on, or all if there are not two."""
+    kept = {n: y for n, y in found.items() if n >= 0.9 * GROWS_FROM}
+    return kept if len(kept) > 1 else found
+
+
 def line(found: Points) -> tuple[float, float]:
-    """Return a ≥ 0 and b of the line a + b·N that is nearest to some points, by relative distance."""
-    n, y = np.array(list(found), float), np.array(list(found.values()), float)
+    """Return a ≥ 0 and b of the line a + b·N that is nearest to the large points, by relative distance."""
+    kept = large(found)
+    n, y = np.array(list(kept), float), np.array(list(kept.values()), float)
     (a, b), *_ = np.linalg.lstsq(np.c_[1 / y, n / y], np.ones(len(n)), rcond=None)
     return (float(a), float(b)) if a >= 0 else (0.0, float(np.mean(y / n)))
 
 
 def power(found: Points) -> tuple[float, float]:
-    """Return a and b of the power a·N^b that is nearest to the large points, or to all if there are not two."""
-    large = {n: y for n, y in found.items() if n >= 0.9 * GROWS_FROM}
-    kept = large if len(large) > 1 else found
+    """Return a and b of the power a·N^b that is nearest to the large points."""
+    kept = large(found)
     b, log_a = np.polyfit(np.log(list(kept)), np.log(list(kept.values())), 1)
     return float(np.exp(log_a)), float(b)
 
@@ -143,22 +150,26 @@ def _row(store: str, row: dict[str, Any]) -> str:
 
 def _grown(figures: dict[str, Any], store: str) -> list[str]:
     build, size = points(figures, store, "build_s"), points(figures, store, "size_mb")
-    a, b = line(build)
-    _, exponent = power(points(figures, store, "query_p50_ms"))
-    wrong = max(abs(a + b * n - y) / y for n, y in build.items())
-    said = (
-        f"**{store}**: building takes {a:.1f} s + {1e6 * b:,.0f} s for each million documents (at most {wrong:.0%} off)"
-    )
+    fixed, slope = line(build)
+    wrong = max(abs(fixed + slope * n - y) / y for n, y in large(build).items())
+    said = f"**{store}**, from {min(large(build)):,} documents on: building takes {fixed:,.0f} s and {1e6 * slope:,.0f}"
+    said += f" s for each million ({_off(wrong, len(large(build)))}; as a power of their number,"
+    said += f" {power(build)[1]:.2f})"
     if len(size) > 1:
         said += f", and {1e3 * line(size)[1]:.2f} KB for each"
+    exponent = power(points(figures, store, "query_p50_ms"))[1]
     grows = "sub-linear" if exponent < 0.95 else "not sub-linear"
-    return [f"{said}. The median query grows with the power {exponent:.2f} of their number: {grows}."]
+    return [f"{said}. The median query grows with the power {exponent:.2f}: {grows}."]
+
+
+def _off(wrong: float, measured: int) -> str:
+    return "a line through two points" if measured == 2 and wrong < 0.005 else f"at most {wrong:.0%} off"
 
 
 def _predicted(figures: dict[str, Any]) -> list[str]:
     lines = ["What the same lines and powers say for sizes that were not measured, for a Lance table:", ""]
     lines += ["| documents | build, one machine | machines to build in a day | storage | storage, a month |"]
-    lines[-1] += " memory of a replica | median query | replica, a month |"
+    lines[-1] += " memory to keep what it reads | median query | replica, a month |"
     lines += ["|---|---|---|---|---|---|---|---|"]
     build, size = line(points(figures, "lance", "build_s")), line(points(figures, "lance", "size_mb"))
     memory, query = line(points(figures, "lance", "ask_rss_mb")), power(points(figures, "lance", "query_p50_ms"))

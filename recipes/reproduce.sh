@@ -14,7 +14,7 @@
 #          below: ABLATION="--queries 500 --seeds 1" RANKER="--queries 200 --seeds 1" tries the whole path.
 #
 # With a GPU all repositories are mined and everything is trained on; without one every eighth and those of configs/test.txt,
-# 15,000 queries an arm of OASIS and 4,000 an arm of R2PS. Neither size has been run from end to end.
+# 15,000 queries an arm of OASIS; 80 steps of 16 queries an arm of R2PS, whose negatives are ranked among 40,000.
 set -euo pipefail
 work=${1:?"name a folder to work in: recipes/reproduce.sh WORK [DATA]"}
 data=${2:-}
@@ -31,7 +31,7 @@ if "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; th
 else
   every=8
   ablation=(--queries 15000 --document-tokens 128)
-  ranker=(--queries 4000 --batch-size 16 --negatives 7 --asked 500 --sweep table)
+  ranker=(--config "$repository/configs/tiny.toml" --queries 40000 --steps 80 --batch-size 16 --negatives 7 --asked 200)
 fi
 if [ -f "$work/retriever/modules.json" ]; then retriever=$work/retriever; fi
 read -ra more_ablation <<<"${ABLATION:-}"
