@@ -29,6 +29,7 @@ MACHINE_GB, MACHINE_CORES, MACHINE_USD_A_MONTH = 64, 16, 400.0
 STORAGE_USD_A_GB_MONTH = 0.023
 """A plain cloud machine and plain object storage, as list prices go: the figures that money is worked out with."""
 GROWS_FROM = 100_000
+VECTORS = "lance, vectors alone"
 PANELS = {
     "build_s": "build, seconds",
     "size_mb": "size, MB",
@@ -57,8 +58,8 @@ def main() -> None:
 
 
 def points(figures: dict[str, Any], store: str, name: str) -> Points:
-    """Return a figure by number of documents."""
-    rows = figures[store].values()
+    """Return a figure by number of documents, none of a store that was not measured."""
+    rows = figures.get(store, {}).values()
     return {int(row["documents"]): row[name] for row in rows if row.get(name) is not None}
 
 
@@ -166,15 +167,29 @@ def _off(wrong: float, measured: int) -> str:
     return "a line through two points" if measured == 2 and wrong < 0.005 else f"at most {wrong:.0%} off"
 
 
+def _beyond_line(found: Points, n: int) -> float:
+    """Return what a figure exceeds its line by at N, as it grows between its two largest sizes; at least 0."""
+    if len(found) < 2:
+        return 0.0
+    (n1, y1), (n2, y2) = sorted(found.items())[-2:]
+    fixed, slope = line(found)
+    return max(0.0, y2 * (n / n2) ** (math.log(y2 / y1) / math.log(n2 / n1)) - fixed - slope * n)
+
+
 def _predicted(figures: dict[str, Any]) -> list[str]:
-    lines = ["What the same lines and powers say for sizes that were not measured, for a Lance table:", ""]
+    lines = [
+        "What the same lines and powers say for sizes that were not measured, for a Lance table; to the line of its"
+        " build is added what the index of vectors exceeds its own by, growing as between its two largest sizes:",
+        "",
+    ]
     lines += ["| documents | build, one machine | machines to build in a day | storage | storage, a month |"]
     lines[-1] += " memory to keep what it reads | median query | replica, a month |"
     lines += ["|---|---|---|---|---|---|---|---|"]
     build, size = line(points(figures, "lance", "build_s")), line(points(figures, "lance", "size_mb"))
     memory, query = line(points(figures, "lance", "ask_rss_mb")), power(points(figures, "lance", "query_p50_ms"))
     for n in PREDICTED:
-        days, gb = (build[0] + build[1] * n) / 86_400, (size[0] + size[1] * n) / 1024
+        days = (build[0] + build[1] * n + _beyond_line(points(figures, VECTORS, "build_s"), n)) / 86_400
+        gb = (size[0] + size[1] * n) / 1024
         ram, ms = (memory[0] + memory[1] * n) / 1024, query[0] * n ** query[1]
         need = math.ceil(ram / MACHINE_GB)
         lines += [
