@@ -23,7 +23,10 @@ UNKNOWN = "unknown"
 """The commit of a copy that is no git checkout, such as an installed wheel."""
 
 _SOURCE = Path(__file__).resolve().parents[2]
-_RECORDED = ("dowse", "numpy", "onnxruntime", "tantivy", "tokenizers", "torch", "transformers", "sentence-transformers")
+_RECORDED = (
+    *("dowse", "numpy", "simsimd", "tantivy", "pylance", "onnxruntime", "tokenizers"),
+    *("torch", "transformers", "sentence-transformers"),
+)
 
 
 def write_result(name: str, figures: Mapping[str, object], settings: Mapping[str, object], folder: Path) -> Path:

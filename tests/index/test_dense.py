@@ -85,7 +85,8 @@ def test_rows_compared_in_several_goes_are_those_compared_in_one(monkeypatch, n,
     rows, queries = Rows(pack(unit_rows(50, 8))), unit_rows(20, 8, seed=1)
     allowed = None if share is None else np.random.default_rng(2).random(50) < share
     at_once = [rows.nearest(query, n, allowed) for query in queries]
-    monkeypatch.setattr(dense, "_AT_ONCE", 7)
+    monkeypatch.setattr(dense, "_SCANNED_AT_ONCE", 7)
+    monkeypatch.setattr(dense, "_UNPACKED_AT_ONCE", 5)
     for query, expected in zip(queries, at_once, strict=True):
         assert all(np.array_equal(*found) for found in zip(expected, rows.nearest(query, n, allowed), strict=True))
 

@@ -3,7 +3,7 @@
 On a pilot int8 cost no measurable quality. One scale for a whole row is enough because only its direction counts:
 `unpack` makes rows unit-norm again. A scan finds the nearest in two steps: the query is rounded to int8 as well and
 compared with every row in whole numbers, and those rows that rounding could hide among the best are compared again as
-they are. The answer is that of comparing all of them exactly, for half of the time and a quarter of the memory
+they are. The answer is that of comparing all of them exactly, for less than half the time and a quarter of the memory
 (`docs/log.md`), where an approximate index would take minutes to build.
 """
 
@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 
 from dowse.types import Embeddings
 
-_AT_ONCE = 32_768
-"""Rows compared in one go: what is worked out of them stays in the processor's cache."""
+_SCANNED_AT_ONCE = 32_768
+"""Rows estimated in one go: what is worked out of them stays in the processor's cache."""
+
+_UNPACKED_AT_ONCE = 8_192
+"""Rows compared exactly in one go: a query that is near to everything would otherwise unpack them all."""
 
 
 def pack(embeddings: Embeddings) -> NDArray[np.int8]:
@@ -56,10 +59,10 @@ class Rows:
     def cosines(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the cosines of some rows, by number, shape (n,), to a unit vector, shape (D,); 0 for zero rows."""
         found = np.empty(len(rows), np.float32)
-        for start in range(0, len(rows), _AT_ONCE):
-            some = rows[start : start + _AT_ONCE]
+        for start in range(0, len(rows), _UNPACKED_AT_ONCE):
+            some = rows[start : start + _UNPACKED_AT_ONCE]
             # a dot product a row: a matrix product waits for threads on a busy machine, and rounds equal rows otherwise
-            found[start : start + _AT_ONCE] = np.vecdot(self.packed[some].astype(np.float32), query)
+            found[start : start + _UNPACKED_AT_ONCE] = np.vecdot(self.packed[some].astype(np.float32), query)
         found /= self._lengths[rows]
         return found
 
@@ -98,8 +101,9 @@ class Rows:
         error = float(np.linalg.norm(query - step * rounded)) + (len(query) + 8) * 2.0**-23
         least = -np.inf
         near, estimates = np.empty(0, np.int64), np.empty(0)
-        for start in range(0, len(self) if rows is None else len(rows), _AT_ONCE):
-            some = slice(start, start + _AT_ONCE) if rows is None else rows[start : start + _AT_ONCE]
+        for start in range(0, len(self) if rows is None else len(rows), _SCANNED_AT_ONCE):
+            stop = start + _SCANNED_AT_ONCE
+            some = slice(start, stop) if rows is None else rows[start:stop]
             squares = self._squares[some]
             products = (squares + square - _squared_distances(rounded, self.packed[some])) * (step / 2)
             new = products / self._lengths[some]

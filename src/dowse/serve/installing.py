@@ -94,7 +94,7 @@ def has_entry(agent: Agent) -> bool:
 
 
 def changed(agent: Agent, text: str, entry: dict[str, Any] | None) -> str:
-    """Return a file of settings with the entry put in, or taken out where it is None; the rest stays, if any.
+    """Return a file of settings with the entry put in, or taken out where it is None; the rest stays.
 
     Raises:
         ConfigError: the file cannot be changed without losing something.
@@ -117,8 +117,6 @@ def changed(agent: Agent, text: str, entry: dict[str, Any] | None) -> str:
     settings[agent.table] = servers
     if not servers:
         del settings[agent.table]
-    if not settings:
-        return ""
     return json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -136,10 +134,6 @@ def _change(agent: Agent, entry: dict[str, Any] | None, yes: bool) -> None:
         return
     try:
         agent.file.parent.mkdir(parents=True, exist_ok=True)
-        if not after.strip():  # nothing but the entry stood in it
-            agent.file.resolve().unlink()
-            print(f"removed: {agent.file}", file=sys.stderr)
-            return
         scratch = agent.file.with_name(f".{agent.file.name}.{os.getpid()}")
         scratch.write_text(after, encoding="utf-8")
         if agent.file.exists():
