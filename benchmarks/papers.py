@@ -115,7 +115,7 @@ def ablation(record: Mapping[str, Any]) -> list[str]:
         ("labels", "query and code under text-embedding-3-large", labels.get("encoder", NONE)),
         ("K, candidates of a query", "not published", labels.get("negatives", NONE)),
         ("judge", "an LLM, asked about every suspect", labels.get("judge") or "none: every suspect rises"),
-        ("tokens of a code", "1,024", settings.get("document_tokens", NONE)),
+        ("tokens of a code", "1,024", _tokens_read(settings)),
         ("seeds", "1", settings["seeds"]),
         ("measured on", "CoSQA, AdvTest and CSN's six languages, whole", sizes),
     ]
@@ -186,6 +186,11 @@ def _steps(values: Sequence[float | None]) -> list[str]:
     for before, value in pairwise(values):
         shown += [NONE, NONE] if before is None or value is None else [f"{value:.1f}", f"{value - before:+.1f}"]
     return shown
+
+
+def _tokens_read(settings: Mapping[str, Any]) -> object:
+    """Return how long a code may be; a table of token vectors reads texts as they are kept."""
+    return "all, of 2,500 characters" if settings["base"] == "static" else settings.get("document_tokens", NONE)
 
 
 def _mean(row: Mapping[str, Any]) -> str:

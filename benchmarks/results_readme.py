@@ -35,8 +35,8 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "# Results",
         "",
-        "Written by `benchmarks/results_readme.py` from the records in this folder; every figure of Dowse's documents",
-        "comes from one of them. Each record says its settings, machine, versions and commit.",
+        "Written by `benchmarks/results_readme.py` from the records in this folder; every measured figure of the",
+        "README comes from one of them. Each record says its settings, machine, versions and commit.",
         "",
         "| measurement | date | commit | machine |",
         "|---|---|---|---|",

@@ -173,7 +173,7 @@ def _predicted(figures: dict[str, Any]) -> list[str]:
         "in the largest table, and the median query growing by its power for as long as a machine keeps all that it",
         "reads in memory:",
         "",
-        "| documents | text, machine-days | vectors, days of one machine | to build | storage | a month | median query |",
+        "| documents | text, machine-days | vectors, days of one machine | to build | storage | a month | query |",
         "|---|---|---|---|---|---|---|",
     ]
     for n in PREDICTED:

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Make the shipped static retriever again: mine the repositories, train, export into the package, measure, write its card.
-# Then label the same pairs and train a bi-encoder on them; that part has been run on a sample only (docs/log.md).
+# Then label the same pairs, and train a bi-encoder and two rankers on them; of that only the bi-encoder has been run, on
+# a sample (docs/log.md). The figures of a ranker's card are those of benchmarks/ranker_table.py, if it was run with
+# --results WORK/results.
 #
 #   recipes/default-models.sh WORK [DATA]
 #
