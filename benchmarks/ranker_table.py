@@ -104,7 +104,7 @@ def run(
     if found := measured_before(file, settings):
         return found
     result: dict[str, Any] = {"settings": settings, "agreement": train(recipe, args.work / "model", retriever, args)}
-    ranker = open_ranker(str(args.work / "model"))
+    ranker = open_ranker(str(args.work / "model" / "int8" if args.export else args.work / "model"))
     for task_name, (task, first) in tasks.items():
         scored = rescore(task, first.run, ranker, max(KS))
         metric, per_query = METRIC[task_name], {}
@@ -114,8 +114,7 @@ def run(
         curve = {k: measure(task, cascade, [metric]).means[metric] for k, cascade in k_curve(scored, KS).items()}
         result[task_name] = {"per_query": per_query, "k_curve": curve}
         if args.export:
-            exported = open_ranker(str(args.work / "model" / "int8"))
-            result[task_name]["query_ms"] = {k: ranker_ms(task, exported, k) for k in KS}
+            result[task_name]["query_ms"] = {k: ranker_ms(task, ranker, k) for k in KS}
     write_json(file, result)
     print(name, seed, {task: round(result[task]["k_curve"][K], 4) for task in tasks})
     return json.loads(file.read_text(encoding="utf-8"))  # its keys are texts, as in a file
@@ -172,7 +171,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--negatives", type=int, default=31)
     parser.add_argument("--asked", type=int, default=1_000, help="queries of each test, at most")
-    parser.add_argument("--export", action="store_true", help="also export each arm to int8, and time it")
+    parser.add_argument("--export", action="store_true", help="measure each arm as its int8 export, and time that")
     parser.add_argument("--results", type=Path, default=HERE.parent / "results")
     args = parser.parse_args()
     encoder = open_encoder(args.retriever, OASIS)

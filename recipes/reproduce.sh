@@ -33,7 +33,8 @@ if "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; th
 else
   every=8
   ablation=(--queries 15000 --document-tokens 128)
-  ranker=(--config "$repository/configs/tiny.toml" --queries 40000 --steps 80 --batch-size 16 --negatives 7 --asked 200)
+  ranker=(--config "$repository/configs/tiny.toml" --queries 40000 --steps 80 --batch-size 16 --negatives 7 --asked 200
+    --export)
 fi
 if [ -f "$work/retriever/modules.json" ]; then retriever=$work/retriever; fi
 read -ra more_ablation <<<"${ABLATION:-}"
