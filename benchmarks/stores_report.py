@@ -2,10 +2,9 @@
 
 Reads a record of `stores.py`; draws `docs/images/stores.png` and writes the part of `docs/scale.md` between the two
 marks, so that no figure there is typed by hand. Fits are from 10⁵ documents on where there are two such points: below,
-the fixed cost of a question hides its growth, and a table has no index of its vectors yet. Build time of text and
-memory are lines in the number N of documents, the time of a query is a power of it, each through the points with equal
-relative weight. An index of vectors compares each with the centres of √N / 2 partitions, so its build time has terms in
-N and in N√N.
+the fixed cost of a question hides its growth, and a table has no index of its vectors yet. Build time of text is a line
+in the number N of documents, the time of a query a power of it, each through the points with equal relative weight. An
+index of vectors compares each with the centres of √N / 2 partitions, so its build time has terms in N and in N√N.
 """
 
 from __future__ import annotations
@@ -164,7 +163,8 @@ def _predicted(figures: dict[str, Any]) -> list[str]:
     fixed, each, compared = sums(vectors, (0, 1, 1.5))
     without = {n: y - vectors[size] for n, y in whole.items() for size in vectors if abs(n / size - 1) < 0.1}
     text = sums(without, (1,))[0]
-    sizes, query = points(figures, "lance", "size_mb"), power(points(figures, "lance", "query_p50_ms"))
+    sizes = points(figures, "lance", "held_mb") or points(figures, "lance", "size_mb")
+    query = power(points(figures, "lance", "query_p50_ms"))
     mb = max(sizes.values()) / max(sizes)
     lines = [
         f"A Lance table takes {1e6 * text:,.0f} s for a million documents without the index of their vectors,",
