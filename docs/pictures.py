@@ -28,9 +28,15 @@ IMAGES = ROOT / "docs" / "images"
 sys.path.append(str(ROOT / "tests"))
 
 QUESTION = "which split does a repository belong to"
-COLUMNS = 110
+COLUMNS = 90
 FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 """What rich would fetch from elsewhere; the reader's own font will do."""
+LINE = re.compile(r'(<text [^>]*clip-path="url\(#terminal-line-(\d+)\)")(>\$&#160;)?')
+"""A piece of a line of the terminal: its number, and whether it is the prompt."""
+READ_S, THINK_S, PRINT_S = 2.5, 0.5, 0.03
+"""Before a further command, between a command and its answer, and between two lines of an answer."""
+APPEAR = "@keyframes appear { from { opacity: 0 } to { opacity: 1 } } .terminal-matrix text { animation: appear 1ms "
+APPEAR += "backwards } @media (prefers-reduced-motion: reduce) { .terminal-matrix text { animation: none } }"
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -53,7 +59,21 @@ def draw_terminal(home: Path) -> None:
             console.print(Text.assemble(("$ ", "bold green"), "dowse " + shlex.join(words).replace("'", '"')))
             console.print(Text.from_ansi(on_terminal(words, home)))
     svg = console.export_svg(title="dowse", theme=MONOKAI, unique_id="terminal")
-    (IMAGES / "terminal.svg").write_text(FONT.sub("", svg), encoding="utf-8")
+    (IMAGES / "terminal.svg").write_text(played(FONT.sub("", svg)), encoding="utf-8")
+
+
+def played(svg: str) -> str:
+    """Let lines appear one after the other, as they did; where nothing moves all of them stand there from the start."""
+    prompts = {int(found[2]) for found in LINE.finditer(svg) if found[3]}
+    at_s, shown = {}, 0.0
+    for line in sorted({int(found[2]) for found in LINE.finditer(svg)}):
+        shown += READ_S if line in prompts and at_s else THINK_S if line - 1 in prompts else PRINT_S
+        at_s[line] = shown
+
+    def timed(found: re.Match[str]) -> str:
+        return f'{found[1]} style="animation-delay: {at_s[int(found[2])]:.2f}s"{found[3] or ""}'
+
+    return LINE.sub(timed, svg).replace("</style>", f"{APPEAR}\n    </style>", 1)
 
 
 def on_terminal(words: list[str], home: Path) -> str:

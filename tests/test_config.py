@@ -1,5 +1,6 @@
 """Settings files that a clone may bring: whatever they hold, the answer is settings or one sentence."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,16 @@ def test_a_setting_that_cannot_be_meant_is_one_sentence(tmp_path, content, said)
 def test_the_largest_number_is_taken(tmp_path):
     (tmp_path / ".dowse.toml").write_text("[search]\ntop_k = 2147483647\n")
     assert load_settings(tmp_path).search.top_k == 2**31 - 1
+
+
+def test_a_folder_named_for_the_index_comes_before_the_users_store():
+    user = Path(os.environ["XDG_CONFIG_HOME"]) / "dowse" / "config.toml"
+    user.parent.mkdir(parents=True)
+    user.write_text('[index]\nstore = "s3://team/code"\n')
+    assert load_settings(None).index.store == "s3://team/code"
+    assert load_settings(None, {"index": {"directory": None}}).index.store == "s3://team/code"
+    named = load_settings(None, {"index": {"directory": "here"}}).index
+    assert (named.directory, named.store) == ("here", None)
 
 
 def test_a_home_is_put_in_the_place_of_its_sign(tmp_path, monkeypatch):

@@ -148,7 +148,10 @@ def load_settings(root: Path | None, overrides: Overrides | None = None) -> Sett
             if path == repository:
                 _refuse_what_is_the_users(path, table, values, user)
     for table, overriding in (overrides or {}).items():
-        said[table].update({key: value for key, value in overriding.items() if value is not None})
+        chosen = {key: value for key, value in overriding.items() if value is not None}
+        if "directory" in chosen:  # the user's store is not meant
+            said[table].pop("store", None)
+        said[table].update(chosen)
     return Settings(IndexSettings(**said["index"]), SearchSettings(**said["search"]), ServeSettings(**said["serve"]))
 
 

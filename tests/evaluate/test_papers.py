@@ -34,7 +34,7 @@ def write_both(folder):
         for at, arm in enumerate(ARMS)
     }
     alone = {arm: row | {"mean": 0.4, "seed deviation": None} for arm, row in rows.items()}
-    settings = {"base": "some-base", "queries": 15_000, "epochs": 1.0, "seeds": 3, "document_tokens": 128}
+    settings = {"base": "some-base", "trained_on": 14_000, "epochs": 1.0, "seeds": 3, "document_tokens": 128}
     settings |= {"sizes": {"mined test": [2_000, 25_000], "cosqa test": [500, 6_267]}}
     settings |= {"labels": {"encoder": "a-model", "judge": "", "negatives": 7}}
     write(folder, "ablation-some-base", {"mined test, mrr@10": rows, "cosqa test, mrr@1000": alone}, settings)

@@ -77,6 +77,7 @@ def test_a_table_has_a_row_for_each_baseline_and_variant_and_a_report_is_written
     (path,) = (tmp_path / "results").iterdir()
     record = json.loads(path.read_text())
     assert list(record["figures"]["rows"]) == ["searcher", "bm25", "static"] and record["settings"]["queries"] == 20
+    assert record["settings"]["search"]["mode"] == "best"
     assert str(tmp_path) not in path.read_text() and str(pairs) not in path.read_text()
     assert "<svg" in (tmp_path / "r.html").read_text() and (tmp_path / "png" / "rows.png").is_file()
 
@@ -94,6 +95,11 @@ def test_the_annotated_repositories_are_asked_of_the_search(tmp_path):
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert figures["ndcg@10"] == 1.0 and figures["baselines"][0]["name"] == "bm25"
+    # what the user shares with others and leaves out elsewhere has no say
+    said = f'[index]\nstore = "lance:{tmp_path}/team"\nexclude = ["*.py"]\n'
+    write_files(Path(os.environ["XDG_CONFIG_HOME"]), {"dowse/config.toml": said})
+    again = json.loads(dowse(*asked, "--checkouts", tmp_path / "checkouts").stdout)
+    assert again["ndcg@10"] == 1.0 and not (tmp_path / "team").exists()
     missing = dowse(*asked)
     assert missing.returncode == 1
     assert missing.stderr.startswith("error: annotated searches the repositories themselves")

@@ -1,9 +1,11 @@
 """A ranker trained on what a retriever ranks high: what it learns, how it goes on, and what it refuses."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 from evaluating import WordEncoder
 from labelling import rows, write_pairs
 from safetensors.torch import load_file, save_file
+from sources import write_files
 from training import label_folder, write_encoder
 from transformers import TrainerCallback
 
@@ -268,7 +271,7 @@ def test_the_command_trains_exports_calibrates_and_what_it_wrote_ranks(base, pai
     read = PairReader(tokenizer_of(model), 12, 40)([query] * 8, texts)
     scores = model(read)["scores"].detach().squeeze(1).double().numpy()
     slope, offset = (config["calibration"][name] for name in ("slope", "offset"))
-    assert slope > 0
+    assert slope > 0 and config["trained"]["calibrated_on"] == "dev"
     # The int8 network strays from the model by the mean that its card states; far less than this.
     assert exported.score(query, texts) == pytest.approx(1 / (1 + np.exp(-(slope * scores + offset))), abs=0.15)
 
@@ -284,7 +287,11 @@ def test_dowses_own_search_ranks_a_corpus_with_and_without_places(pairs):
     corpus = read_corpus(pairs, RowOptions())
     queries = ["parse the date number one", "rename the date number 8"]
     documents = [*corpus.rows.documents[:12], "def upload_image(image):\n    return image.upload()"]
-    found = freeze(SearchRanking(), [*queries, "upload an image", "..."], documents, 5)
+    ranking = SearchRanking()
+    before = ranking.fingerprint
+    write_files(Path(os.environ["XDG_CONFIG_HOME"]), {"dowse/config.toml": '[search]\nmode = "instant"\n'})
+    assert before.startswith("search ") and ranking.fingerprint != before  # another search ranks otherwise
+    found = freeze(ranking, [*queries, "upload an image", "..."], documents, 5)
     assert found.documents.shape == (4, 5)
     assert "parse_date" in documents[found.documents[0, 0]] and "rename_date" in documents[found.documents[1, 0]]
     assert found.documents[2, 0] == 12 and (found.documents[3] == -1).all()

@@ -2,10 +2,13 @@
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sentence_transformers as st
 import torch
@@ -187,6 +190,18 @@ def test_other_settings_do_not_go_on_from_a_checkpoint(base, labelled, trained):
         train_retriever(labelled, load(base), trained, changed(SMALL, {"learning_rate": 1e-3}))
 
 
+def test_other_labels_do_not_go_on_from_a_checkpoint(base, labelled, trained, tmp_path):
+    shutil.copytree(labelled, tmp_path / "again")
+    path = sorted((tmp_path / "again").glob("labels-*.parquet"))[0]
+    rows = pq.read_table(path)
+    halved = pa.array(rows["similarity_label"].to_numpy() / 2, pa.float32())
+    for name in ("measured_label", "similarity_label"):
+        rows = rows.set_column(rows.schema.get_field_index(name), name, halved)
+    pq.write_table(rows, path)
+    with pytest.raises(ConfigError, match=r"other settings \(trained_on\).*trained_on is what it learns from"):
+        train_retriever(tmp_path / "again", load(base), trained, SMALL)
+
+
 def test_a_checkpoint_of_another_shape_is_refused(labelled, trained, tmp_path):
     other = load(write_encoder(tmp_path / "wide", hidden=64, layers=2))
     with pytest.raises(ModelError, match="the checkpoint does not fit this model"):
@@ -213,8 +228,6 @@ def test_a_loss_that_grows_by_half_is_called_divergence():
 
 
 def test_a_label_column_that_is_missing_is_named(labelled, base, tmp_path):
-    import pyarrow.parquet as pq
-
     for path in labelled.iterdir():
         if path.suffix == ".parquet":
             table = pq.read_table(path)
@@ -228,10 +241,13 @@ def test_a_label_column_that_is_missing_is_named(labelled, base, tmp_path):
 
 def test_the_command_trains_exports_and_prints_what_it_did(base, labelled, tmp_path):
     arguments = ["train", "retriever", labelled, "-o", tmp_path / "out", "--base", base, "--max-steps", "2"]
-    arguments += ["--batch-size", "16", "--no-bf16", "--no-export"]
+    (tmp_path / "short.toml").write_text("[train.retriever]\nmax_query_tokens = 9\nmax_document_tokens = 33\n")
+    arguments += ["--batch-size", "16", "--no-bf16", "--config", tmp_path / "short.toml"]
     done = dowse(*arguments)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["steps"] == 2
+    exported = json.loads((tmp_path / "out" / "int8" / "config.json").read_text())
+    assert exported["max_tokens"] == {"query": 9, "document": 33}  # as it was trained
     assert done.stderr.splitlines()[-1] == f"the model is in {tmp_path / 'out'}"
 
 

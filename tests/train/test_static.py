@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from commands import dowse
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from training import mine_folder, write_encoder
 
-from dowse.errors import DataError
+from dowse.errors import ConfigError, DataError
 from dowse.mine import pairs as mined
 from dowse.models.static import StaticEncoder
 from dowse.train.export import export_model2vec, quantise
@@ -89,7 +90,13 @@ def test_the_card_and_the_manifest_say_how_the_model_was_made(trained, pairs):
     assert config["trained"]["rows"] == {"queries": 160, "questions": 0, "documents": 160, "labels": 0}
     assert config["trained"]["table"]["dimensions"] == 16 == config["dimensions"]
     assert manifest["seed"] == 0 and manifest["config"]["learning_rate"] == 0.02
+    assert manifest["config"]["table"] == {"rarity": 2e-3, "vocabulary": 120, "dimensions": 16}
     assert list(manifest["inputs"]) == [path.as_posix() for path in mined.shards(pairs)]
+
+
+def test_a_table_of_another_size_does_not_go_on_from_a_checkpoint(base, pairs, trained):
+    with pytest.raises(ConfigError, match=r"holds a run with other settings \(table\)"):
+        train_static(pairs, trained, replace(options(base), vocabulary=100))
 
 
 def test_quantised_rows_are_within_half_a_step_and_zero_rows_stay_zero():

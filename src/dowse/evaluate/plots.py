@@ -57,7 +57,7 @@ def quality_against_latency(rows: Sequence[Row], metric: str) -> Figure | None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.25)
     axes.grid(True, color="#e4e7eb")
-    axes.set_xlabel("milliseconds a query")
+    axes.set_xlabel("milliseconds for a query, median")
     axes.set_ylabel(metric)
     return figure
 

@@ -7,6 +7,7 @@ A row is one retriever, cascade or searcher on all tasks of a benchmark. Its met
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -65,6 +66,9 @@ def record(result: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     times = {each["name"]: each["query_ms"] for each in rows if "query_ms" in each}
     further = {name: result[name] for name in ("k_curve", "tasks", "retriever_alone") if name in result}
     settings = task | {name: result[name] for name in kept if name in result}
+    if "search" in result:  # of the folders of models their names only
+        said = result["search"].items()
+        settings["search"] = {name: Path(value).name if isinstance(value, str) else value for name, value in said}
     return {"rows": figures, "query_ms": times, **first, **further}, settings
 
 

@@ -32,7 +32,7 @@ _BINS = np.linspace(0.0, 1.0, 201)
 _SAMPLES = 10
 _CODE_LINES = 12
 _KINDS = ("random", "hard", "rejected", "suspect", "positive")
-_COLOURS = {"random": "#9aa5b1", "hard": "#5b8fb9", "rejected": "#8d6a9f", "suspect": "#d1495b", "positive": "#2e933c"}
+_COLOURS = {"random": "#9aa5b1", "hard": "#5b8fb9", "rejected": "#8d6a9f", "suspect": "#e8871e", "positive": "#1b4f9c"}
 
 
 def write_card(folder: Path, settings: LabelSettings, figures: Mapping[str, Any]) -> None:
@@ -119,8 +119,9 @@ def draw_labels(path: Path, bins: Mapping[str, NDArray[np.int64]], mixture: Mixt
         at = np.linspace(0, 1, 1000)
         # The fit saw a sample, perhaps without the positives: the curves are scaled to what it saw of all rows.
         scale = width * (below.sum() if mixture.has_positives else below.sum() - bins["positive"].sum())
-        for density, style in zip(mixture.densities(at), ("--", "-"), strict=True):
-            axes.plot(at, density * scale, style, color="#1f2933", linewidth=1.2)
+        kinds = (("--", "unlike, as fitted"), ("-", "alike, as fitted"))
+        for density, (style, name) in zip(mixture.densities(at), kinds, strict=True):
+            axes.plot(at, density * scale, style, color="#1f2933", linewidth=1.2, label=name)
         if mixture.threshold is not None:
             axes.axvline(mixture.threshold, color="#1f2933", linewidth=1, linestyle=":")
             axes.annotate(

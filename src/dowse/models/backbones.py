@@ -143,6 +143,11 @@ def choose_backbone(preset: str, **changes: Any) -> Backbone:
     return replace(PRESETS[preset], **changes)
 
 
+def weights_of(folder: Path) -> Path:
+    """Return the file of a model's weights, to tell it by; of several the first by name."""
+    return min([*folder.rglob("*.safetensors"), *folder.rglob("pytorch_model*.bin")])
+
+
 def load_backbone(
     folder: Path, backbone: Backbone | str | None = None, *, device: str | None = None, dtype: str = "float32"
 ) -> st.SentenceTransformer:

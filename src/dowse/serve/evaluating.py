@@ -10,11 +10,13 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dowse.config import IndexSettings, load_settings
 from dowse.errors import ConfigError, DataError
 from dowse.serve.display import visible
 from dowse.serve.options import Ray
@@ -170,11 +172,19 @@ def compare(
 
 @contextmanager
 def open_searcher(tree: Path, index: Path) -> Iterator[TreeSearcher]:
-    """Lend Dowse's own search: the tree is indexed into a folder that the evaluation throws away."""
+    """Lend Dowse's own search: the tree is indexed into a folder that the evaluation throws away.
+
+    Every file is indexed as by the defaults, whatever the user leaves out elsewhere; models and mode are the user's.
+    """
     from dowse.search.searcher import Searcher
 
-    with Searcher.open([tree], {"index": {"directory": str(index)}}) as searcher:
+    with Searcher.open([tree], {"index": asdict(IndexSettings()) | {"directory": str(index)}}) as searcher:
         yield searcher
+
+
+def search_settings() -> dict[str, object]:
+    """Return the user's settings of search, by which `open_searcher` asks."""
+    return asdict(load_settings(None).search)
 
 
 def _annotated(
@@ -226,7 +236,10 @@ def _measured(options: TaskOptions, plan: Plan, ray: str | None) -> Measured:
     from dowse.serve.progress import stage_progress
 
     with stage_progress() as told, joined(ray) as cluster:
-        return measure_all(options, replace(plan, cluster=cluster), open_searcher=open_searcher, told=told)
+        found = measure_all(options, replace(plan, cluster=cluster), open_searcher=open_searcher, told=told)
+    if plan.use_searcher:
+        found.result["search"] = search_settings()
+    return found
 
 
 def _save(measured: Measured, options: TaskOptions, run: Path | None, results: Path | None) -> None:

@@ -6,6 +6,7 @@ training may not import.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -168,7 +169,7 @@ def _without_log(card: dict[str, Any]) -> dict[str, Any]:
 def _train(
     labelled: Path, output: Path, config: Path | None, said: dict[str, Any], questions: Any, export: bool
 ) -> dict[str, Any] | None:
-    from dowse.train.onnx import export_biencoder
+    from dowse.train.onnx import ExportOptions, export_biencoder
     from dowse.train.recipes import read_recipe
     from dowse.train.retriever import sample_texts, train_retriever
     from dowse.train.run import writes
@@ -179,7 +180,11 @@ def _train(
         return None
     if export:
         checked_on = sample_texts(labelled, recipe.options.rows)
-        export_biencoder(output, output / "int8", *checked_on, card=_without_log(card))
+        trained = recipe.options
+        lengths = ExportOptions(
+            max_query_tokens=trained.max_query_tokens, max_document_tokens=trained.max_document_tokens
+        )
+        export_biencoder(output, output / "int8", *checked_on, lengths, _without_log(card))
     return card
 
 
@@ -267,6 +272,12 @@ def _train_ranker(
         return None
     if not export:
         return card
+    card["calibrated_on"] = "dev" if dev else "train"
+    if not dev:
+        print(
+            "no repository is in the dev split: probabilities come from queries trained on, so too high",
+            file=sys.stderr,
+        )
     lists = dev or judged_lists(labelled, ranking, options.rows, as_code=options.as_code, split="train")
     window = RankerExport(options.max_query_tokens, options.max_tokens, options.ranker_input)
     return card | export_ranker(output, output / "int8", lists, window, _without_log(card))
@@ -288,10 +299,16 @@ class SearchRanking:
 
     @property
     def fingerprint(self) -> str:
-        """The search that ships: its version."""
+        """The version, the user's settings of search, and the models that they lead to."""
         from dowse import __version__
+        from dowse.models.static import default_static
+        from dowse.search.models import ranker_named, retriever_named
+        from dowse.serve.evaluating import search_settings
 
-        return f"search {__version__}"
+        said = search_settings()
+        models = [default_static(), retriever_named(str(said["retriever"])), ranker_named(str(said["ranker"]))]
+        parts = [__version__, said, [model and model.fingerprint for model in models]]
+        return f"search {hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
 
     def rank(
         self, queries: Sequence[str], documents: Sequence[str], depth: int

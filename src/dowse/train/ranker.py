@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ def train_ranker(
     started = time.monotonic()
     options = replace(options, retriever=retriever.fingerprint)
     corpus = read_corpus(folder, options.rows, questions)
-    with claimed(output, options):
+    with claimed(output, asdict(options), corpus.rows):
         if teacher is not None:
             check_same_tokens(teacher, model)
         sampler = _sampler(corpus, retriever, output, options)
@@ -146,7 +146,7 @@ def train_ranker(
     card = card_of(trainer, options, counts, time.monotonic() - started) | {"layers": depth_of(model)}
     if writes():
         model.save_pretrained(str(output), create_model_card=False)
-        describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], options)
+        describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], asdict(options), options.seed)
     return card
 
 

@@ -9,8 +9,8 @@ own are the labels, the batches and the losses; everything else of training is t
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def train_retriever(
                 weights.lerp_(base[name].to(weights.device), options.base_share)
     if writes():
         model.save_pretrained(str(output), create_model_card=False)
-        describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], options)
+        describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], asdict(options), options.seed)
     return card
 
 
@@ -116,14 +116,23 @@ def fit(
     output: Path,
     options: RetrieverOptions,
     evaluator: InformationRetrievalEvaluator | None,
+    further: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
     """Train a model in place, with checkpoints below `output`, and return what a model card states.
+
+    Args:
+        model: What is trained.
+        rows: What it is trained on.
+        output: Checkpoints come below it; a run of the same rows and settings goes on from its last one.
+        options: See there.
+        evaluator: Asked at every checkpoint.
+        further: Settings that the model was made with, and that a run must share to be gone on with.
 
     Raises:
         ConfigError, ModelError: As `train_retriever`.
     """
     started = time.monotonic()
-    with claimed(output, options):
+    with claimed(output, asdict(options) | dict(further or {}), rows):
         set_dropout(model, options.dropout)
         freeze_layers(model, options.frozen_layers)
         trainer = _trainer(model, rows, evaluator, output, options)

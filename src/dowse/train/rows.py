@@ -11,7 +11,7 @@ import hashlib
 import json
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -166,6 +166,14 @@ class TrainingRows:
             is_suspect=self.is_suspect,
             n_mined=int(self.offsets[self.n_mined]),
         )
+
+    def digest(self) -> str:
+        """Return a hash of all that is trained on."""
+        found = hashlib.sha256()
+        for each in fields(self):
+            value = getattr(self, each.name)
+            found.update(value.tobytes() if isinstance(value, np.ndarray) else json.dumps(value).encode())
+        return found.hexdigest()
 
 
 def read_rows(folder: Path, options: RowOptions, questions: Sequence[Path] = ()) -> TrainingRows:

@@ -21,7 +21,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from dowse.errors import ConfigError, DowseError, ModelError
 from dowse.records import machine, write_json, write_manifest
-from dowse.train.rows import RowOptions
+from dowse.train.rows import RowOptions, TrainingRows
 
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
@@ -114,10 +114,12 @@ def card_of(trainer: Trainer, options: RunOptions, rows: Mapping[str, int], seco
     }
 
 
-def describe(output: Path, card: Mapping[str, Any], inputs: Sequence[Path], options: RunOptions) -> None:
+def describe(
+    output: Path, card: Mapping[str, Any], inputs: Sequence[Path], settings: Mapping[str, Any], seed: int
+) -> None:
     """Write `training.json`, the card, and `manifest.json` beside a trained model."""
     write_json(output / "training.json", card)
-    write_manifest(output, config=asdict(options), inputs=inputs, seed=options.seed, seconds=card["seconds"])
+    write_manifest(output, config=settings, inputs=inputs, seed=seed, seconds=card["seconds"])
 
 
 class StopsWhenDiverged(TrainerCallback):
@@ -198,21 +200,23 @@ def as_model_error(output: Path) -> Iterator[None]:
 
 
 @contextmanager
-def claimed(output: Path, options: Any) -> Iterator[None]:
-    """Keep the settings, a dataclass, beside the checkpoints while a run is prepared; one that fails leaves no claim.
+def claimed(output: Path, settings: Mapping[str, Any], rows: TrainingRows) -> Iterator[None]:
+    """Keep settings and a hash of the rows beside the checkpoints while a run is prepared.
+
+    A preparation that fails leaves no claim.
 
     Raises:
-        ConfigError: The output holds a run of other settings.
+        ConfigError: The output holds a run of other settings or rows.
     """
     place = output / "checkpoints" / "settings.json"
-    wanted = json.loads(json.dumps(asdict(options), default=str))
+    wanted = json.loads(json.dumps({**settings, "trained_on": rows.digest()}, default=str))
     if place.is_file():
         kept = json.loads(place.read_text(encoding="utf-8"))
         if kept != wanted:
             changed = ", ".join(sorted(key for key in wanted if kept.get(key) != wanted[key]))
             raise ConfigError(
-                f"{output} holds a run with other settings ({changed}), expected the same to go on with; name another "
-                "output folder, or remove this one"
+                f"{output} holds a run with other settings ({changed}), expected the same to go on with (trained_on is "
+                "what it learns from); name another output folder, or remove this one"
             )
         yield
         return

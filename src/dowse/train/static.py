@@ -12,7 +12,7 @@ made training with them superfluous.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ try:
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from torch.nn import functional
 
-    from dowse.models.backbones import load_backbone
+    from dowse.models.backbones import load_backbone, weights_of
     from dowse.train.batches import BatchOptions
     from dowse.train.export import export_static
     from dowse.train.objective import LossOptions
@@ -103,18 +103,19 @@ def train_static(folder: Path, output: Path, options: StaticOptions, questions: 
     rows = checked_rows(folder, training, questions)
     torch.manual_seed(training.seed)
     encoder = load_backbone(options.base)
-    weights = min([*options.base.rglob("*.safetensors"), *options.base.rglob("pytorch_model*.bin")])
-    base = {"name": training.base.partition(" ")[0] or options.base.name, "sha256": sha256(weights)}
+    name = training.base.partition(" ")[0] or options.base.name
+    base = {"name": name, "sha256": sha256(weights_of(options.base))}
     tokenizer, first = _first_vectors(rows, encoder, options)
     module = SquareRootBag(tokenizer, embedding_weights=torch.from_numpy(first))
     model = st.SentenceTransformer(modules=[module], device=str(encoder.device))
-    card = fit(model, rows, output, training, dev_evaluator(folder, training.rows)) | {
-        "base": base,
-        "table": {"rarity": options.rarity, "vocabulary": options.vocabulary, "dimensions": options.dimensions},
-    }
+    table = {"rarity": options.rarity, "vocabulary": options.vocabulary, "dimensions": options.dimensions}
+    made_of = {"base": base, "table": table}
+    card = fit(model, rows, output, training, dev_evaluator(folder, training.rows), made_of) | made_of
     if writes():
         _save(module, output)
-        describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], training)
+        describe(
+            output, card, [*sorted(folder.glob("*.parquet")), *questions], asdict(training) | made_of, training.seed
+        )
         export_static(output, output / "int8", card)
     return card
 
