@@ -23,6 +23,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from dowse.mine.dedupe import same_question
 from dowse.types import CorpusRanker
 
 POSITIVE, RANDOM, HARD, REJECTED = range(4)
@@ -115,11 +116,6 @@ def merged(parts: Iterable[tuple[int, Drawn]]) -> Drawn:
         stand_in=np.concatenate([part.stand_in + first for first, part in found], dtype=np.int32),
         short=sum(part.short for _, part in found),
     )
-
-
-def same_question(query: str) -> str:
-    """Return what two queries share if they ask the same: case and white space aside."""
-    return " ".join(query.casefold().split())
 
 
 class _Functions:

@@ -40,6 +40,15 @@ _CHUNK = 1 << 16
 """Candidate pairs compared at once."""
 
 
+def same_question(query: str) -> str:
+    """Return what two queries share if they ask the same: case and white space aside.
+
+    >>> same_question("Find  the FILE") == same_question("find the file")
+    True
+    """
+    return " ".join(query.casefold().split())
+
+
 def fingerprint(query: str, owner: str, code_hash: str, code: str) -> bytes:
     """Return the fixed-size fingerprint of a row.
 
@@ -48,7 +57,7 @@ def fingerprint(query: str, owner: str, code_hash: str, code: str) -> bytes:
         code_hash: Of the normalised code.
         code: The function without comments.
     """
-    keys = _key(" ".join(query.lower().split())) + _key(owner) + bytes.fromhex(code_hash)[:8]
+    keys = _key(same_question(query)) + _key(owner) + bytes.fromhex(code_hash)[:8]
     values = _min_hash(code)
     bands = values.reshape(N_BANDS, -1)
     hashed = b"".join(blake2b(band.tobytes(), digest_size=8).digest() for band in bands)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from dowse.config import check_values
 from dowse.errors import DataError, MissingExtraError
+from dowse.mine.dedupe import same_question
 from dowse.models.text import document_text
 
 try:
@@ -307,7 +308,7 @@ class _Collected:
             self.flags.append(is_positive + 2 * is_suspect)
         self.queries.append(query)
         self.sources.append(source)
-        self.query_ids.append(self.asked.setdefault(" ".join(query.casefold().split()), len(self.asked)))
+        self.query_ids.append(self.asked.setdefault(same_question(query), len(self.asked)))
         self.offsets.append(len(self.document))
 
     def rows(self, n_mined: int | None = None) -> TrainingRows:
