@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dowse.errors import ConfigError
-from dowse.label.candidates import DrawOptions
+from dowse.label.candidates import DRAWING, DrawOptions
 from dowse.label.encoders import STATIC
 from dowse.label.judge import Orders
 from dowse.label.suspects import SuspectOptions
@@ -113,4 +113,4 @@ class LabelSettings:
         """Return what labels depend on, as JSON; where the cache lies and how fast one works changes none."""
         left_out = {"cache", "workers", "endpoint"}
         values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out}
-        return values | {"draw": asdict(self.draw), "suspects": asdict(self.suspects)}
+        return values | {"draw": asdict(self.draw), "drawing": DRAWING, "suspects": asdict(self.suspects)}
