@@ -432,3 +432,10 @@ def test_a_model_that_changed_in_between_is_noticed(pairs, tmp_path):
 def test_a_setting_that_cannot_be_meant_is_refused(pairs, tmp_path, change, message):
     with pytest.raises(ConfigError, match=message):
         label_pairs(pairs, tmp_path / "labelled", replace(STATIC, **change))
+
+
+@pytest.mark.parametrize("name", ["encoder", "judge"])
+def test_an_address_without_its_model_is_refused_before_any_work_begins(name):
+    with pytest.raises(ConfigError, match=rf"no model is named for https://ann/v1, expected .* --{name}-model"):
+        LabelSettings(**{name: "https://ann/v1"})
+    assert LabelSettings(**{name: "https://ann/v1", f"{name}_model": "m"}).as_record()[f"{name}_model"] == "m"

@@ -26,6 +26,11 @@ BLOCK_PAIRS = 10_000
 """Pairs labelled at once: about 100 MB with texts and embeddings. A kill loses less: embeddings are kept at once."""
 
 
+def is_address(name: str) -> bool:
+    """Tell whether what names an encoder or a judge is the address of an endpoint."""
+    return name.startswith(("http://", "https://"))
+
+
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:
     """How endpoints are asked, be it for embeddings or for judgement; a rate of 0 means no limit of our own."""
@@ -73,7 +78,7 @@ class LabelSettings:
         """Refuse what cannot be meant.
 
         Raises:
-            ConfigError: A setting is outside its range.
+            ConfigError: A setting is outside its range, or an endpoint is named without its model.
         """
         ranges: list[tuple[str, float, float, float]] = [
             ("negatives", self.draw.negatives, 0, 1000),
@@ -93,6 +98,11 @@ class LabelSettings:
         for name, known in (words | {"orders": ("both", "random")}).items():
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}, expected {' or '.join(known)}")
+        for name in ("encoder", "judge"):
+            place, model = getattr(self, name), getattr(self, f"{name}_model")
+            if is_address(place) and not model:
+                expected = f"expected one that it serves; name it with --{name}-model"
+                raise ConfigError(f"no model is named for {place}, {expected}")
 
     @property
     def measures_code(self) -> bool:
