@@ -107,10 +107,10 @@ class Fingerprints:
             leaders = np.flatnonzero(begins)[np.cumsum(begins) - 1]
             later = rows[order[same + 1]]
             for earlier in (rows[order[same]], rows[order[leaders[same + 1]]]):
-                _link(group, *self._alike(earlier, later))
-        roots = _roots(group)
+                link(group, *self._alike(earlier, later))
+        root = roots(group)
         marked = np.zeros(len(self), bool)
-        marked[rows] = self.owner[rows] != self.owner[roots[rows]]
+        marked[rows] = self.owner[rows] != self.owner[root[rows]]
         return marked
 
     def beyond(self, kept: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
@@ -145,8 +145,8 @@ class Fingerprints:
         return left[chosen], right[chosen]
 
 
-def _link(group: NDArray[np.intp], left: NDArray[np.intp], right: NDArray[np.intp]) -> None:
-    """Join the groups of linked rows; the lowest row of a group is its root."""
+def link(group: NDArray[np.intp], left: NDArray[np.intp], right: NDArray[np.intp]) -> None:
+    """Join the groups of linked rows, in place: `group` leads every row, by steps, to the lowest of its group."""
     for one, other in zip(left.tolist(), right.tolist(), strict=True):
         first, second = _find(group, one), _find(group, other)
         group[max(first, second)] = min(first, second)
@@ -159,7 +159,8 @@ def _find(group: NDArray[np.intp], row: int) -> int:
     return row
 
 
-def _roots(group: NDArray[np.intp]) -> NDArray[np.intp]:
+def roots(group: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the lowest row of each row's group, shape (N,)."""
     while not np.array_equal(above := group[group], group):
         group = above
     return group
