@@ -10,6 +10,7 @@
 # PYTHON   the interpreter of an environment with Dowse's extras data, train and evaluate; python3 if unset.
 # RESULTS  where the records and papers.md are written; results/ of this repository if unset.
 # JUDGE    an OpenAI-compatible address or a cross-encoder's folder that judges suspects; every suspect rises if unset.
+# JUDGE_MODEL  the name of the judge at that address, for which the extra llm is needed too; a folder has none.
 # ABLATION, RANKER  further arguments for benchmarks/ablation.py and benchmarks/ranker_table.py, which count before those
 #          below: ABLATION="--queries 500 --seeds 1" RANKER="--queries 200 --seeds 1" tries the whole path.
 #
@@ -62,7 +63,7 @@ fi
 
 # Suspects by both selectors, so that each arm takes its own.
 "$python" -m dowse label "$work/pairs" -o "$work/labelled-both" --in-groups --negatives 7 --ast-cutoff 0.2 \
-  ${JUDGE:+--judge "$JUDGE"}
+  ${JUDGE:+--judge "$JUDGE"} ${JUDGE_MODEL:+--judge-model "$JUDGE_MODEL"}
 
 "$python" "$repository/benchmarks/ablation.py" "$work/labelled-both" --pairs "$work/pairs" --work "$work/ablation" \
   --results "$results" ${asked[@]+"${asked[@]}"} "${ablation[@]}" ${more_ablation[@]+"${more_ablation[@]}"}

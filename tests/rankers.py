@@ -23,8 +23,8 @@ def small_corpus():
     codes[COPY_BY_TEXT] = codes[0].replace("    ", "\t")
     codes[COPY_BY_PLACE], heads[COPY_BY_PLACE] = "# adds nothing\n" + codes[0], heads[0]
     same_code = np.arange(N_DOCUMENTS)
-    same_place = np.arange(N_DOCUMENTS)
-    same_code[COPY_BY_TEXT], same_place[COPY_BY_PLACE] = 0, 0
+    document_ids = np.arange(N_DOCUMENTS)
+    same_code[COPY_BY_TEXT], document_ids[COPY_BY_PLACE] = 0, 0
     relations = [
         [(0, 1.0, True, False)],
         [(1, 0.7, True, False), *((number, *found[:1], False, found[1]) for number, found in LABELLED.items())],
@@ -36,6 +36,7 @@ def small_corpus():
         queries=["add nothing", "add one", "add two", "Add  NOTHING"],
         sources=["owner/one"] * 4,
         documents=[f"{head}\n{code}" for head, code in zip(heads, codes, strict=True)],
+        document_ids=document_ids,
         query_ids=np.array([0, 1, 2, 0]),
         offsets=np.cumsum([0, *map(len, relations)]),
         document=np.array([one[0] for one in flat]),
@@ -44,4 +45,4 @@ def small_corpus():
         is_suspect=np.array([one[3] for one in flat]),
         n_mined=4,
     )
-    return Corpus(rows, codes, same_code, same_place)
+    return Corpus(rows, codes, same_code)

@@ -337,6 +337,28 @@ def test_mined_pairs_by_source_repository_and_within_their_repository(tmp_path):
         load_mined(folder, source="comits")
 
 
+def test_of_mined_pairs_every_version_of_the_right_function_is_right(tmp_path):
+    found = [
+        row("Retry an upload.", "def retry(): return 1", symbol="retry", split="test"),
+        row("fix retrying", "def retry(): return 2", symbol="retry", split="test", source="commits"),
+        row("retry for longer", "def retry(): return 3", symbol="retry", split="test", source="commits"),
+        row("Retry elsewhere.", "def retry(): return 4", symbol="retry", path="src/b.py", split="test"),
+        row("Call it back.", "x => 1", symbol="", split="test"),
+        row("Call it again.", "x => 2", symbol="", split="test"),
+    ]
+    for source, n_queries in ((None, 6), ("commits", 2)):
+        task = load_mined(write_pairs(tmp_path / "pairs", found), source=source)
+        codes = {key: document.text for key, document in task.corpus.items()}
+        right = {task.queries[query_id]: {codes[key] for key in judged} for query_id, judged in task.qrels.items()}
+        assert len(codes) == 6 and len(right) == n_queries
+        versions = {f"def retry(): return {number}" for number in (1, 2, 3)}
+        assert right["fix retrying"] == right["retry for longer"] == versions
+    right = load_mined(write_pairs(tmp_path / "pairs", found)).qrels.values()
+    assert sorted(map(len, right)) == [1, 1, 1, 3, 3, 3]
+    figures = measure(task, {query_id: dict.fromkeys(list(task.corpus)[:1], 1.0) for query_id in task.queries})
+    assert figures.means["mrr@10"] == 1
+
+
 def test_protocols_are_found_by_name():
     assert protocol_named("oasis") is OASIS and protocol_named("r2ps").max_document_tokens == 256
     with pytest.raises(ConfigError, match="no protocol 'oasys'; did you mean 'oasis'"):

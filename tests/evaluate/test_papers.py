@@ -1,9 +1,12 @@
 """results/papers.md sets the records beside the published tables, figure by figure, and says what differs."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "benchmarks" / "papers.py"
@@ -89,3 +92,19 @@ def test_an_old_page_is_told(tmp_path):
     write_both(tmp_path)
     done, _ = page_of(tmp_path, "--check")
     assert done.returncode == 1 and "is not what its records say" in done.stderr
+
+
+@pytest.mark.parametrize(("judge", "model"), [("http://ann/v1", "a judge"), ("rankers/one", ""), ("", "")])
+def test_the_recipe_hands_a_judge_on_with_its_model(tmp_path, judge, model):
+    said, work = tmp_path / "said", tmp_path / "work"
+    (work / "pairs").mkdir(parents=True)
+    (work / "pairs" / "manifest.json").write_text("{}")
+    stub = tmp_path / "python"  # takes the place of the interpreter, and writes down what it is asked to run
+    stub.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" --end-- >>"{said}"\n')
+    stub.chmod(0o755)
+    given = {"PYTHON": str(stub), "RESULTS": str(tmp_path / "results"), "JUDGE": judge, "JUDGE_MODEL": model}
+    command = ["bash", str(ROOT / "recipes" / "reproduce.sh"), str(work)]
+    subprocess.run(command, env=os.environ | given, check=True, timeout=60)
+    [label] = [run.splitlines() for run in said.read_text().split("--end--\n") if run.startswith("-m\ndowse\nlabel\n")]
+    expected = [*(["--judge", judge] if judge else []), *(["--judge-model", model] if model else [])]
+    assert label[label.index("0.2") + 1 :] == expected

@@ -14,6 +14,8 @@ def pairs(count=30, **changes):
         "queries": [f"question {number}" for number in range(count)],
         "code_hashes": [f"code{number}" for number in range(count)],
         "sources": ["docstrings"] * count,
+        "paths": ["src/a.py"] * count,
+        "symbols": [f"f{number}" for number in range(count)],
     }
     for name, entries in changes.items():
         for row, value in entries.items():
@@ -68,6 +70,41 @@ def test_copies_of_the_positive_and_functions_with_the_same_query_are_never_cand
         assert not {0, 1, 2} & set(candidates_of(drawn, 2, RANDOM))
 
 
+class Ranked:
+    """Ranks the documents in their order for every query."""
+
+    fingerprint = "by position"
+
+    def rank(self, queries, documents, depth):
+        self.asked = depth
+        best = np.tile(np.arange(len(documents))[:depth], (len(queries), 1))
+        return np.pad(best, ((0, 0), (0, 1)), constant_values=-1), np.zeros((len(queries), depth + 1), np.float32)
+
+
+@pytest.mark.parametrize("in_groups", [False, True])
+def test_another_version_of_the_function_is_never_a_candidate(in_groups):
+    found = pairs(
+        12,
+        symbols={1: "f0", 2: "f0"},  # what commits made of the function of row 0
+        sources={1: "commits", 2: "commits"},
+        queries={3: "question 2"},  # is answered by a version of it
+    )
+    for seed in range(50):
+        options = DrawOptions(negatives=3, hard=2, hard_window=4, seed=seed, in_groups=in_groups)
+        drawn = draw(found, options, Ranked(), [""] * 12)
+        for own in (0, 1, 2):
+            assert not {0, 1, 2} & set(candidates_of(drawn, own)[1:])
+        assert not {0, 1, 2, 3} & set(candidates_of(drawn, 3)[1:])
+        assert set(candidates_of(drawn, 0, HARD)) <= {3, 4, 5, 6}, "ranks are counted without the versions"
+
+
+@pytest.mark.parametrize("change", [{"symbols": {0: "", 1: ""}}, {"symbols": {1: "f0"}, "paths": {1: "src/b.py"}}])
+def test_functions_without_a_name_or_of_other_files_are_no_versions_of_each_other(change):
+    found = pairs(5, **change)
+    drawn = draw(found, DrawOptions())
+    assert sorted(candidates_of(drawn, 0)) == [0, 1, 2, 3, 4]
+
+
 def test_a_function_with_several_queries_is_one_candidate_and_its_docstring_stands_for_it():
     found = pairs(
         9, code_hashes={4: "shared", 5: "shared", 6: "shared"}, sources={4: "commits", 5: "docstrings", 6: "llm"}
@@ -88,14 +125,6 @@ def test_a_small_repository_gives_what_it_has(count):
 
 
 def test_hard_candidates_come_from_the_first_ranks_after_the_positive():
-    class Ranked:
-        fingerprint = "by position"
-
-        def rank(self, queries, documents, depth):
-            self.asked = depth
-            best = np.tile(np.arange(len(documents))[:depth], (len(queries), 1))
-            return np.pad(best, ((0, 0), (0, 1)), constant_values=-1), np.zeros((len(queries), depth + 1), np.float32)
-
     retriever = Ranked()
     found = pairs(30, code_hashes={1: "code0"})
     drawn = draw(found, DrawOptions(negatives=4, hard=3, hard_window=5), retriever, [""] * 30)

@@ -391,6 +391,18 @@ def test_a_folder_begun_otherwise_is_not_gone_on_with(pairs, tmp_path):
         label_pairs(pairs, other, STATIC)
 
 
+def test_a_folder_drawn_by_older_rules_can_be_read_and_is_not_gone_on_with(pairs, tmp_path):
+    label_pairs(pairs, tmp_path / "labelled", STATIC)
+    begun = tmp_path / "labelled" / ".labelling" / "settings.json"
+    settings = json.loads(begun.read_text())
+    assert settings.pop("drawing") == 2
+    begun.write_text(json.dumps(settings))  # as versions before this rule left it
+    rows_before = labelled(tmp_path / "labelled")
+    with pytest.raises(ConfigError, match="drew its candidates, by rules 1, expected 2; name another output folder"):
+        label_pairs(pairs, tmp_path / "labelled", STATIC)
+    assert [one for batch in read_labelled(tmp_path / "labelled") for one in batch.to_pylist()] == rows_before
+
+
 def test_a_model_that_changed_in_between_is_noticed(pairs, tmp_path):
     encoder = sentence_model(tmp_path / "tiny")
     with pytest.raises(ModelError, match="expected a sentence-transformers CrossEncoder"):  # after measuring
@@ -420,3 +432,10 @@ def test_a_model_that_changed_in_between_is_noticed(pairs, tmp_path):
 def test_a_setting_that_cannot_be_meant_is_refused(pairs, tmp_path, change, message):
     with pytest.raises(ConfigError, match=message):
         label_pairs(pairs, tmp_path / "labelled", replace(STATIC, **change))
+
+
+@pytest.mark.parametrize("name", ["encoder", "judge"])
+def test_an_address_without_its_model_is_refused_before_any_work_begins(name):
+    with pytest.raises(ConfigError, match=rf"no model is named for https://ann/v1, expected .* --{name}-model"):
+        LabelSettings(**{name: "https://ann/v1"})
+    assert LabelSettings(**{name: "https://ann/v1", f"{name}_model": "m"}).as_record()[f"{name}_model"] == "m"

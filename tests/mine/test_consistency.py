@@ -1,7 +1,7 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from labelling import rows, write_pairs
+from labelling import row, rows, write_pairs
 
 from dowse.errors import ModelError
 from dowse.mine.consistency import Consistency, failing, inconsistent, load_retriever
@@ -44,6 +44,23 @@ def test_a_function_is_not_its_own_rival():
     queries = unit([[1, 0.1], [1, -0.1], [1, 0.2]])
     found = failing(queries, documents, np.array(["a", "a", "b"]), Consistency(max_rank=1, min_score=0.0))
     assert found.tolist() == [False, False, True]
+
+
+def test_versions_of_a_function_are_no_rivals_and_count_once_as_those_of_others(tmp_path):
+    class Fan:
+        """Finds every document a little worse than the one before."""
+
+        def encode_queries(self, queries):
+            return unit([[1, 0]] * len(queries))
+
+        def encode_documents(self, texts):
+            return unit([[1, 0.1 * place] for place in range(len(texts))])
+
+    found = [row(f"change number {n}", f"return {n}", symbol="changed") for n in range(4)]
+    found += [row("another", "return 7", symbol="other"), row("a third", "return 8", symbol="third")]
+    [file] = write_pairs(tmp_path / "pairs", found).glob("*.parquet")
+    failed = inconsistent(pq.ParquetFile(file).iter_batches(), Fan(), Consistency(max_rank=2, min_score=0))
+    assert failed.tolist() == [False, False, False, False, False, True]
 
 
 def test_the_shipped_retriever_judges_by_meaning():

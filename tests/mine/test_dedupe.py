@@ -3,7 +3,7 @@ import random
 import numpy as np
 import pytest
 
-from dowse.mine.dedupe import FINGERPRINT_BYTES, NEAR, SHINGLE, Fingerprints, fingerprint
+from dowse.mine.dedupe import FINGERPRINT_BYTES, NEAR, SHINGLE, Fingerprints, fingerprint, same_question
 from dowse.mine.functions import normalised_hash
 
 WORDS = [f"{first}{second}" for first in "abcdefghij" for second in "klmnopqrst"]
@@ -43,6 +43,12 @@ def test_a_fingerprint_has_a_fixed_size_whatever_the_code():
 def test_the_same_query_and_function_are_one_pair_however_they_are_spaced_and_written():
     found = rows(("Find it now", "a", code(1)), ("find  it NOW", "a", code(1)), ("Find it", "a", code(1)))
     assert found.repeated_pairs(everything(found)).tolist() == [False, True, False]
+
+
+def test_a_question_in_capitals_is_the_same_whatever_its_letters():
+    found = rows(("find the Straße", "a", code(1)), ("FIND THE STRASSE", "a", code(1)))
+    assert found.repeated_pairs(everything(found)).tolist() == [False, True]
+    assert same_question("find the Straße") == same_question("FIND THE  STRASSE\n")
 
 
 def test_equal_code_stays_once_unless_it_is_the_same_function():

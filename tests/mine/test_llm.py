@@ -15,8 +15,10 @@ from repos import make_repository
 
 from dowse.languages import language_of
 from dowse.mine.callgraph import build_call_graph
+from dowse.mine.filter import Limits
 from dowse.mine.functions import functions_of
 from dowse.mine.llm import LlmQueries, conversation, docstring_of
+from dowse.mine.pipeline import MineOptions, estimate, mine
 from dowse.mine.repositories import open_repository
 from dowse.models.endpoint import EndpointOptions
 
@@ -103,6 +105,37 @@ def test_what_a_later_step_would_drop_is_not_paid_for(repository, tmp_path):
         list(source.pairs(repository, functions(repository)))
     assert len(server.bodies) == 3
     assert sum(source.dropped.values()) == 1
+
+
+CHAIN = {"fetch_all", "fetch_one", "fetch_part"}
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (Limits(), CHAIN),
+        (Limits(min_code_chars=20), CHAIN | {"tiny"}),
+        (Limits(min_code_chars=20, max_code_chars=100), {"tiny"}),
+        (Limits(min_query_words=11), CHAIN),  # no query is known before it was asked for
+        (Limits(max_query_words=6, min_code_chars=20), CHAIN | {"tiny"}),
+    ],
+)
+def test_the_limits_of_the_run_say_which_functions_are_asked_about(tmp_path, limits, expected):
+    files = {"src/net.py": chain(*sorted(CHAIN)), "src/short.py": "def tiny(x):\n    return call(x, 2)\n"}
+    folder = make_repository(tmp_path / "kit", files)
+    with EndpointServer(reply) as server:
+        arguments = [folder], tmp_path / "pairs"
+        source, options = queries(server, tmp_path), MineOptions(limits=limits, jobs=1)
+        assert estimate(*arguments, source, options).requests == len(expected)
+        mine(*arguments, [source], options)
+    assert {body["messages"][1]["content"].split()[2] for body in server.bodies} == expected
+
+
+def test_a_function_that_is_cut_elsewhere_is_asked_about_anew(monkeypatch):
+    source = LlmQueries(EndpointOptions("http://localhost/v1", "a-model"))
+    before = source.settings
+    monkeypatch.setattr("dowse.mine.llm.MAX_FUNCTION_CHARS", 5_000)
+    assert source.settings != before
 
 
 def test_a_model_that_does_not_answer_in_the_form_is_counted(repository, tmp_path):

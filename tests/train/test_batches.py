@@ -4,8 +4,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
 from dowse.train.batches import BatchOptions, Collator, RunSampler
+from dowse.train.losses import Relations, negatives_of
 from dowse.train.rows import TrainingRows
 
 
@@ -23,6 +25,7 @@ def rows(queries, groups=None, candidates=0):
         queries=queries,
         sources=["kit"] * count,
         documents=[f"code {number}" for number in range(count)],
+        document_ids=np.arange(count),
         query_ids=np.array([known.setdefault(query.lower(), len(known)) for query in queries]),
         offsets=np.cumsum([0, *map(len, compared)]),
         document=np.array(flat),
@@ -108,3 +111,16 @@ def test_a_batch_holds_each_document_once_and_says_what_is_known_of_every_pair()
     assert relations["is_positive"].nonzero().tolist() == [[0, 0], [1, 1], [2, 2]]
     assert relations["is_suspect"].nonzero().tolist() == [[0, 1], [2, 3]]
     assert (batch["query_input_ids"], batch["document_input_ids"]) == (3, 4)
+
+
+def read_nothing(texts, **settings):
+    return {"input_ids": torch.zeros(len(texts), 1)}
+
+
+def test_another_form_of_the_answer_is_no_negative():
+    found = rows(["a docstring", "what a commit said", "another"])
+    found.document_ids[1] = 0  # the same function as that of the first query
+    batch = Collator(found, read_nothing, 7, 9)([{"row": row} for row in range(3)])
+    negatives = negatives_of(Relations(**batch["label"])).documents
+    assert batch["label"]["document_ids"].tolist() == [0, 0, 2]
+    assert negatives.tolist() == [[False, False, True], [False, False, True], [True, True, False]]

@@ -55,7 +55,8 @@ def test_info_nce_equals_its_equation():
 
 def test_weighted_contrastive_equals_its_equation():
     queries, documents, answers = batch()
-    known = relations(answers, query_ids=[0, 1, 0, 3])
+    answers[3, 1] = True  # the second query and the last are different questions that document 1 answers both
+    known = relations(answers, query_ids=[0, 1, 0, 3], document_ids=[0, 1, 2, 3, 4, 3])
     negatives = negatives_of(known)
     vectors = torch.cat([queries, documents]).tolist()
 
@@ -67,11 +68,13 @@ def test_weighted_contrastive_equals_its_equation():
         weighted = sum(e(anchor, k) / total * e(anchor, k) for k in negative)
         return -log(e(anchor, partner) / (e(anchor, partner) + weighted))
 
-    same = {0: {0, 2}, 1: {1}, 2: {0, 2}, 3: {3}}
+    # What answers a query or its copy; document 5 is another version of document 3.
+    answered = {0: {0, 2}, 1: {1}, 2: {0, 2}, 3: {1, 3, 5}}
     losses = []
-    for i in range(4):
-        against = [j for j in range(4) if j not in same[i]] + [4 + j for j in range(6) if j not in same[i]]
-        losses += [loss(i, 4 + i, against), loss(4 + i, i, against)]
+    for i, p in answers.nonzero().tolist():
+        against = [j for j in range(4) if not answered[i] & answered[j]]
+        against += [4 + j for j in range(6) if j not in answered[i]]
+        losses += [loss(i, 4 + p, against), loss(4 + p, i, against)]
     found = weighted_contrastive(queries, documents, answers, negatives, SCALE)
     assert found.item() == pytest.approx(sum(losses) / len(losses), rel=1e-5)
 
@@ -208,3 +211,13 @@ def test_a_copy_of_an_answer_is_no_negative():
     _, _, answers = batch()
     known = relations(answers, document_ids=[0, 1, 2, 3, 0, 5])
     assert negatives_of(known).documents[0].tolist() == [False, True, True, True, False, True]
+
+
+@pytest.mark.parametrize("mask_repeated_queries", [True, False])
+def test_queries_that_one_function_answers_stand_against_each_other_from_neither_side(mask_repeated_queries):
+    _, _, answers = batch()
+    known = relations(answers, document_ids=[0, 1, 2, 1, 4, 5])  # the answers to 1 and 3 are versions of one function
+    negatives = negatives_of(known, mask_repeated_queries=mask_repeated_queries)
+    assert negatives.queries[1].tolist() == negatives.queries[3].tolist() == [True, False, True, False]
+    assert negatives.documents[1].tolist() == [True, False, True, False, True, True]
+    assert negatives.queries[0].tolist() == [False, True, True, True]

@@ -13,12 +13,13 @@ import pytest
 import sentence_transformers as st
 import torch
 from commands import dowse
+from labelling import row, write_pairs
 from training import label_folder, mine_folder, write_encoder
 from transformers import TrainerState
 
 from dowse.errors import ConfigError, DataError, ModelError
 from dowse.train.recipes import changed
-from dowse.train.retriever import RetrieverOptions, StopsWhenDiverged, train_retriever
+from dowse.train.retriever import RetrieverOptions, StopsWhenDiverged, dev_evaluator, train_retriever
 from dowse.train.rows import RowOptions, read_rows
 from dowse.train.run import first_epoch, last_checkpoint
 
@@ -259,3 +260,13 @@ def test_without_the_extra_the_error_names_it(missing, monkeypatch):
     with pytest.raises(Exception, match=r"in Dowse's folder: pip install '\.\[train\]'$") as raised:
         importlib.import_module("dowse.train.retriever")
     assert raised.typename == "MissingExtraError"
+
+
+def test_on_dev_another_version_of_the_answer_counts_as_found(tmp_path):
+    found = [
+        row("Read a file whole.", "def load(path):\n    return open(path).read()\n", symbol="load", split="dev"),
+        row("Strip it.", "def load(path):\n    return open(path).read().strip()\n", symbol="load", split="dev"),
+        row("Count the lines.", "def count(path):\n    return len(open(path).readlines())\n", symbol="c", split="dev"),
+    ]
+    evaluator = dev_evaluator(write_pairs(tmp_path / "pairs", found), RowOptions())
+    assert evaluator.relevant_docs == {"0": {"0", "1"}, "1": {"0", "1"}, "2": {"2"}}

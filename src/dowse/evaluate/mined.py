@@ -3,7 +3,9 @@
 The queries of one split are docstrings, commit subjects, what a model wrote or what people asked, and splits go by
 repository, so that a model trained on the other splits has seen none of this code. Documents are the functions without
 comments and docstrings, since the query is one of these or nearly so, under their path and symbol. Equal functions of a
-repository are one document.
+repository are one document. Several versions of a function, as commits left it, are several documents, and whichever is
+found answers the queries of all: what a query tells apart is functions. They are told by repository, path and symbol; a
+function without a name has no other version that could be told.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ def load_mined(
     same_repository: bool = False,
     repositories: Collection[str] = (),
 ) -> Task:
-    """Read one split of a pairs folder.
+    """Read one split of a pairs folder; every version of the function that a query was mined for is relevant to it.
 
     Args:
         source: one of `SOURCES`: whose queries are asked; all where None. The functions of every source
@@ -63,6 +65,7 @@ def load_mined(
     corpus: dict[str, Document] = {}
     qrels, languages, categories, pool_of = {}, {}, {}, {}
     pools: dict[str, list[str]] = {}
+    versions: dict[tuple[str, str, str], dict[str, int]] = {}
     for row in read_rows(pairs, _COLUMNS):
         if row["split"] != split:
             continue
@@ -79,9 +82,12 @@ def load_mined(
                 row["text_without_comments"],
             )
             pools.setdefault(row["repository"], []).append(document_id)
+        # The versions that come later are relevant too: qrels hold what all queries of a function share.
+        place = (row["repository"], row["path"], row["symbol"] or document_id)
+        versions.setdefault(place, {})[document_id] = 1
         if source in (None, row["source"]) and (not repositories or row["repository"] in repositories):
             query_id = row["pair_id"]
-            queries[query_id], qrels[query_id] = row["query"], {document_id: 1}
+            queries[query_id], qrels[query_id] = row["query"], versions[place]
             languages[query_id], categories[query_id] = row["language"], row["source"]
             pool_of[query_id] = row["repository"]
     name = " ".join(["mined", *([source] if source else []), split])

@@ -1,8 +1,10 @@
 """Step 2 of 7, label: which functions a query is compared with: its own, random others of its repository, hard ones.
 
 A candidate is a function (one `code_hash`), however many queries were mined for it; where it has several, its row is
-the docstring's. Never a candidate of a query: its own function, a copy of it, or a function that has the same query.
-What is drawn depends on the seed and the pairs alone, so a run that was killed draws the same again.
+the docstring's. Never a candidate of a query: its own function, a copy of it, a function that has the same query, or
+any of these in another version. Versions of a function are mined from commits and have its path and symbol in common; a
+function without a name has no other version that could be told. What is drawn depends on the seed and the pairs alone,
+so a run that was killed draws the same again.
 
 Drawn in groups, the functions of a repository are dealt out by chance, each group one more than a query's candidates,
 and a query is compared with the others of its own function's group. Any two functions are as likely to meet as when
@@ -23,6 +25,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from dowse.mine.dedupe import same_question
 from dowse.types import CorpusRanker
 
 POSITIVE, RANDOM, HARD, REJECTED = range(4)
@@ -31,15 +34,20 @@ POSITIVE, RANDOM, HARD, REJECTED = range(4)
 _PREFERRED = ("docstrings", "llm", "commits")
 """Whose query stands for a function that has several: what its author said, what was written for it, what changed."""
 
+DRAWING = 2
+"""Raised when the same pairs and options give other candidates: what was begun before is then not gone on with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The columns of one repository's pairs that drawing needs, row by row."""
+    """The columns of one repository's pairs that drawing needs, row by row; a symbol is "" where nothing is named."""
 
     pair_ids: Sequence[str]
     queries: Sequence[str]
     code_hashes: Sequence[str]
     sources: Sequence[str]
+    paths: Sequence[str]
+    symbols: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +125,6 @@ def merged(parts: Iterable[tuple[int, Drawn]]) -> Drawn:
     )
 
 
-def same_question(query: str) -> str:
-    """Return what two queries share if they ask the same: case and white space aside."""
-    return " ".join(query.casefold().split())
-
-
 class _Functions:
     """The distinct functions of some pairs; a position counts functions, a row counts pairs."""
 
@@ -136,13 +139,15 @@ class _Functions:
         position = {code: place for place, code in enumerate(best)}
         self.own = [position[code] for code in pairs.code_hashes]
         self._asked = [same_question(query) for query in pairs.queries]
-        self._holders: dict[str, set[int]] = {}
+        holders: dict[str, set[int]] = {}
         for own, asked in zip(self.own, self._asked, strict=True):
-            self._holders.setdefault(asked, set()).add(own)
+            holders.setdefault(asked, set()).add(own)
+        versions = self._versions(pairs)
+        self._banned = {asked: own.union(*(versions.get(one, ()) for one in own)) for asked, own in holders.items()}
 
     def banned(self, row: int) -> set[int]:
         """Return the positions that are never candidates of a row's query; its own is always among them."""
-        return self._holders[self._asked[row]]
+        return self._banned[self._asked[row]]
 
     def groups(self, seed: int, size: int) -> list[list[int]]:
         """Deal the positions into groups by chance, and return for every position those of its group."""
@@ -159,3 +164,15 @@ class _Functions:
         """Draw positions without replacement, each that is not banned with equal chance."""
         drawn = chance.sample(range(len(self.rows)), min(wanted + len(banned), len(self.rows)))
         return list(islice((position for position in drawn if position not in banned), wanted))
+
+    def _versions(self, pairs: Pairs) -> dict[int, set[int]]:
+        """Return the positions with the same path and symbol, for every position that shares them with another."""
+        places: dict[tuple[str, str], set[int]] = {}
+        for position, path, symbol in zip(self.own, pairs.paths, pairs.symbols, strict=True):
+            places.setdefault((path, symbol), set()).add(position)
+        found: dict[int, set[int]] = {}
+        for (path, symbol), same in places.items():
+            if path and symbol and len(same) > 1:
+                for position in same:
+                    found.setdefault(position, set()).update(same)
+        return found

@@ -25,6 +25,9 @@ except ImportError as error:
 
 _FIGURES = "dowse.figures"
 
+_FIRST_DRAWING = 1
+"""The rules by which candidates were drawn for a folder that does not say."""
+
 
 @dataclass(frozen=True, slots=True)
 class LabelFolder:
@@ -54,7 +57,7 @@ class LabelFolder:
         """Take up the work under these settings, removing what was half written.
 
         Raises:
-            ConfigError: The folder was begun with other settings, or holds something else.
+            ConfigError: The folder was begun with other settings or by other rules, or holds something else.
         """
         kept = self.work / "settings.json"
         if not kept.is_file():
@@ -63,7 +66,13 @@ class LabelFolder:
                     f"{self.root}: holds something else, expected a new or empty folder; name another one"
                 )
             write_json(kept, settings)
-        self._agree(json.loads(kept.read_text(encoding="utf-8")), settings)
+        begun = {"drawing": _FIRST_DRAWING} | json.loads(kept.read_text(encoding="utf-8"))
+        if begun["drawing"] != settings["drawing"]:
+            raise ConfigError(
+                f"{self.root}: another version of Dowse drew its candidates, by rules {begun['drawing']}, expected "
+                f"{settings['drawing']}; name another output folder (this one, if finished, can still be trained on)"
+            )
+        self._agree(begun, settings)
         for scratch in [*self.root.glob(".*.parquet*"), *self.work.glob(".*")]:
             scratch.unlink()
 

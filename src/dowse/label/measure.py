@@ -99,7 +99,7 @@ class Measurer:
         parts = []
         for first, stop in borders:
             rows = table.slice(first, stop - first)
-            names = ("pair_id", "query", "code_hash", "source")
+            names = ("pair_id", "query", "code_hash", "source", "path", "symbol")
             pairs = Pairs(*(rows[name].to_pylist() for name in names))
             documents = None
             if self.retriever is not None:

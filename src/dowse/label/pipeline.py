@@ -28,7 +28,7 @@ from dowse.label.folder import LabelFolder, summed_figures, write_block
 from dowse.label.judge import CrossEncoderJudge, EndpointJudge, Judge
 from dowse.label.measure import Measurer
 from dowse.label.report import write_card
-from dowse.label.settings import LabelSettings, Progress
+from dowse.label.settings import LabelSettings, Progress, is_address
 from dowse.label.similarity import Embedder
 from dowse.label.suspects import SAMPLED_LABELS, Mixture, Reservoir, fit_mixture
 from dowse.label.trees import Trees
@@ -197,14 +197,14 @@ def _finish(run: _Run, figures: Mapping[str, Any]) -> None:
 
 
 def _open_encoder(run: _Run, stack: ExitStack) -> LabellingEncoder:
-    if _is_address(run.settings.encoder):
+    if is_address(run.settings.encoder):
         return EndpointEncoder(_open_endpoint(run, run.settings.encoder, run.settings.encoder_model, stack))
     return opened(run.cluster, open_local, run.settings.encoder)
 
 
 def _open_judge(run: _Run, stack: ExitStack) -> Judge:
     settings = run.settings
-    if _is_address(settings.judge):
+    if is_address(settings.judge):
         endpoint = _open_endpoint(run, settings.judge, settings.judge_model, stack)
         return EndpointJudge(endpoint, settings.orders, settings.draw.seed)
     return CrossEncoderJudge(opened(run.cluster, CrossScorer, Path(settings.judge)))
@@ -223,10 +223,6 @@ def _open_endpoint(run: _Run, url: str, model: str, stack: ExitStack) -> Endpoin
         concurrency=asked.concurrency,
     )
     return stack.enter_context(Endpoint(options))
-
-
-def _is_address(name: str) -> bool:
-    return name.startswith(("http://", "https://"))
 
 
 def _told_share(run: _Run, doing: str, done: int, pairs: int, share: float) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dowse.errors import ConfigError
-from dowse.label.candidates import DrawOptions
+from dowse.label.candidates import DRAWING, DrawOptions
 from dowse.label.encoders import STATIC
 from dowse.label.judge import Orders
 from dowse.label.suspects import SuspectOptions
@@ -24,6 +24,11 @@ RAISED_BY = 0.025
 
 BLOCK_PAIRS = 10_000
 """Pairs labelled at once: about 100 MB with texts and embeddings. A kill loses less: embeddings are kept at once."""
+
+
+def is_address(name: str) -> bool:
+    """Tell whether what names an encoder or a judge is the address of an endpoint."""
+    return name.startswith(("http://", "https://"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class LabelSettings:
         """Refuse what cannot be meant.
 
         Raises:
-            ConfigError: A setting is outside its range.
+            ConfigError: A setting is outside its range, or an endpoint is named without its model.
         """
         ranges: list[tuple[str, float, float, float]] = [
             ("negatives", self.draw.negatives, 0, 1000),
@@ -93,6 +98,11 @@ class LabelSettings:
         for name, known in (words | {"orders": ("both", "random")}).items():
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}, expected {' or '.join(known)}")
+        for name in ("encoder", "judge"):
+            place, model = getattr(self, name), getattr(self, f"{name}_model")
+            if is_address(place) and not model:
+                expected = f"expected one that it serves; name it with --{name}-model"
+                raise ConfigError(f"no model is named for {place}, {expected}")
 
     @property
     def measures_code(self) -> bool:
@@ -113,4 +123,4 @@ class LabelSettings:
         """Return what labels depend on, as JSON; where the cache lies and how fast one works changes none."""
         left_out = {"cache", "workers", "endpoint"}
         values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out}
-        return values | {"draw": asdict(self.draw), "suspects": asdict(self.suspects)}
+        return values | {"draw": asdict(self.draw), "drawing": DRAWING, "suspects": asdict(self.suspects)}

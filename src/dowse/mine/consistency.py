@@ -2,8 +2,9 @@
 
 As in CoRNStack (Suresh et al. 2024, arXiv:2412.01007): a pair stays if its function is among the first `max_rank` for
 its query and their cosine is at least `min_score`. Departs from the paper: the functions ranked are those of the same
-shard (one repository and source), not a sample of the whole corpus; they are the ones a query is confused with. Reads
-rows, writes nothing; embeddings of one shard are in memory, 1 kB a row.
+shard (one repository and source), not a sample of the whole corpus; they are the ones a query is confused with. The
+versions of a function (equal path and symbol) are no rivals of each other, and the first stands for all of them as a
+rival of others. Reads rows, writes nothing; embeddings of one shard are in memory, 1 kB a row.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,35 +65,38 @@ def load_retriever(folder: Path | None) -> Encoder:
 
 def inconsistent(batches: Iterable[pa.RecordBatch], encoder: Encoder, options: Consistency) -> NDArray[np.bool_]:
     """Mark the rows of one shard that fail, shape (N,)."""
-    queries, documents, codes = [], [], []
+    queries, documents, functions = [], [], []
+    known: dict[tuple[str, str], int] = {}
     for batch in batches:
         columns = [batch.column(name).to_pylist() for name in ("query", "text_without_comments", "path", "symbol")]
         queries.append(encoder.encode_queries(columns[0]))
         told = zip(columns[2], columns[3], columns[1], strict=True)
         documents.append(encoder.encode_documents([document_text(*one) for one in told]))
-        codes += batch.column("code_hash").to_pylist()
-    if not codes:
+        for path, symbol, code in zip(columns[2], columns[3], batch.column("code_hash").to_pylist(), strict=True):
+            named = (path, symbol) if symbol else ("", code)
+            functions.append(known.setdefault(named, len(known)))
+    if not functions:
         return np.zeros(0, bool)
-    return failing(np.concatenate(queries), np.concatenate(documents), np.array(codes), options)
+    return failing(np.concatenate(queries), np.concatenate(documents), np.array(functions), options)
 
 
 def failing(
-    queries: Embeddings, documents: Embeddings, codes: NDArray[np.str_], options: Consistency
+    queries: Embeddings, documents: Embeddings, functions: NDArray[Any], options: Consistency
 ) -> NDArray[np.bool_]:
     """Mark the pairs (row i of both) that fail; a function several queries share counts once in a ranking.
 
     Args:
         queries: (N, D).
         documents: (N, D).
-        codes: What tells functions apart, (N,).
+        functions: What tells functions apart, (N,).
     """
-    _, first = np.unique(codes, return_index=True)
+    _, first = np.unique(functions, return_index=True)
     marked = np.zeros(len(queries), bool)
     for at in range(0, len(queries), _BLOCK):
         block = slice(at, at + _BLOCK)
         own = np.einsum("nd,nd->n", queries[block], documents[block])
         others = queries[block] @ documents[first].T
-        is_own = codes[block][:, None] == codes[first][None, :]
+        is_own = functions[block][:, None] == functions[first][None, :]
         better = ((others > own[:, None]) & ~is_own).sum(axis=1)
         marked[block] = (better >= options.max_rank) | (own < options.min_score)
     return marked

@@ -40,6 +40,15 @@ _CHUNK = 1 << 16
 """Candidate pairs compared at once."""
 
 
+def same_question(query: str) -> str:
+    """Return what two queries share if they ask the same: case and white space aside.
+
+    >>> same_question("Find  the FILE") == same_question("find the file")
+    True
+    """
+    return " ".join(query.casefold().split())
+
+
 def fingerprint(query: str, owner: str, code_hash: str, code: str) -> bytes:
     """Return the fixed-size fingerprint of a row.
 
@@ -48,7 +57,7 @@ def fingerprint(query: str, owner: str, code_hash: str, code: str) -> bytes:
         code_hash: Of the normalised code.
         code: The function without comments.
     """
-    keys = _key(" ".join(query.lower().split())) + _key(owner) + bytes.fromhex(code_hash)[:8]
+    keys = _key(same_question(query)) + _key(owner) + bytes.fromhex(code_hash)[:8]
     values = _min_hash(code)
     bands = values.reshape(N_BANDS, -1)
     hashed = b"".join(blake2b(band.tobytes(), digest_size=8).digest() for band in bands)
@@ -98,10 +107,10 @@ class Fingerprints:
             leaders = np.flatnonzero(begins)[np.cumsum(begins) - 1]
             later = rows[order[same + 1]]
             for earlier in (rows[order[same]], rows[order[leaders[same + 1]]]):
-                _link(group, *self._alike(earlier, later))
-        roots = _roots(group)
+                link(group, *self._alike(earlier, later))
+        root = roots(group)
         marked = np.zeros(len(self), bool)
-        marked[rows] = self.owner[rows] != self.owner[roots[rows]]
+        marked[rows] = self.owner[rows] != self.owner[root[rows]]
         return marked
 
     def beyond(self, kept: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
@@ -136,8 +145,8 @@ class Fingerprints:
         return left[chosen], right[chosen]
 
 
-def _link(group: NDArray[np.intp], left: NDArray[np.intp], right: NDArray[np.intp]) -> None:
-    """Join the groups of linked rows; the lowest row of a group is its root."""
+def link(group: NDArray[np.intp], left: NDArray[np.intp], right: NDArray[np.intp]) -> None:
+    """Join the groups of linked rows, in place: `group` leads every row, by steps, to the lowest of its group."""
     for one, other in zip(left.tolist(), right.tolist(), strict=True):
         first, second = _find(group, one), _find(group, other)
         group[max(first, second)] = min(first, second)
@@ -150,7 +159,8 @@ def _find(group: NDArray[np.intp], row: int) -> int:
     return row
 
 
-def _roots(group: NDArray[np.intp]) -> NDArray[np.intp]:
+def roots(group: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the lowest row of each row's group, shape (N,)."""
     while not np.array_equal(above := group[group], group):
         group = above
     return group

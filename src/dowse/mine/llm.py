@@ -16,7 +16,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dowse.mine.callgraph import CallGraph, build_call_graph
@@ -63,22 +63,25 @@ class LlmQueries:
         endpoint: Which model, where, and how fast.
         max_functions: So many functions, drawn at random, are asked about in each repository; all of them where 0.
         seed: Another seed draws others.
+        limits: Functions beyond them are not asked about; `dowse.mine.pipeline` sets those of the run.
     """
 
     endpoint: EndpointOptions
     max_functions: int = 0
     seed: int = 0
+    limits: Limits = Limits()
     name: str = "llm"
     needs_all: bool = True
     dropped: Counter[str] = field(default_factory=Counter, compare=False)
 
     @property
     def settings(self) -> dict[str, object]:
-        """What its pairs depend on; how fast they were asked for is no part of it."""
+        """What its pairs depend on; not the limits, which every shard's stamp has, nor how fast they were asked for."""
         return {
             "model": self.endpoint.model,
             "parameters": dict(self.endpoint.parameters),
             "instructions": hashlib.sha256(INSTRUCTIONS.encode()).hexdigest()[:12],
+            "function_chars": MAX_FUNCTION_CHARS,
             "neighbours": [MAX_CALLERS, MAX_CALLEES, MAX_NEIGHBOUR_CHARS],
             "max_functions": self.max_functions,
             "seed": self.seed,
@@ -112,8 +115,10 @@ class LlmQueries:
     def _chosen(self, repository: Repository, functions: Sequence[Function], dropped: Counter[str]) -> list[int]:
         """Return the positions of the functions to ask about."""
         chosen = []
+        # What the query will say is not known yet, so that limits of its length speak against no function.
+        limits = replace(self.limits, min_query_words=0, max_query_words=len(_SAMPLE_QUERY.split()))
         for position, function in enumerate(functions):
-            rule = pair_rule(Pair(_SAMPLE_QUERY, function, self.name), Limits())
+            rule = pair_rule(Pair(_SAMPLE_QUERY, function, self.name), limits)
             if rule is None:
                 chosen.append(position)
             else:

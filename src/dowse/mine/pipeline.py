@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from dowse.mine.filter import Limits
 from dowse.mine.inputs import open_places, read_places
 from dowse.mine.leaks import benchmark_hashes
 from dowse.mine.licences import is_permissive
+from dowse.mine.llm import LlmQueries
 from dowse.mine.passes import Kept, decide, write_final
 from dowse.mine.repositories import Repository
 from dowse.mine.shard import Counts, Task, functions_in, shard_counts
@@ -94,7 +95,7 @@ def mine(
     started = time.monotonic()
     if cluster is not None and any(source.name == "llm" for source in sources):
         raise ConfigError("a cluster cannot ask a model at the pace of one, expected one process; leave out --ray")
-    run = _Run(output, options, tuple(sources), progress, cluster)
+    run = _Run(output, options, tuple(_within(options.limits, source) for source in sources), progress, cluster)
     (output / SHARDS).mkdir(parents=True, exist_ok=True)
     with _alone(output / SHARDS):
         progress("reading benchmarks", 0, 1)
@@ -127,9 +128,9 @@ def estimate(
         ConfigError: The source asks no model, or an argument is wrong.
         DataError: A repository or list cannot be read.
     """
-    from dowse.mine.llm import LlmQueries
     from dowse.models.endpoint import Estimate
 
+    source = _within(options.limits, source)
     if not isinstance(source, LlmQueries):
         raise ConfigError(f"the source {source.name} asks no model, expected llm; there is nothing to estimate")
     run = _Run(output, options, (source,), progress)
@@ -142,6 +143,11 @@ def estimate(
         said = (one.requests, one.cached, one.prompt_tokens, one.answer_tokens)
         totals = [total + more for total, more in zip(totals, said, strict=True)]
     return Estimate(*totals)
+
+
+def _within(limits: Limits, source: Source) -> Source:
+    """Return a source, told the limits if it pays for functions, so that it asks about no other than are kept."""
+    return replace(source, limits=limits) if isinstance(source, LlmQueries) else source
 
 
 def _tasks(run: _Run, arguments: Sequence[str | Path]) -> list[Task]:

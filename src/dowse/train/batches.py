@@ -134,7 +134,7 @@ class Collator:
         flags[1, query, column] = np.concatenate([rows.is_suspect[span] for span in spans])
         relations: dict[str, Tensor] = {
             "query_ids": torch.from_numpy(rows.query_ids[chosen]),
-            "document_ids": torch.from_numpy(documents),
+            "document_ids": torch.from_numpy(rows.document_ids[documents]),
             "labels": torch.from_numpy(labels),
             "is_positive": torch.from_numpy(flags[0]),
             "is_suspect": torch.from_numpy(flags[1]),

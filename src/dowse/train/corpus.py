@@ -1,9 +1,9 @@
 """Step 3 of 7, train: what a ranker learns from: queries, their answers, and which documents are as good as these.
 
 Reads what `dowse.train.rows` reads; writes nothing. A document that is drawn as a negative must not be the answer under
-another name, so every document has two keys: its code without regard to white space, and its place (repository, path
-and symbol), which the same function mined from a docstring and from a commit has in common. A ranker reads a document
-with its path and symbol or as code alone; both forms are at hand, whatever is drawn.
+another name, so every document has two keys: its code without regard to white space, and the `document_ids` of the
+rows, which the same function mined from a docstring and from a commit has in common. A ranker reads a document with its
+path and symbol or as code alone; both forms are at hand, whatever is drawn.
 """
 
 from __future__ import annotations
@@ -27,13 +27,11 @@ class Corpus:
         rows: Documents under their path and symbol where they have one.
         codes: N texts, the documents without.
         same_code: (N,) int64, equal where two documents are the same code.
-        same_place: (N,) int64, equal where two documents are the same function of a repository.
     """
 
     rows: TrainingRows
     codes: list[str]
     same_code: NDArray[np.int64]
-    same_place: NDArray[np.int64]
     _answers: dict[int, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -65,8 +63,9 @@ class Corpus:
     def is_answer(self, row: int, documents: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of K documents, (K,), answer a query or a copy of it, or are the same as one that does."""
         gold = np.array(self._answers[int(self.rows.query_ids[row])], np.int64)
+        functions = self.rows.document_ids
         found: NDArray[np.bool_] = (self.same_code[documents, None] == self.same_code[gold]).any(axis=1)
-        found |= (self.same_place[documents, None] == self.same_place[gold]).any(axis=1)
+        found |= (functions[documents, None] == functions[gold]).any(axis=1)
         return found
 
     def texts(self, documents: Sequence[int], as_code: bool) -> list[str]:
@@ -91,14 +90,9 @@ def read_corpus(folder: Path, options: RowOptions, questions: Sequence[Path] = (
             "a ranker on; mine more with: dowse mine"
         )
     mined = rows.document[: rows.offsets[rows.n_mined]]
-    n_mined = int(mined.max()) + 1 if len(mined) else 0  # a question's code comes after them, and has no place
-    parts = [text.partition("\n") if n < n_mined else ("", "", text) for n, text in enumerate(rows.documents)]
-    owner = np.repeat(np.arange(len(rows)), np.diff(rows.offsets))
-    first = np.zeros(len(rows.documents), np.int64)
-    first[rows.document[::-1]] = owner[::-1]  # the first query that a document was compared with is of its repository
-    places = [f"{rows.sources[first[n]]} {head}" if head else f"{n}" for n, (head, _, _) in enumerate(parts)]
-    codes = [code for _, _, code in parts]
-    return Corpus(rows, codes, _numbered([" ".join(code.split()) for code in codes]), _numbered(places))
+    n_mined = int(mined.max()) + 1 if len(mined) else 0  # a question's code comes after them, and has no first line
+    codes = [text.partition("\n")[2] if n < n_mined else text for n, text in enumerate(rows.documents)]
+    return Corpus(rows, codes, _numbered([" ".join(code.split()) for code in codes]))
 
 
 def _numbered(keys: Sequence[str]) -> NDArray[np.int64]:

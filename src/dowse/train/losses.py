@@ -26,8 +26,8 @@ class Relations:
 
     Attributes:
         query_ids: (B,) int64, equal where two queries ask the same.
-        document_ids: (M,) int64, equal where two documents are the same; a batch encodes each once, but processes that
-            gather their batches may share some.
+        document_ids: (M,) int64, equal where two documents are the same function, in whatever version and form; a batch
+            encodes each text once, but processes that gather their batches may share some.
         labels: (B, M) float32 similarity labels in [0, 1], NaN where a query and a document were not compared.
         is_positive: (B, M) bool, the document answers the query.
         is_suspect: (B, M) bool, a labelled negative that may well answer it.
@@ -47,11 +47,12 @@ class Relations:
 
 @dataclass(frozen=True, slots=True)
 class Negatives:
-    """What stands against a query's positive.
+    """What stands against a query.
 
     Attributes:
         documents: (B, M) bool, the documents that are negatives of the query.
-        queries: (B, B) bool, the other queries that are negatives of the query's positive, where queries count too.
+        queries: (B, B) bool, the queries that are negatives of the query, where queries count too: all but those that
+            ask the same or share an answer with it.
     """
 
     documents: Tensor
@@ -64,7 +65,9 @@ def negatives_of(
     """Decide which documents and queries of a batch are negatives of which query.
 
     An answer to a query is never its negative, nor, unless `mask_repeated_queries` is off as in the released recipe, is
-    an answer to a copy of the query, or the copy.
+    an answer to a copy of the query, or the copy. Nor is a query that one of these answers answers too: both are drawn
+    towards the one document, and as the document is no negative of the other query, neither query is of this one. (The
+    released form counts all other vectors of the batch.)
 
     Args:
         relations: What is known of the batch.
@@ -79,9 +82,11 @@ def negatives_of(
     same = relations.same_question
     if not mask_repeated_queries:
         same = torch.eye(len(same), dtype=torch.bool, device=same.device)
-    copies = relations.document_ids[:, None] == relations.document_ids[None, :]
-    shared = (same.float() @ apart.float() @ copies.float()) > 0
-    return Negatives(documents=~shared, queries=~same)
+    copies = (relations.document_ids[:, None] == relations.document_ids[None, :]).float()
+    shared = (same.float() @ apart.float() @ copies) > 0
+    answers = ((same.float() @ relations.is_positive.float() @ copies) > 0).float()
+    together = (answers @ answers.T) > 0
+    return Negatives(documents=~shared, queries=~(same | together))
 
 
 def info_nce(similarities: Tensor, is_positive: Tensor, is_negative: Tensor, scale: float) -> Tensor:

@@ -206,17 +206,23 @@ def sample_texts(folder: Path, options: RowOptions) -> tuple[list[str], list[str
 
 
 def dev_evaluator(folder: Path, options: RowOptions) -> InformationRetrievalEvaluator | None:
-    """Return the questions of the dev split, asked among its documents; None where there is no such split."""
+    """Return the questions of the dev split, asked among its documents; None where there is no such split.
+
+    Whatever is the same function as an answer, in another version or form, answers too.
+    """
     try:
         rows = read_rows(folder, replace(options, split="dev", max_queries=0))
     except DataError:
         return None
     asked = range(0, len(rows), -(-len(rows) // EVALUATED_QUERIES))
-    spans = {row: slice(rows.offsets[row], rows.offsets[row + 1]) for row in asked}
-    answers = {
-        str(row): {str(document) for document in rows.document[span][rows.is_positive[span]].tolist()}
-        for row, span in spans.items()
-    }
+    forms: dict[int, set[str]] = {}
+    for document, function in enumerate(rows.document_ids.tolist()):
+        forms.setdefault(function, set()).add(str(document))
+    answers: dict[str, set[str]] = {}
+    for row in asked:
+        span = slice(rows.offsets[row], rows.offsets[row + 1])
+        functions = rows.document_ids[rows.document[span][rows.is_positive[span]]].tolist()
+        answers[str(row)] = {document for function in functions for document in forms[function]}
     return InformationRetrievalEvaluator(
         queries={str(row): rows.queries[row] for row in asked},
         corpus={str(row): document for row, document in enumerate(rows.documents)},

@@ -1,8 +1,10 @@
 """Step 3 of 7, train: labelled folders, pairs and questions → what the retriever is trained on, in memory.
 
 Reads a folder of `dowse label` (its labels too), of `dowse mine` (pairs alone), or JSON lines of questions with code;
-writes nothing. A document that several queries are compared with is kept, and later encoded, once. Numbers are kept in
-flat arrays, so a million queries with seven candidates each take about 100 MB beside their texts.
+writes nothing. A document that several queries are compared with is kept, and later encoded, once. A function may come
+as several documents: with comments and without, under its path and bare, and as several commits left it; all of them
+are the same function, so that none becomes a negative of a query that another answers. Numbers are kept in flat arrays,
+so a million queries with seven candidates each take about 100 MB beside their texts.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 
 from dowse.config import check_values
 from dowse.errors import DataError, MissingExtraError
+from dowse.mine.dedupe import link, roots, same_question
 from dowse.models.text import document_text
 
 try:
@@ -83,12 +86,17 @@ class RowOptions:
 
 
 class Relation(NamedTuple):
-    """What is known of one query and one document; a label of NaN was not measured."""
+    """What is known of one query and one document; a label of NaN was not measured.
+
+    `function` is equal where two documents are the same function, in whatever version and form; where it is None, the
+    document is the same as one of equal text only.
+    """
 
     text: str
     label: float
     is_positive: bool
     is_suspect: bool
+    function: int | None = None
 
 
 @dataclass(slots=True)
@@ -99,6 +107,7 @@ class TrainingRows:
         queries: Q texts.
         sources: Q names of repositories; a question is a source of its own, since every asker is another one.
         documents: N texts.
+        document_ids: (N,) int64, equal where two documents are the same function: the position of the first of them.
         query_ids: (Q,) int64, equal where two queries ask the same.
         offsets: (Q + 1,) int64: the relations of query q lie at offsets[q] to offsets[q + 1].
         document: (R,) int64, positions in `documents`.
@@ -110,6 +119,7 @@ class TrainingRows:
     queries: list[str]
     sources: list[str]
     documents: list[str]
+    document_ids: NDArray[np.int64]
     query_ids: NDArray[np.int64]
     offsets: NDArray[np.int64]
     document: NDArray[np.int64]
@@ -148,8 +158,13 @@ class TrainingRows:
     def relations(self, row: int) -> Iterator[Relation]:
         """Yield what is known of one query."""
         for at in range(self.offsets[row], self.offsets[row + 1]):
-            text = self.documents[self.document[at]]
-            yield Relation(text, float(self.label[at]), bool(self.is_positive[at]), bool(self.is_suspect[at]))
+            yield Relation(
+                text=self.documents[self.document[at]],
+                label=float(self.label[at]),
+                is_positive=bool(self.is_positive[at]),
+                is_suspect=bool(self.is_suspect[at]),
+                function=int(self.document_ids[self.document[at]]),
+            )
 
     def singly(self) -> TrainingRows:
         """Return the same with one row for every relation, as the released OASIS recipe shuffles them."""
@@ -158,6 +173,7 @@ class TrainingRows:
             queries=[self.queries[row] for row in owner.tolist()],
             sources=[self.sources[row] for row in owner.tolist()],
             documents=self.documents,
+            document_ids=self.document_ids,
             query_ids=self.query_ids[owner],
             offsets=np.arange(len(owner) + 1),
             document=self.document,
@@ -251,16 +267,26 @@ def _labelled(folder: Path, options: RowOptions) -> Iterator[_Found]:
         yield (
             found[0]["query"],
             found[0]["repository"],
-            [
-                Relation(_document(row, options), row["similarity_label"], row["is_positive"], row["is_suspect"])
-                for row in found
-            ],
+            [_relation(row, options, row["similarity_label"], row["is_positive"], row["is_suspect"]) for row in found],
         )
 
 
 def _pairs(folder: Path, options: RowOptions) -> Iterator[_Found]:
     for row in _rows(read_batches(folder, _PAIR), options.split, options.languages):
-        yield row["query"], row["repository"], [Relation(_document(row, options), np.nan, True, False)]
+        yield row["query"], row["repository"], [_relation(row, options, np.nan, True, False)]
+
+
+def _relation(
+    row: dict[str, Any], options: RowOptions, label: float, is_positive: bool, is_suspect: bool
+) -> Relation:
+    return Relation(_document(row, options), label, is_positive, is_suspect, _function(row))
+
+
+def _function(row: dict[str, Any]) -> int:
+    """Return a number for the function of a row: of its place where it has a name, otherwise of its bare code."""
+    place = (row["repository"], row["path"], row["symbol"])
+    named = "\0".join(place) if all(place) else row["text_without_comments"]
+    return int.from_bytes(hashlib.blake2b(named.encode("utf-8", "replace"), digest_size=8).digest(), "big")
 
 
 def _rows(batches: Iterable[Any], split: str, languages: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
@@ -295,6 +321,11 @@ class _Collected:
     queries: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     documents: dict[str, int] = field(default_factory=dict)
+    functions: dict[int, int] = field(default_factory=dict)
+    """The first document of each."""
+    same: array[int] = field(default_factory=lambda: array("q"))
+    """For every document the first one of its function; what else is the same, by two, stands in `linked`."""
+    linked: array[int] = field(default_factory=lambda: array("q"))
     asked: dict[str, int] = field(default_factory=dict)
     query_ids: array[int] = field(default_factory=lambda: array("q"))
     offsets: array[int] = field(default_factory=lambda: array("q", [0]))
@@ -305,8 +336,13 @@ class _Collected:
     def add(self, query: str, source: str, relations: Iterable[Relation]) -> None:
         """Add a query with its documents; a document that stands twice counts once."""
         known: set[int] = set()
-        for text, label, is_positive, is_suspect in relations:
+        for text, label, is_positive, is_suspect, function in relations:
             number = self.documents.setdefault(text, len(self.documents))
+            first = number if function is None else self.functions.setdefault(function, number)
+            if number == len(self.same):
+                self.same.append(first)
+            elif first not in (number, self.same[number]):  # its text is also that of another function
+                self.linked.extend((number, first))
             if number in known:
                 continue
             known.add(number)
@@ -315,16 +351,19 @@ class _Collected:
             self.flags.append(is_positive + 2 * is_suspect)
         self.queries.append(query)
         self.sources.append(source)
-        self.query_ids.append(self.asked.setdefault(" ".join(query.casefold().split()), len(self.asked)))
+        self.query_ids.append(self.asked.setdefault(same_question(query), len(self.asked)))
         self.offsets.append(len(self.document))
 
     def rows(self, n_mined: int | None = None) -> TrainingRows:
         """Return all that was added, the first `n_mined` of it mined."""
         flags = np.array(self.flags, np.int8)
+        same, linked = np.array(self.same, np.intp), np.array(self.linked, np.intp).reshape(-1, 2)
+        link(same, linked[:, 0], linked[:, 1])
         return TrainingRows(
             queries=self.queries,
             sources=self.sources,
             documents=list(self.documents),
+            document_ids=roots(same).astype(np.int64),
             query_ids=np.array(self.query_ids, np.int64),
             offsets=np.array(self.offsets, np.int64),
             document=np.array(self.document, np.int64),
