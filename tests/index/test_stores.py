@@ -436,3 +436,14 @@ def test_new_rows_are_put_into_the_indexes_and_a_large_part_is_left_alone(addres
     sizes = lance_care.parts(store.table)["body_idx"].sizes
     assert sizes[0] >= whole - 2 and 2 <= len(sizes) <= 3 and sum(sizes) >= 350
     assert len(store.search_words(["name"], 10_000, (0.0, 1.0, 0.0))[0]) == len(store) == 72 * 4
+
+
+@pytest.mark.parametrize("kind", ["local", "lance"])
+def test_what_is_held_is_counted_once_until_it_changes(kind, tmp_path):
+    store = open_kind(kind, tmp_path)
+    put(store, file("a.py", "alpha"))
+    counted = store.counted()
+    assert store.counted() is counted  # a server asks with every question
+    put(store, file("b.py", "beta"))
+    assert counted["files"] == 1 and store.counted()["files"] == 2
+    store.close()
