@@ -306,3 +306,10 @@ def test_documents_that_another_process_removed_before_the_first_question_are_ne
     ids, cosines = store.search_vector(query, 5)
     assert cosines.tolist() == [0.0, 0.0] and store.fetch(ids) == {}
     assert store.similarities(query, store.ids()).tolist() == [0.0, 0.0]
+
+
+def test_a_file_says_the_hash_of_what_is_embedded_of_each_of_its_documents():
+    hashes = file("src/a.py", "alpha one", "beta two").hashes
+    assert hashes.dtype == np.int64
+    assert hashes.tolist() == [hash_of("src/a.py name1\nalpha one"), hash_of("src/a.py name2\nbeta two")]
+    assert file("b.py").hashes.shape == (0,)
