@@ -1,8 +1,8 @@
 """More than one machine: a Ray cluster that does tasks for a step, whoever gave its address with `--ray`.
 
-Base, used by mine, label, evaluate and index at the places where they divide their work anyway, with the same division:
-so rows are the same, one by one, as without a cluster. Only this process reads inputs, keeps what is finished and
-writes; a task is a function of its item alone. It may be done twice, where its machine is lost, but an item has one
+Base, used by mine, label, evaluate, index and search at the places where they divide their work anyway, with the same
+division: so rows are the same, one by one, as without a cluster. Only this process reads inputs, keeps what is finished
+and writes; a task is a function of its item alone. It may be done twice, where its machine is lost, but an item has one
 result, so that no row is written twice, and a run that was stopped goes on as any other does. Ray is imported when a
 cluster is joined and not before; nothing is told to its makers, and nothing goes beyond the cluster.
 

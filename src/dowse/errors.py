@@ -5,6 +5,7 @@
     ├── ConfigError       a setting, a flag or a path given by the user is wrong
     ├── ModelError        model files are missing, damaged or of another kind
     ├── IndexFormatError  an index folder is damaged, foreign, or cannot be written
+    │   └── BusyError     another process is writing what this one needs (`index.store`)
     └── MissingExtraError an optional dependency is not installed
 
 Messages read: fault and value → what was expected → where → remedy, in one sentence.

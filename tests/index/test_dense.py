@@ -77,6 +77,9 @@ def test_zero_rows_and_queries_are_near_nothing():
     assert rows.cosines(unpack(packed)[4], np.array([2])).tolist() == [0.0]
     assert rows.nearest(np.zeros(8, np.float32), 4)[0].tolist() == [0, 1, 2, 3]
     assert rows.nearest(np.zeros(8, np.float32), 2, np.array([False, True] * 3))[0].tolist() == [1, 3]
+    unknown = Rows(np.empty((6, 0), np.int8))
+    assert unknown.are_zero.all() and unknown.cosines(unpack(packed)[4], np.arange(2)).tolist() == [0.0, 0.0]
+    assert unknown.nearest(unpack(packed)[4], 2)[0].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("n", [1, 7, 20, 49])

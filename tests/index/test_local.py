@@ -294,3 +294,22 @@ def test_an_index_left_by_a_kill_and_not_to_be_written_still_has_all_that_was_ac
         for part in (Path(folder, "index"), Path(folder, "index", "lexical")):
             part.chmod(0o755)
     assert run.stdout == "['alpha']\n", run.stderr
+
+
+def test_documents_that_another_process_removed_before_the_first_question_are_near_nothing(store, tmp_path):
+    put(store, file("a.py", "alpha one", "beta two"))
+    other = LocalStore(tmp_path / "index", "project")
+    with other.writing(1) as writer:
+        writer.reset({})
+    other.close()
+    query = np.eye(1, 16, dtype=np.float32)[0]
+    ids, cosines = store.search_vector(query, 5)
+    assert cosines.tolist() == [0.0, 0.0] and store.fetch(ids) == {}
+    assert store.similarities(query, store.ids()).tolist() == [0.0, 0.0]
+
+
+def test_a_file_says_the_hash_of_what_is_embedded_of_each_of_its_documents():
+    hashes = file("src/a.py", "alpha one", "beta two").hashes
+    assert hashes.dtype == np.int64
+    assert hashes.tolist() == [hash_of("src/a.py name1\nalpha one"), hash_of("src/a.py name2\nbeta two")]
+    assert file("b.py").hashes.shape == (0,)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,18 @@ from evaluating import WordEncoder
 from pathspec import GitIgnoreSpec
 from stores import DIMENSIONS, KINDS, file, open_kind, put, s3_server
 
+from dowse.config import IndexSettings
 from dowse.errors import ConfigError, IndexFormatError
 from dowse.index import lance_care
 from dowse.index.dense import unpack
 from dowse.index.lance import LanceStore
 from dowse.index.lance_table import Table
 from dowse.index.lexical import query_terms
-from dowse.index.opening import open_table
+from dowse.index.opening import open_store, open_table
 from dowse.index.store import Filter
+from dowse.index.update import update
 from dowse.index.writer import BusyError
+from dowse.models.static import default_static
 from dowse.search.retrieve import fill
 from dowse.search.searcher import Searcher
 
@@ -436,3 +440,32 @@ def test_new_rows_are_put_into_the_indexes_and_a_large_part_is_left_alone(addres
     sizes = lance_care.parts(store.table)["body_idx"].sizes
     assert sizes[0] >= whole - 2 and 2 <= len(sizes) <= 3 and sum(sizes) >= 350
     assert len(store.search_words(["name"], 10_000, (0.0, 1.0, 0.0))[0]) == len(store) == 72 * 4
+
+
+@pytest.mark.parametrize("kind", ["local", "lance"])
+def test_what_is_held_is_counted_once_until_it_changes(kind, tmp_path):
+    store = open_kind(kind, tmp_path)
+    put(store, file("a.py", "alpha"))
+    counted = store.counted()
+    assert store.counted() is counted  # a server asks with every question
+    put(store, file("b.py", "beta"))
+    assert counted["files"] == 1 and store.counted()["files"] == 2
+    store.close()
+
+
+def test_a_stored_update_under_other_rules_that_was_stopped_leaves_nothing_of_them(address, project):
+    settings, encoder = IndexSettings(store=address), default_static()
+    store = open_store(project, "project", settings, encoder.dimensions)
+    update(store, project, settings, encoder)
+    before = list(store.documents())
+
+    def stop(done, total):
+        if done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        update(store, project, replace(settings, include_text=True), encoder, stop)
+    assert {document.path for document in store.documents()} > {document.path for document in before}
+    update(store, project, settings, encoder)
+    assert list(store.documents()) == before
+    store.close()

@@ -1,3 +1,4 @@
+import copy
 import os
 import subprocess
 import sys
@@ -12,12 +13,21 @@ from dowse.config import IndexSettings
 from dowse.errors import ConfigError, IndexFormatError
 from dowse.index.lexical import query_terms
 from dowse.index.local import LocalStore
+from dowse.index.moving import export_index, import_index
 from dowse.index.store import BusyError
 from dowse.index.update import bring_up_to_date, look, skipped_by_reason, update
 from dowse.index.writer import discard
 from dowse.models.static import default_static
 
 SETTINGS = IndexSettings()
+OTHERS = [IndexSettings(include_text=True), IndexSettings(leave_out_secrets=True)]
+SECRET = {"src/key.py": "def connect():\n    return Client('AKIA" + "Q3EGRIZBLN7TWJ6D')\n"}
+
+
+def at_the_end(done, total):
+    """Stop an update when everything is acknowledged but its end."""
+    if done == total:
+        raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -354,3 +364,69 @@ def test_an_update_that_was_stopped_is_said_to_go_on(store, project, monkeypatch
     freshness = look(store, project, SETTINGS, default_static())
     assert len(store) and freshness.note == "the last update was stopped; the next one goes on from there"
     assert bring_up_to_date(store, project, SETTINGS, default_static()).fresh
+
+
+@pytest.mark.parametrize("others", OTHERS, ids=["text", "secrets"])
+def test_an_update_under_other_rules_that_was_stopped_leaves_nothing_of_them(store, project, tmp_path, others):
+    write_files(project, SECRET)
+    update(store, project, SETTINGS, default_static())
+    with pytest.raises(KeyboardInterrupt):
+        update(store, project, others, default_static(), progress=at_the_end)
+    for settings in (SETTINGS, others):
+        note = look(store, project, settings, default_static()).note
+        assert note == "the last update was stopped; the next one goes on from there"
+    update(store, project, SETTINGS, default_static())
+    assert texts(store) == anew(tmp_path, project)
+    assert look(store, project, SETTINGS, default_static()).fresh
+
+
+def test_an_index_half_way_to_other_rules_is_exported_and_brought_up_to_date_elsewhere(store, project, tmp_path):
+    write_files(project, SECRET)
+    update(store, project, SETTINGS, default_static())
+    with pytest.raises(KeyboardInterrupt):
+        update(store, project, OTHERS[1], default_static(), progress=at_the_end)
+    export_index(store, tmp_path / "half")
+    theirs = LocalStore(tmp_path / "theirs", "project")
+    import_index(tmp_path / "half", theirs, project, default_static())
+    update(theirs, project, SETTINGS, default_static())
+    assert texts(theirs) == anew(tmp_path, project)
+    theirs.close()
+
+
+def test_a_first_build_that_was_stopped_is_not_gone_on_with_by_another_model(store, project):
+    with pytest.raises(KeyboardInterrupt):
+        update(store, project, SETTINGS, default_static(), progress=at_the_end)
+    before = set(store.ids().tolist())
+    other = copy.copy(default_static())
+    other._fingerprint = "another model's"
+    update(store, project, SETTINGS, other)
+    assert before and not before & set(store.ids().tolist())
+
+
+def test_what_another_process_left_out_by_other_rules_between_look_and_lock_is_judged_anew(
+    store, project, tmp_path, monkeypatch
+):
+    import dowse.index.update as module
+
+    write_files(project, SECRET)
+    update(store, project, SETTINGS, default_static())
+    write_files(project, {"web/more.ts": FILES["web/cart.ts"]})
+    other, look_at = LocalStore(store.folder, "project"), module.scan
+
+    def scan_and_be_overtaken(*arguments):
+        tree = look_at(*arguments)
+        monkeypatch.setattr(module, "scan", look_at)
+        update(other, project, IndexSettings(leave_out_secrets=True), default_static())
+        return tree
+
+    monkeypatch.setattr(module, "scan", scan_and_be_overtaken)
+    update(store, project, SETTINGS, default_static())
+    assert texts(store) == anew(tmp_path, project)
+    other.close()
+
+
+def test_a_look_at_an_index_that_no_scan_went_into_does_not_scan(store, project, monkeypatch):
+    update(store, project, SETTINGS, default_static())
+    del store.meta["tree"]  # as an import leaves it
+    monkeypatch.setattr("dowse.index.update.scan", None)
+    assert "stopped" in look(store, project, SETTINGS, default_static()).note

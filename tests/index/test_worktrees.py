@@ -1,10 +1,12 @@
 import shutil
 
+import pytest
 from biencoders import write_biencoder
 from repos import commit, git, make_repository
 from sources import FILES
 
 from dowse.config import IndexSettings, index_folder
+from dowse.errors import ConfigError
 from dowse.index import cache
 from dowse.index.local import LocalStore
 from dowse.index.update import bring_up_to_date, update
@@ -12,6 +14,7 @@ from dowse.index.worktrees import adopt, worktrees
 from dowse.models.biencoder import BiEncoder
 from dowse.models.static import StaticEncoder, default_static
 from dowse.search.retrieve import fill
+from dowse.search.roots import open_roots
 
 
 class Counting(StaticEncoder):
@@ -114,3 +117,34 @@ def test_a_new_worktree_takes_the_bi_encoders_embeddings_along_unless_they_are_d
     (index_folder(main, settings) / cache.FILE).write_bytes(b"garbage" * 1000)
     assert adopt(index_folder(topic, settings), topic, settings, encoder) == main
     assert not (index_folder(topic, settings) / cache.FILE).exists()
+
+
+def test_a_first_search_in_a_new_worktree_begins_with_the_index_of_another_unless_it_is_to_be_made_anew(tmp_path):
+    main, topic = two_worktrees(tmp_path)
+    overrides = {"index": {"directory": str(tmp_path / "indexes")}}
+    place = index_folder(topic, IndexSettings(directory=str(tmp_path / "indexes")))
+
+    def embedded(root, **how):
+        encoder = Counting.made()
+        for one in open_roots([root], encoder, overrides, **how):
+            one.store.close()
+        return encoder.embedded
+
+    whole = embedded(main)
+    with pytest.raises(ConfigError, match="is not indexed yet"):
+        embedded(topic, look_only=True)
+    assert not place.exists()
+    assert embedded(topic) == 1 and embedded(topic) == 0
+    shutil.rmtree(place)
+    assert embedded(topic, rebuild=True) >= whole - 1 > 1
+
+
+def test_places_that_are_no_paths_are_passed_over(tmp_path):
+    main, topic = two_worktrees(tmp_path)
+    for name, place in (("a", "/" + "a" * 300), ("b", "a\0b")):
+        (main / ".git" / "worktrees" / name).mkdir()
+        (main / ".git" / "worktrees" / name / "gitdir").write_text(f"{place}/.git\n")
+    assert list(worktrees(main)) == [topic]
+    for text in ("gitdir: a\0b\n", "gitdir: " + "a" * 300 + "\n"):
+        (topic / ".git").write_text(text)
+        assert list(worktrees(topic)) == []

@@ -6,7 +6,7 @@ that stays the same keeps its embedding through every update and rebuilding of l
 
 It is a cache and behaves like one: what cannot be read or written is made again, and nobody is told. Where the file
 cannot be used at all, the cache lives in memory. Any number of processes share it; each adds what it made. Rows of
-another model are dropped by the first that adds rows of its own, rows of texts that are gone by `settle`.
+another model are dropped by the first that adds rows of its own, rows of texts that are gone by `settle` and `sweep`.
 """
 
 from __future__ import annotations
@@ -119,7 +119,11 @@ class EmbeddingCache:
         return False
 
     def sweep(self, hashes: Hashes) -> None:
-        """Forget the embeddings of all other texts and give the room back."""
+        """Forget the embeddings of all other texts, whichever model's they are, and give the room back.
+
+        Unlike its neighbours it must not ask whose the rows are: who takes a repository out of a store does not know
+        which bi-encoder has filled the file, and opens it under any model; its texts are to go all the same.
+        """
         with suppress(sqlite3.DatabaseError), transaction(self._database, "IMMEDIATE"):
             self._forget_others(hashes)
         with suppress(sqlite3.DatabaseError):

@@ -17,6 +17,9 @@ from dowse.errors import IndexFormatError
 
 BUSY_WAIT_S = 30.0
 
+_ELSEWHERE = (PermissionError, FileExistsError, NotADirectoryError)
+"""What the system says of a place where no folder can be made or written: another one helps."""
+
 
 @contextmanager
 def translated(folder: Path) -> Iterator[None]:
@@ -35,11 +38,15 @@ def _reason(error: Exception) -> str:
     message = str(error)
     if any(sign in message for sign in ("disk is full", "No space left", "File too large")):
         return "the disk is full; free some space or choose another place with --index-dir"
-    if "disk I/O error" in message:
+    if any(sign in message for sign in ("disk I/O error", "Input/output error")):
         return "the disk refused to read or write; is it full or failing? what was indexed before is kept"
+    if any(sign in message for sign in ("is locked", "LockBusy")):
+        return f"another process keeps it to itself ({message}); try again when it is done"
     signs = ("readonly", "Read-only", "Permission denied", "PermissionDenied", "unable to open")
-    if isinstance(error, OSError) or any(sign in message for sign in signs):
+    if isinstance(error, _ELSEWHERE) or any(sign in message for sign in signs):
         return f"it cannot be written ({message}); choose another place with --index-dir"
+    if isinstance(error, OSError):
+        return f"the system refused it ({message}); try again, what was indexed before is kept"
     return f"it is damaged or not an index ({message}); build it anew with: dowse index --rebuild"
 
 

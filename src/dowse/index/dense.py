@@ -42,7 +42,7 @@ class Rows:
     """Packed embeddings, ready to be scanned."""
 
     def __init__(self, packed: NDArray[np.int8]) -> None:
-        """Take what `pack` made, shape (N, D)."""
+        """Take what `pack` made, shape (N, D); with D = 0, where nothing is known of any, every row is a zero row."""
         self.packed = np.ascontiguousarray(packed)
         self._squares = _squared_distances(np.zeros(packed.shape[1], np.int8), self.packed)
         self._lengths = np.sqrt(np.where(self._squares > 0, self._squares, 1.0)).astype(np.float32)
@@ -58,7 +58,9 @@ class Rows:
 
     def cosines(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the cosines of some rows, by number, shape (n,), to a unit vector, shape (D,); 0 for zero rows."""
-        found = np.empty(len(rows), np.float32)
+        found = np.zeros(len(rows), np.float32)
+        if not self.packed.size:
+            return found
         for start in range(0, len(rows), _UNPACKED_AT_ONCE):
             some = rows[start : start + _UNPACKED_AT_ONCE]
             # a dot product a row: a matrix product waits for threads on a busy machine, and rounds equal rows otherwise

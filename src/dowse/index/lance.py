@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from pathspec import GitIgnoreSpec
 
@@ -32,7 +31,7 @@ from dowse.index.cache import EmbeddingCache, Hashes, hash_of
 from dowse.index.dense import Rows, unpack
 from dowse.index.documents import Span
 from dowse.index.lance_care import ensure_indexes, has_vector_index
-from dowse.index.lance_table import FILE, FORMAT_VERSION, HEAD, Table, among, key_of, quoted
+from dowse.index.lance_table import FILE, FORMAT_VERSION, HEAD, Table, among, key_of, packed_of, quoted
 from dowse.index.lance_words import Frequencies, best_by_words, ranked
 from dowse.index.lance_writer import LanceWriter
 from dowse.index.scan import Stat, Tree
@@ -146,7 +145,7 @@ class LanceStore:
         self._version = int(self.table.dataset.version)
         self._seen: dict[int, _Seen] = {}
         self._frequencies.forget()
-        for name in ("repositories", "files", "meta", "_ids", "_hashes", "_embeddings", "_n"):
+        for name in [name for name, what in vars(LanceStore).items() if isinstance(what, cached_property)]:
             self.__dict__.pop(name, None)
 
     def close(self) -> None:
@@ -198,6 +197,10 @@ class LanceStore:
 
     def counted(self) -> dict[str, Any]:
         """Return how many documents and files are indexed, and files by language or why they are not."""
+        return self._counted  # a server asks with every question
+
+    @cached_property
+    def _counted(self) -> dict[str, Any]:
         rows = self.table.scan(["language", "skipped"], self._is(FILE))
         kinds = rows.group_by(["language", "skipped"]).aggregate([([], "count_all")]).to_pylist()
         return tally(len(self), ((kind["language"], kind["skipped"], kind["count_all"]) for kind in kinds), self.tree())
@@ -286,7 +289,7 @@ class LanceStore:
         for paths in self._files_at_once():
             keys = [self.files[path].id for path in paths]
             found = self.table.scan(columns, f"{among('key', keys)} AND start_line > 0").sort_by("start_line")
-            owners, packed = found["key"].to_numpy(), _packed(found["embedding"], self.table.dimensions)
+            owners, packed = found["key"].to_numpy(), packed_of(found["embedding"], self.table.dimensions)
             rows = found.select([*Span._fields, "text"]).to_pylist()
             for path in paths:
                 known = self.files[path]
@@ -322,7 +325,7 @@ class LanceStore:
     @cached_property
     def _embeddings(self) -> Embeddings:
         rows = self.table.scan(["embedding"], self._where()).sort_by("_rowid")
-        return unpack(_packed(rows["embedding"], self.table.dimensions))
+        return unpack(packed_of(rows["embedding"], self.table.dimensions))
 
     def allowed(self, only: Filter | None) -> NDArray[np.bool_] | None:
         """Return which documents a filter lets through, in order of id, shape (N,); None where it is none."""
@@ -372,7 +375,7 @@ class LanceStore:
                 self._seen.clear()
                 new = ids.tolist()
             found = self.table.scan(_SEEN, among("_rowid", new))
-            packed = _packed(found["embedding"], self.table.dimensions)
+            packed = packed_of(found["embedding"], self.table.dimensions)
             for row, vector in zip(found.drop_columns("embedding").to_pylist(), packed, strict=True):
                 path = self._path(row["repository"], row["path"])
                 entry = Entry(path, *(row[name] for name in Entry._fields[1:]))
@@ -390,11 +393,3 @@ class LanceStore:
         paths = sorted(self.files)
         for start in range(0, len(paths), FILES_AT_ONCE):
             yield paths[start : start + FILES_AT_ONCE]
-
-
-def _packed(column: pa.ChunkedArray, dimensions: int) -> NDArray[np.int8]:
-    """Return a column of embeddings as `dense.pack` made them, shape (n, D); zero where there is none."""
-    whole = column.combine_chunks()
-    packed = np.zeros((len(whole), dimensions), np.int8)
-    packed[whole.is_valid().to_numpy(zero_copy_only=False)] = whole.flatten().to_numpy().reshape(-1, dimensions)
-    return packed

@@ -77,6 +77,14 @@ def schema(dimensions: int) -> pa.Schema:
     return pa.schema(list(columns.items()))
 
 
+def packed_of(column: pa.ChunkedArray, dimensions: int) -> NDArray[np.int8]:
+    """Return a column of embeddings as `dense.pack` made them, shape (n, D); zero where there is none."""
+    whole = column.combine_chunks()
+    packed = np.zeros((len(whole), dimensions), np.int8)
+    packed[whole.is_valid().to_numpy(zero_copy_only=False)] = whole.flatten().to_numpy().reshape(-1, dimensions)
+    return packed
+
+
 def key_of(repository: str, path: str) -> int:
     """Return the number of a file, or of a repository's head where the path is empty.
 

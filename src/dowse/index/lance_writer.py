@@ -12,14 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from dowse.index.cache import hash_of
 from dowse.index.lance_care import tidy_if_due
 from dowse.index.lance_table import FILE, HEAD, Table, among, key_of, quoted, row, schema
 from dowse.index.lexical import expand, stems
 from dowse.index.scan import Stat
 from dowse.index.store import IndexedFile, KnownFile
 from dowse.languages.identifiers import words
-from dowse.models.text import document_text
 
 
 class LanceWriter:
@@ -75,7 +73,9 @@ class LanceWriter:
         n = len(file.spans)
         yield self._file(file.path, file.stat, file.content_hash, file.language, file.skipped, n)
         path_terms = " ".join(stems(expand(words(file.path))))
-        for span, text, body, packed in zip(file.spans, file.texts, file.bodies, file.packed, strict=True):
+        for span, text, body, packed, value in zip(
+            file.spans, file.texts, file.bodies, file.packed, file.hashes.tolist(), strict=True
+        ):
             found = stems(body)
             yield row(
                 span.kind,
@@ -86,7 +86,7 @@ class LanceWriter:
                 end_line=span.end_line,
                 symbol=span.symbol,
                 text=text,
-                hash=hash_of(document_text(file.path, span.symbol, text)),
+                hash=value,
                 embedding=packed.astype(np.float16) if packed.any() else None,
                 body=" ".join(found),
                 symbol_terms=" ".join(stems(expand(words(span.symbol or "")))),

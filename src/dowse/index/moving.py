@@ -28,14 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dowse.errors import ConfigError, DataError
-from dowse.index.cache import hash_of
 from dowse.index.dense import pack, unpack
 from dowse.index.documents import Span
 from dowse.index.lexical import expand
 from dowse.index.scan import Stat
 from dowse.index.store import IndexedFile, Store
 from dowse.languages.identifiers import words
-from dowse.models.text import document_text
 from dowse.types import Encoder
 
 FORMAT = 1
@@ -95,7 +93,7 @@ def export_index(store: Store, file: Path, retriever: Encoder | None = None) -> 
             for one in store.indexed_files():
                 record = _record(one)
                 if cache is not None and len(one.spans):
-                    record["retriever"] = _coded(pack(cache.lookup(_hashes(one))[1]))
+                    record["retriever"] = _coded(pack(cache.lookup(one.hashes)[1]))
                 put(record)
                 n_files, n_documents = n_files + 1, n_documents + len(one.spans)
             put({"files": n_files, "documents": n_documents, "sha256": digest.hexdigest()})
@@ -163,7 +161,7 @@ def import_index(file: Path, store: Store, root: Path, encoder: Encoder, retriev
             if cache is not None:
                 for one, rows in some:
                     known = rows.any(axis=1)
-                    cache.add(_hashes(one)[known], unpack(rows[known]))
+                    cache.add(one.hashes[known], unpack(rows[known]))
         writer.finish(made_with)
     if cache is not None and head.is_filled:
         cache.settle(store.hashes())
@@ -189,11 +187,6 @@ def _file(record: dict[str, Any]) -> IndexedFile:
         [expand(words(text)) for text in texts],
         _decoded(record["embeddings"], len(spans)),
     )
-
-
-def _hashes(file: IndexedFile) -> NDArray[np.int64]:
-    pieces = zip(file.spans, file.texts, strict=True)
-    return np.array([hash_of(document_text(file.path, span.symbol, text)) for span, text in pieces], np.int64)
 
 
 def _coded(rows: NDArray[np.int8]) -> str:

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dowse.errors import IndexFormatError
-from dowse.index.cache import EmbeddingCache, Hashes
+from dowse.index.cache import EmbeddingCache, Hashes, hash_of
 from dowse.index.documents import Span
 from dowse.index.scan import Stat, Tree
+from dowse.models.text import document_text
 from dowse.types import Document, Embeddings, Encoder
 
 LOCK_WAIT_S = 0.2
@@ -98,6 +99,12 @@ class IndexedFile:
     texts: Sequence[str] = ()
     bodies: Sequence[str] = ()
     packed: NDArray[np.int8] = field(default_factory=lambda: np.empty((0, 0), np.int8))
+
+    @property
+    def hashes(self) -> Hashes:
+        """The hash of what is embedded (`models.text`) of each document, int64 of shape (n,)."""
+        pieces = zip(self.spans, self.texts, strict=True)
+        return np.array([hash_of(document_text(self.path, span.symbol, text)) for span, text in pieces], np.int64)
 
 
 class Filter(NamedTuple):

@@ -36,6 +36,12 @@ makes the next update do a few seconds' work again, because an acknowledgement c
 
 STOPPED = "the last update was stopped; the next one goes on from there"
 
+CHANGING = "changing"
+"""Stands in the place of an index's settings while its files are judged anew by others: no settings are equal to it,
+so whoever comes after an update that was stopped in between judges every file once more."""
+
+NOTHING = "nothing is indexed yet"
+
 BUILD_WAIT_S = 600.0
 """How long to wait for another process that is building an index which cannot answer anything yet."""
 
@@ -94,14 +100,14 @@ def look(store: Store, root: Path, settings: IndexSettings, encoder: StaticEncod
         ConfigError: the root is not a readable directory.
     """
     checked = time.time()
-    if not store.meta.items() >= _made_with(store, root, settings, encoder).items():
-        why = "made by other settings or models" if store.tree() is not None else STOPPED
-        return Freshness(False, checked, why if len(store) else "nothing is indexed yet")
-    tree = scan(root, settings, store.tree())
+    before = None if store.meta.get("settings") == CHANGING else store.tree()
+    if before is None:
+        return Freshness(False, checked, STOPPED if len(store) else NOTHING)
+    if not _same_rules(store, _made_with(store, root, settings, encoder)):
+        return Freshness(False, checked, "made by other settings or models" if len(store) else NOTHING)
+    tree = scan(root, settings, before)
     gone = sum(path not in tree.files for path in store.files)
     new = sum(path not in store.files or store.files[path].stat != stat for path, stat in tree.files.items())
-    if store.tree() is None:
-        return Freshness(False, checked, STOPPED)
     note = f"{new} files are new or changed and {gone} are gone since" if new or gone else None
     return Freshness(note is None, checked, note)
 
@@ -138,17 +144,20 @@ def update(
     made_with = _made_with(store, root, settings, encoder)
     store.refresh()
     seen = store.files
-    same_rules = store.meta.items() >= made_with.items()
+    same_rules = _same_rules(store, made_with)
     before = store.tree() if same_rules else None
     tree = scan(root, settings, before)
     if before == tree and store.is_whole:
         return
     with store.writing(wait_s) as writer:
         if store.files is not seen:  # another process wrote while this one looked or waited
-            tree = scan(root, settings, store.tree() if store.meta.items() >= made_with.items() else None)
+            same_rules = _same_rules(store, made_with)
+            tree = scan(root, settings, store.tree() if same_rules else None)
         if not _comparable(store, made_with):
             writer.reset(made_with)
             store.reload()
+        elif not same_rules:
+            writer.finish(made_with | {"settings": CHANGING})
         removed = [path for path in store.files if path not in tree.files]
         changed = [path for path, stat in tree.files.items() if _differs(store.files.get(path), stat, same_rules)]
         _apply_all(writer, store, root, {path: tree.files[path] for path in changed}, settings, encoder, progress)
@@ -174,6 +183,11 @@ def _differs(known: KnownFile | None, stat: Stat, same_rules: bool) -> bool:
 def _comparable(store: Store, made_with: dict[str, str]) -> bool:
     """Tell whether what is indexed may stand beside new documents: made in the same way, from whichever files."""
     return all(store.meta.get(key, value) == value for key, value in made_with.items() if key != "settings")
+
+
+def _same_rules(store: Store, made_with: dict[str, str]) -> bool:
+    """Tell whether every indexed file was judged as it would be now, so that those with equal stats can stay."""
+    return store.meta.items() >= made_with.items()
 
 
 def _batches(files: dict[str, Stat]) -> Iterator[dict[str, Stat]]:

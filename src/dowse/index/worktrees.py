@@ -33,10 +33,8 @@ def adopt(folder: Path, root: Path, settings: IndexSettings, encoder: StaticEnco
         return None
     for other in worktrees(root):
         source = index_folder(other, settings)
-        if source == folder or not (source / "index.sqlite").is_file():
-            continue
         try:
-            if _copy(source, folder, root, encoder):
+            if source != folder and (source / "index.sqlite").is_file() and _copy(source, folder, root, encoder):
                 return other
         except (DowseError, sqlite3.DatabaseError, OSError):  # the index is then built, as it would have been
             continue
@@ -51,18 +49,28 @@ def worktrees(root: Path) -> Iterator[Path]:
     places = [common] if common.name == ".git" else []
     places += [Path(text) for record in sorted(common.glob("worktrees/*/gitdir")) if (text := _line(record))]
     for place in places:
-        if place.parent != root and place.parent.is_dir():
+        if place.parent != root and _is_folder(place.parent):
             yield place.parent
 
 
 def _common(git: Path) -> Path | None:
     """Return the directory that all worktrees of a repository share."""
-    if git.is_dir():
+    if _is_folder(git):
         return git
     pointer = _line(git).removeprefix("gitdir: ")
-    own = (git.parent / pointer).resolve()
-    shared = _line(own / "commondir") if pointer else ""
-    return (own / shared).resolve() if shared else None
+    try:
+        own = (git.parent / pointer).resolve()
+        shared = _line(own / "commondir") if pointer else ""
+        return (own / shared).resolve() if shared else None
+    except (OSError, ValueError, RuntimeError):  # no path at all, or one in a circle
+        return None
+
+
+def _is_folder(path: Path) -> bool:
+    """Tell whether there is a folder, so far as one may look."""
+    with suppress(OSError):
+        return path.is_dir()
+    return False
 
 
 def _line(path: Path) -> str:

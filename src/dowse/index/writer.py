@@ -12,15 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import numpy as np
-
-from dowse.index.cache import hash_of
 from dowse.index.database import transaction, translated
 from dowse.index.lexical import LexicalIndex, expand
 from dowse.index.scan import Stat
 from dowse.index.store import LOCK_WAIT_S, BusyError, IndexedFile
 from dowse.languages.identifiers import words
-from dowse.models.text import document_text
 
 PARTS = ("index.sqlite", "lexical", "writer.lock", "retriever.sqlite")
 """What an index folder holds; a folder with anything else in it is not touched. `cache` fills the last one."""
@@ -138,11 +134,7 @@ class Writer:
             ((i, *span, text) for i, span, text in zip(ids, file.spans, file.texts, strict=True)),
         )
         self._database.execute("INSERT INTO embeddings VALUES (?, ?)", (file_id, file.packed.tobytes()))
-        hashes = [
-            hash_of(document_text(file.path, span.symbol, text))
-            for span, text in zip(file.spans, file.texts, strict=True)
-        ]
-        self._database.execute("INSERT INTO hashes VALUES (?, ?)", (file_id, np.array(hashes, np.int64).tobytes()))
+        self._database.execute("INSERT INTO hashes VALUES (?, ?)", (file_id, file.hashes.tobytes()))
         named = zip(ids, file.spans, file.bodies, strict=True)
         self._add_words(file_id, file.path, ((i, span.symbol, span.kind, body) for i, span, body in named))
 

@@ -1,6 +1,6 @@
 """The languages Dowse reads: one table each, how files are recognised, and parsing.
 
-Shared by mine, label, index and models. Importing it loads no grammar.
+Shared by all seven steps and by models. Importing it loads no grammar.
 """
 
 from __future__ import annotations

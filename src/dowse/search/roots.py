@@ -16,6 +16,7 @@ from dowse.index.opening import open_store, open_stored
 from dowse.index.scan import checked_root
 from dowse.index.store import LOCK_WAIT_S, Store
 from dowse.index.update import Freshness, Progress, bring_up_to_date, look
+from dowse.index.worktrees import adopt
 from dowse.index.writer import discard
 from dowse.models.static import StaticEncoder
 
@@ -71,6 +72,8 @@ def open_roots(
                 raise ConfigError(f"{path} is not indexed yet; index it with: dowse index {path}")
             if rebuild:
                 discard(folder)
+            elif not look_only:
+                adopt(folder, path, settings.index, encoder)
         store = open_store(path, name, settings.index, encoder.dimensions)
         if rebuild and len(store):
             with store.writing(LOCK_WAIT_S) as writer:
