@@ -87,7 +87,7 @@ def test_a_document_is_embedded_once_however_often_and_by_whomever_it_is_asked_f
 
 
 def test_only_the_best_candidates_are_embedded(project, index_dir, encoder):
-    with opened(project, index_dir, encoder, n_candidates=3) as searcher:
+    with opened(project, index_dir, encoder, n_embedded=3) as searcher:
         searcher.search("retry an upload", top_k=2)
         assert encoder.embedded == 3
         assert len(searcher.search("retry an upload", top_k=50)) == len(list(searcher.documents()))

@@ -271,7 +271,7 @@ class Searcher:
         vector = retriever.encode_queries([query.text])[0]
         static = self.encoder.encode_queries([query.text])[0]
         stores = [root.store for root in self.roots]
-        best = np.lexsort((candidates.ids, -scores))[: max(self.settings.search.n_candidates, top_k)]
+        best = np.lexsort((candidates.ids, -scores))[: max(self.settings.search.n_embedded, top_k)]
         cosines = retrieve.similarities(retriever, stores, vector, candidates, best, until)
         pools = [replace(candidates, retriever=cosines)]
         for number, store in enumerate(stores):
@@ -343,7 +343,7 @@ class Searcher:
         return self.STAGES[: 1 + MODES.index(mode)]
 
     def _reading(self, top_k: int, only: Only, left_s: float) -> Wanted:
-        n = self.settings.search.n_reranked
+        n = self.settings.search.n_candidates
         return Wanted(
             top_k=top_k,
             n=max(n, top_k) if only.min_score else n,  # what is not read is no hit then

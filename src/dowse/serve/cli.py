@@ -140,7 +140,7 @@ def search(
         "mode": mode or ("best" if is_best else None),
         "retriever": retriever,
         "ranker": ranker,
-        "n_reranked": candidates,
+        "n_candidates": candidates,
         "combine": combine,
         "budget_ms": budget_ms,
     }
