@@ -141,7 +141,7 @@ class View:
         """Yield what the stages after the first answer, under their names; may take a while.
 
         Raises:
-            BusyError: others have been in them for `wait_s`.
+            OverloadedError: others have been in them for `wait_s`.
             ConfigError: as `search`.
             NotFoundError: as `search`.
         """

@@ -49,7 +49,7 @@ Event = tuple[Literal["state", "progress"], "Repository", Condition]
 """What changed, of which repository, and how that stands now."""
 
 
-class BusyError(DowseError):
+class OverloadedError(DowseError):
     """Too many questions are waiting."""
 
 
@@ -355,10 +355,10 @@ class Workspace:
         """Hold the reader of the stages after the first, so that slow ones never keep an instant search waiting.
 
         Raises:
-            BusyError: others have held it for `wait_s`.
+            OverloadedError: others have held it for `wait_s`.
         """
         if not self._ranking.acquire(timeout=wait_s):
-            raise BusyError(f"the ranker was busy for {wait_s:g} s; ask again in a second")
+            raise OverloadedError(f"the ranker was busy for {wait_s:g} s; ask again in a second")
         try:
             self._ranker = self._ranker or Reader(self.searcher)
             self._ranker.forget(self.repositories)
