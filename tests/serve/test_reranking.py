@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 
 import httpx2
 import pytest
@@ -14,7 +15,9 @@ from mcp.client.streamable_http import streamable_http_client
 from servers import PATIENCE_S, events, running, until
 from sources import FILES, write_files
 
-from dowse.search.searcher import Only, Searcher
+from dowse.index.local import LocalStore
+from dowse.search.only import Only
+from dowse.search.searcher import Searcher
 from dowse.serve.brief import hits_text
 from dowse.serve.desk import Desk
 from dowse.serve.view import Question, View
@@ -184,3 +187,18 @@ def test_while_others_are_in_the_later_stages_agents_and_http_get_the_first_orde
     answer = asyncio.run(asked(PATIENCE_S, is_sure=False))
     assert not answer["is_instant"] and "probability" in answer["hits"][0]
     assert "quick order" not in hits_text(answer, 2_000)
+
+
+def test_no_index_is_brought_up_to_date_between_two_stages(workspace, monkeypatch):
+    asking, refresh = [], LocalStore.refresh
+
+    def counted(store):
+        asking.append(threading.get_ident())
+        return refresh(store)
+
+    monkeypatch.setattr(LocalStore, "refresh", counted)
+    later = View(workspace).later_stages(Question(QUERY), PATIENCE_S)
+    assert next(later)[0] == "retriever"
+    before = asking.count(threading.get_ident())
+    assert next(later)[0] == "ranker" and list(later) == []
+    assert asking.count(threading.get_ident()) == before > 0

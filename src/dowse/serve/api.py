@@ -17,7 +17,8 @@ from fastapi.responses import StreamingResponse
 from dowse import __version__
 from dowse.config import expanded
 from dowse.errors import DowseError
-from dowse.search.searcher import MAX_QUERY_CHARS, Only
+from dowse.search.only import Only
+from dowse.search.searcher import MAX_QUERY_CHARS
 from dowse.serve.answers import (
     DocumentAnswer,
     ErrorAnswer,

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from dowse import __version__
 from dowse.errors import DowseError, MissingExtraError
 from dowse.index.store import BusyError
-from dowse.search.searcher import Only
+from dowse.search.only import Only
 from dowse.serve import brief
 
 try:
