@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--ranker", type=Path, required=True, help="folder of an exported ranker")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="functions in each tree")
     parser.add_argument(
-        "--candidates", type=int, default=SearchSettings().n_reranked, help="documents the ranker reads"
+        "--candidates", type=int, default=SearchSettings().n_candidates, help="documents the ranker reads"
     )
     parser.add_argument("--queries", type=int, default=50)
     parser.add_argument("--sample", type=int, default=64, help="pairs that the ranker's own speed is measured on")
@@ -111,7 +111,7 @@ def measure(
 ) -> dict[str, float]:
     """Return the figures of one size."""
     write_tree(scratch / "tree", size)
-    overrides = {"index": {"directory": str(scratch / "index")}, "search": {"n_reranked": arguments.candidates}}
+    overrides = {"index": {"directory": str(scratch / "index")}, "search": {"n_candidates": arguments.candidates}}
     asked = queries(arguments.queries)
     with Searcher.open([scratch / "tree"], overrides) as plain:
         documents = list(plain.documents())

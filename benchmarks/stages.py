@@ -45,7 +45,7 @@ from dowse.search.searcher import Searcher
 ROOT = Path(__file__).resolve().parent.parent
 FUSED = ("lexical", "lexical_file", "dense", "dense_file")
 ALONE = {"lexical": ("lexical",), "static": ("dense",)}
-N_READ = SearchSettings().n_reranked
+N_READ = SearchSettings().n_candidates
 N_SAMPLE = {"static": 1_000, "balanced": 16}
 """Documents of each repository that are embedded to know how long all of them take."""
 

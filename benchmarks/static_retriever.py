@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer
 
-from dowse.languages.identifiers import terms, words
+from dowse.languages.identifiers import unstemmed_terms, words
 from dowse.mine.pairs import read_rows, shards
 from dowse.models import static
 from dowse.models.static import StaticEncoder
@@ -80,11 +80,11 @@ def cosqa_task(folder: Path, split: str) -> Task:
 
 def bm25_ranks(task: Task) -> Ranks:
     """Rank by BM25 (k1 1.5, b 0.75) over the parts of identifiers."""
-    documents = [terms(" ".join([*path, *symbol, *text])) for path, symbol, text in _fields(task)]
+    documents = [unstemmed_terms(" ".join([*path, *symbol, *text])) for path, symbol, text in _fields(task)]
     index = bm25s.BM25(k1=1.5, b=0.75)
     index.index(documents, show_progress=False)
     known = index.vocab_dict
-    asked = [[term for term in terms(query) if term in known] for query in task.queries]
+    asked = [[term for term in unstemmed_terms(query) if term in known] for query in task.queries]
     scores = np.stack([index.get_scores(known) if known else np.zeros(len(documents)) for known in asked])
     return _ranks(scores.astype(np.float32), task.answers)
 

@@ -29,7 +29,8 @@ from source_tree import queries, write_tree
 from dowse.index.store import Filter, Store
 from dowse.models.static import default_static
 from dowse.records import source_commit, write_json, write_result
-from dowse.search.searcher import Only, Searcher
+from dowse.search.only import Only
+from dowse.search.searcher import Searcher
 
 if TYPE_CHECKING:
     from dowse.index.lance import LanceStore

@@ -21,7 +21,7 @@ HEX = "0x" + "f" * 5_000
         pytest.param(
             "[search]\nn_candidates = 99999999999999999999", "is 99999999999999999999, expected at most", id="65"
         ),
-        pytest.param("[search]\nn_reranked = 2147483648", "is 2147483648, expected at most 2147483647", id="32"),
+        pytest.param("[search]\nn_embedded = 2147483648", "is 2147483648, expected at most 2147483647", id="32"),
         pytest.param("[search]\ntop_k = 0", "top_k is 0, expected at least 1; correct it there", id="zero"),
         pytest.param(f"[search]\ntop_k = {HEX}", "a number of thousands of digits, expected at most", id="hex"),
         pytest.param(f"[search]\nmode = {HEX}", "a number of thousands of digits, expected a string", id="kind"),

@@ -24,14 +24,17 @@ class IndexSettings:
     """Which files are indexed, and where the index lies.
 
     Attributes:
-        include_text: also Markdown, configuration and files of unknown language.
-        include_hidden: also files and folders whose name begins with a dot.
-        max_file_bytes: larger files are left out; above a megabyte it is nearly always data or generated.
-        exclude: patterns in .gitignore's form, relative to the root, before all other rules.
+        include_text: also index Markdown, configuration and files of unknown language.
+        include_hidden: also index files and folders whose name begins with a dot.
+        max_file_bytes: files of more bytes are left out; one above a megabyte is nearly always data, or generated.
+        exclude: patterns of what is left out, in .gitignore's form, relative to the root; they come before all other
+            rules.
         leave_out_secrets: leave out files that hold what looks like a password or a key (`dowse.index.secrets`).
-        directory: folder that holds one index for each root; the user's cache folder where None. Taken from the command
-            line and the user's settings, never from a searched folder's.
-        store: instead, a Lance table that many share: lance:PATH or s3://BUCKET/PREFIX (docs/scale.md). As `directory`.
+        directory: folder that holds one index for each root; the user's cache folder where none is named. Taken from
+            the command line and the user's settings, never from a searched folder's.
+        store: address of a Lance table that many share, which holds the indexes instead: lance:PATH or
+            s3://BUCKET/PREFIX (docs/scale.md). Taken from the command line and the user's settings, never from a
+            searched folder's.
     """
 
     include_text: bool = False
@@ -55,24 +58,29 @@ class SearchSettings:
     """What a search returns, and how much it may think about it.
 
     Attributes:
-        top_k: hits at most.
-        mode: one of `MODES`; a stage whose model is off or not installed is left out.
-        retriever: "auto" to let the bi-encoder that ships look at the best candidates, "off" to leave it out, or the
-            folder of another one.
-        n_candidates: how many of them it looks at.
-        ranker: the same for the ranker, which reads the best of them together with the query.
-        n_reranked: how many it reads.
-        combine: what its judgement counts: "replace", "average", or its share as a number from 0 to 1.
-        budget_ms: how long both may take for a question, by a batch of texts at most; what there is no time for keeps
-            its place by the other evidence.
+        top_k: how many hits there are at most where a question does not say; over HTTP and MCP a question has defaults
+            of its own.
+        mode: how far a question goes: "instant" (words and static embedding), "balanced" (the bi-encoder too) or
+            "best" (the ranker too); a stage whose model is off or not installed is left out.
+        retriever: the bi-encoder of the second stage: "auto" for the one that ships, if one does, "off" for none, or
+            the folder of another one.
+        n_embedded: how many of the first stage's best documents the bi-encoder looks at; as many as hits are asked for
+            where these are more.
+        ranker: the cross-encoder of the third stage, which reads a query and a document together: "auto" for the one
+            that ships, if one does, "off" for none, or the folder of another one.
+        n_candidates: how many of the best documents are sent to the ranker.
+        combine: what the ranker's judgement counts in the last order: "replace" (all), "average" (half), or its share
+            as a number from 0 to 1.
+        budget_ms: how long the bi-encoder and the ranker may take together for a question, by a batch of texts at most;
+            what there is no time for keeps its place by the other evidence.
     """
 
     top_k: int = 10
     mode: str = "best"
     retriever: str = "auto"
-    n_candidates: int = 50
+    n_embedded: int = 50
     ranker: str = "auto"
-    n_reranked: int = 20
+    n_candidates: int = 20
     combine: str = "average"
     budget_ms: int = 500
 
@@ -91,12 +99,12 @@ class ServeSettings:
     """How `dowse serve` is reached and what it bears; taken from the command line and the user's settings only.
 
     Attributes:
-        host: address or name to listen at; beyond this machine tokens are asked for.
-        port: where to listen.
+        host: address or name at which the server listens; beyond this machine tokens are asked for.
+        port: number of the port at which the server listens.
         allow_host: further names by which browsers may reach the server.
-        feedback: keep which hits were judged useful.
-        requests_per_second: from one caller, bursts of twice as many aside.
-        requests_at_once: from all callers together, open streams included.
+        feedback: keep which hits people judged useful.
+        requests_per_second: how many requests one caller may make in a second, bursts of twice as many aside.
+        requests_at_once: how many requests of all callers together may be under way, open streams included.
     """
 
     host: str = "127.0.0.1"

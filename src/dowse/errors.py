@@ -3,6 +3,9 @@
     DowseError            caught by the front doors and shown as one sentence
     ├── DataError         an input file or row is not what was expected
     ├── ConfigError       a setting, a flag or a path given by the user is wrong
+    │   ├── NotFoundError     what was asked for by name is not served (`serve.view`)
+    │   └── ForbiddenError    the caller may not do this here (`serve.view`)
+    ├── OverloadedError   a server has too many questions waiting (`serve.workspace`)
     ├── ModelError        model files are missing, damaged or of another kind
     ├── IndexFormatError  an index folder is damaged, foreign, or cannot be written
     │   └── BusyError     another process is writing what this one needs (`index.store`)

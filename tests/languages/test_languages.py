@@ -7,10 +7,10 @@ import pytest
 from tree_sitter import Language as Grammar
 
 from dowse.errors import DataError
-from dowse.languages import LANGUAGES, kind_of, language_of, name_of, parse, tables
+from dowse.languages import LANGUAGES, language_of, name_of, parse, tables
 from dowse.languages.definitions import outline
 from dowse.languages.more_tables import MORE_CODE
-from dowse.languages.parsing import clean_name
+from dowse.languages.parsing import clean_name, kind_of
 from dowse.languages.text import TEXT
 
 CODE = sorted(name for name, language in LANGUAGES.items() if language.is_code)

@@ -75,7 +75,7 @@ def places(hits):
 
 
 def test_the_third_stage_reads_the_best_of_the_second_and_says_how_probably_each_answers(opened, models, ranker):
-    searcher = opened(ranker, BiEncoder.load(models[0]), n_reranked=5, combine="replace")
+    searcher = opened(ranker, BiEncoder.load(models[0]), n_candidates=5, combine="replace")
     answers = dict(searcher.stages("discount on the price", top_k=50))
     assert tuple(answers) == Searcher.STAGES
     second, third = answers["retriever"], answers["ranker"]
@@ -100,7 +100,7 @@ def test_half_of_the_score_is_the_rankers_unless_settings_say_otherwise(opened, 
     instant = opened().search(query, top_k=4)
     scaled = {hit.document: (hit.score - instant[-1].score) / (instant[0].score - instant[-1].score) for hit in instant}
     for combine, share in (("average", 0.5), ("0.25", 0.25), ("replace", 1.0)):
-        hits = opened(ranker, n_reranked=4, combine=combine).search(query, top_k=4)
+        hits = opened(ranker, n_candidates=4, combine=combine).search(query, top_k=4)
         expected = [share * hit.probability + (1 - share) * scaled[hit.document] for hit in hits]
         assert [hit.score for hit in hits] == pytest.approx(expected, abs=1e-5)
     for wrong in ("both", "1.5", "nan"):
@@ -111,12 +111,12 @@ def test_half_of_the_score_is_the_rankers_unless_settings_say_otherwise(opened, 
 def test_a_ranker_reads_what_it_was_trained_on(opened, model):
     for name, head in (("code", "def retry_upload"), ("enriched", "src/upload/client.py UploadClient.retry_upload\n")):
         ranker = Recording(model, input=name)
-        opened(ranker, n_reranked=3).search("retry a failed upload")
+        opened(ranker, n_candidates=3).search("retry a failed upload")
         assert any(text.lstrip().startswith(head) for text in ranker.read)
 
 
 def test_more_candidates_than_documents_are_all_of_them_and_none_are_no_hits(opened, ranker):
-    searcher = opened(ranker, n_reranked=1_000)
+    searcher = opened(ranker, n_candidates=1_000)
     n = len(list(searcher.documents()))
     assert len(searcher.search("retry an upload", top_k=500)) == n == len(ranker.read)
     nothing = Only(paths=("nowhere/**",))
@@ -132,7 +132,7 @@ def test_without_any_time_the_stages_before_answer(opened, ranker):
 
 
 def test_nothing_that_answers_is_said_to_answer(opened, ranker):
-    searcher = opened(ranker, n_reranked=2)
+    searcher = opened(ranker, n_candidates=2)
     hits = searcher.search("retry a failed upload", top_k=8, only=Only(min_score=0.5))
     assert 0 < len(hits) < 8 and all(hit.probability >= 0.5 for hit in hits)
     assert len(ranker.read) == 8, "as many are read as hits are asked for, since only those can be hits"
@@ -234,7 +234,7 @@ def test_a_searched_folder_may_leave_models_out_but_not_say_which_are_loaded(pro
         settings.write_text(f'[search]\nranker = "{said}"\n')
         with pytest.raises(ConfigError, match=r"\[search\] ranker is .* name a model's folder in .*config.toml"):
             Searcher.from_path(project, index_dir)
-    settings.write_text('[search]\nranker = "off"\nn_reranked = 5\n')
+    settings.write_text('[search]\nranker = "off"\nn_candidates = 5\n')
     overrides = {"index": {"directory": str(index_dir)}, "search": {"ranker": str(models[1])}}
     with Searcher.from_path(project, index_dir) as silent, Searcher.open([project], overrides) as said:
         assert silent.ranker is None and said.ranker is not None

@@ -10,7 +10,7 @@ from dowse import Searcher
 from dowse.errors import ConfigError
 from dowse.models.biencoder import BiEncoder
 from dowse.search import retrieve
-from dowse.search.searcher import Only
+from dowse.search.only import Only
 
 
 class Counting:
@@ -87,7 +87,7 @@ def test_a_document_is_embedded_once_however_often_and_by_whomever_it_is_asked_f
 
 
 def test_only_the_best_candidates_are_embedded(project, index_dir, encoder):
-    with opened(project, index_dir, encoder, n_candidates=3) as searcher:
+    with opened(project, index_dir, encoder, n_embedded=3) as searcher:
         searcher.search("retry an upload", top_k=2)
         assert encoder.embedded == 3
         assert len(searcher.search("retry an upload", top_k=50)) == len(list(searcher.documents()))
@@ -102,6 +102,27 @@ def test_without_any_time_the_order_is_an_order_all_the_same(searcher, encoder):
     assert encoder.embedded == 0 and np.isnan(cosines).all()
     cosines = retrieve.similarities(encoder, stores, vector, candidates, every, until=float("inf"))
     assert np.isfinite(cosines).all()
+
+
+def test_a_root_without_candidates_is_asked_nothing(searcher, encoder):
+    _, candidates = searcher.candidates("retry an upload")
+    embedding = encoder.encode_queries(["retry an upload"])[0]
+    every = np.arange(len(candidates.ids))
+    nothing_to_ask = [searcher.roots[0].store, None]
+    cosines = retrieve.similarities(encoder, nothing_to_ask, embedding, candidates, every, until=float("inf"))
+    assert np.isfinite(cosines).all()
+
+
+def test_what_is_gone_between_two_stages_is_left_out_of_the_later_one(project, searcher, index_dir):
+    stages = searcher.stages("retry an upload", top_k=50)
+    _, instant = next(stages)
+    store = searcher.roots[0].store
+    (last,) = store.entries(store.ids()[-1:]).values()
+    (project / last.path).unlink()
+    Searcher.from_path(project, index_dir).close()
+    assert last.path not in {hit.document.path for hit in searcher.search("retry", mode="instant")}
+    ((_, later),) = stages
+    assert {hit.document.path for hit in later} == {hit.document.path for hit in instant} - {last.path}
 
 
 def test_a_budget_that_is_spent_leaves_every_document_in_the_answer(project, index_dir, encoder):

@@ -8,7 +8,9 @@ from sources import FILES, write_files
 
 from dowse import Searcher
 from dowse.errors import ConfigError
-from dowse.search.searcher import MAX_QUERY_CHARS, Only
+from dowse.models.static import default_static
+from dowse.search.only import Only
+from dowse.search.searcher import MAX_QUERY_CHARS
 
 
 @pytest.fixture
@@ -55,6 +57,19 @@ def test_top_k_is_how_many_hits_there_are_at_most(searcher):
     assert len(searcher.search("upload", top_k=10_000)) == len(list(searcher.documents()))
     with pytest.raises(ConfigError, match=r"top_k is 0, expected at least 1"):
         searcher.search("upload", top_k=0)
+
+
+def test_settings_say_how_many_hits_there_are_where_the_call_does_not(project, index_dir):
+    (project / ".dowse.toml").write_text("[search]\ntop_k = 2\n")
+    with Searcher.from_path(project, index_dir) as searcher:
+        assert len(searcher.search("upload")) == len(searcher.similar("src/upload/client.py", 15)) == 2
+        assert len(searcher.literal("e")) == 2 < len(searcher.literal("e", top_k=10))
+        assert len(searcher.search("upload", top_k=3)) == 3
+
+
+def test_a_searcher_has_something_to_search():
+    with pytest.raises(ConfigError, match="there are no roots to search, expected at least one"):
+        Searcher([], default_static())
 
 
 @pytest.mark.parametrize(
@@ -112,6 +127,8 @@ def test_code_like_the_code_at_a_place_leaves_that_code_out(searcher):
         searcher.similar("src/upload/client.py", 4000)
     with pytest.raises(ConfigError, match=r"nowhere\.py is not indexed"):
         searcher.similar("nowhere.py", 1)
+    with pytest.raises(ConfigError, match="code like other code has no probability"):
+        searcher.similar("src/upload/client.py", 15, only=Only(min_score=0.5))
 
 
 def test_a_literal_search_finds_the_exact_string_and_nothing_else(searcher):

@@ -6,9 +6,11 @@ import pytest
 from servers import events, open_workspace, running
 from sources import FILES, write_files
 
+from dowse.index.store import BusyError
 from dowse.search.searcher import Searcher
 from dowse.serve.app import Access
 from dowse.serve.feedback import Feedback
+from dowse.serve.view import View
 
 OTHER = {
     "lib/queue.py": "def push_job(queue, job):\n    '''Append a job, and wake one worker.'''\n    queue.append(job)\n",
@@ -93,6 +95,16 @@ def test_highlighted_lines_say_what_the_lines_say_and_nothing_runs(client):
     best = hits[0]
     marked = [best["text"].split("\n")[line - best["start_line"]] for line in best["matches"]]
     assert marked and all(re.search("retry|failed|upload", line, re.IGNORECASE) for line in marked)
+
+
+def test_an_index_that_others_are_writing_is_a_503(client, monkeypatch):
+    def busy(view, names, n):
+        raise BusyError("another process is updating the index; try again when it is done")
+
+    monkeypatch.setattr(View, "map", busy)
+    answer = client.get("/v1/map")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["error"]["type"] == "BusyError"
 
 
 def test_a_stream_gives_the_instant_order_and_ends(client):

@@ -8,7 +8,8 @@ from playwright.sync_api import expect
 from servers import PATIENCE_S
 from sources import write_files
 
-from dowse.search.searcher import EVERYTHING, Searcher
+from dowse.search.only import EVERYTHING
+from dowse.search.searcher import Searcher
 
 UPLOAD = "retry a failed upload"
 

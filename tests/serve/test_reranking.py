@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 
 import httpx2
 import pytest
@@ -14,11 +15,13 @@ from mcp.client.streamable_http import streamable_http_client
 from servers import PATIENCE_S, events, running, until
 from sources import FILES, write_files
 
-from dowse.search.searcher import Only, Searcher
+from dowse.index.local import LocalStore
+from dowse.search.only import Only
+from dowse.search.searcher import Searcher
 from dowse.serve.brief import hits_text
 from dowse.serve.desk import Desk
 from dowse.serve.view import Question, View
-from dowse.serve.workspace import BusyError, Workspace
+from dowse.serve.workspace import OverloadedError, Workspace
 
 QUERY = "discount on the price"
 
@@ -159,7 +162,7 @@ def test_agents_are_told_the_rankers_order_and_how_sure_it_is_and_wait_like_all_
 def test_a_ranker_whose_turn_does_not_come_leaves_the_instant_order_and_no_claim_about_probabilities(workspace):
     async def impatient():
         desk, view = Desk(workspace, later_wait_s=0.0), View(workspace)
-        with pytest.raises(BusyError, match="the ranker was busy for 0 s"):
+        with pytest.raises(OverloadedError, match="the ranker was busy for 0 s"):
             await desk.best(view, Question(QUERY, only=Only(min_score=0.5)))
         return await desk.best(view, Question(QUERY))
 
@@ -179,8 +182,23 @@ def test_while_others_are_in_the_later_stages_agents_and_http_get_the_first_orde
         answer = asyncio.run(asked(0.01, is_sure=False))
         assert answer["hits"] == instant and answer["is_instant"] and answer["stages"] == ["instant"]
         assert "in the first, quick order, as the ranker is busy" in hits_text(answer, 2_000)
-        with pytest.raises(BusyError, match=r"the ranker was busy for 0\.01 s"):
+        with pytest.raises(OverloadedError, match=r"the ranker was busy for 0\.01 s"):
             asyncio.run(asked(0.01, is_sure=True))
     answer = asyncio.run(asked(PATIENCE_S, is_sure=False))
     assert not answer["is_instant"] and "probability" in answer["hits"][0]
     assert "quick order" not in hits_text(answer, 2_000)
+
+
+def test_no_index_is_brought_up_to_date_between_two_stages(workspace, monkeypatch):
+    asking, refresh = [], LocalStore.refresh
+
+    def counted(store):
+        asking.append(threading.get_ident())
+        return refresh(store)
+
+    monkeypatch.setattr(LocalStore, "refresh", counted)
+    later = View(workspace).later_stages(Question(QUERY), PATIENCE_S)
+    assert next(later)[0] == "retriever"
+    before = asking.count(threading.get_ident())
+    assert next(later)[0] == "ranker" and list(later) == []
+    assert asking.count(threading.get_ident()) == before > 0

@@ -3,14 +3,17 @@
 import json
 import re
 import urllib.request
+from contextlib import closing
 from urllib.parse import urlencode
 
 import pytest
 from servers import PATIENCE_S, serving, until
 from sources import FILES, write_files
 
-from dowse.errors import DowseError
+from dowse.errors import ConfigError, DowseError
+from dowse.index.opening import open_stored
 from dowse.serve.cli import app
+from dowse.serve.workspace import Workspace
 
 
 @pytest.fixture
@@ -77,6 +80,27 @@ def test_a_stored_repository_that_was_removed_stays_away(project, tmp_path, dows
         until(lambda: "second" in served(), "the new repository")
         assert served() == ["second"]
         assert "brand_new" not in {hit["symbol"] for hit in ask(server, "search", q="brand_new")["hits"]}
+
+
+def test_a_stored_folder_has_its_own_name_whatever_is_named_beside_it(project, tmp_path, dowse):
+    store = f"lance:{tmp_path / 'shared'}"
+    namesake = write_files(tmp_path / "elsewhere" / "project", {"other.py": "def other():\n    return 2\n"})
+    another = write_files(tmp_path / "another", {"another.py": "def another():\n    return 3\n"})
+    for command in (["index"], ["search", "retry"]):
+        with pytest.raises(ConfigError, match="is stored under its folder's name, project, as another"):
+            dowse(*command, project, namesake, "--store", store)
+    dowse("index", another, project, "--store", store)
+    dowse("index", project, "--store", store)
+    with closing(open_stored(store)) as stored:
+        assert stored.repositories == ["another", "project"]
+    workspace = Workspace({"index": {"store": store}})
+    try:
+        assert [workspace.add(folder).name for folder in (project, another)] == ["project", "another"]
+        with pytest.raises(ConfigError, match="leave one of the two out"):
+            workspace.add(namesake)
+        assert workspace.settle(PATIENCE_S)
+    finally:
+        assert workspace.close(PATIENCE_S)
 
 
 def test_an_index_is_carried_in_a_file_between_folders_and_stores(project, tmp_path, dowse):

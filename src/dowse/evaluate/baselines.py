@@ -13,7 +13,7 @@ from dowse.evaluate.exact import best_of
 from dowse.evaluate.harness import Told
 from dowse.evaluate.runs import Ranking, Run
 from dowse.evaluate.tasks import Task
-from dowse.languages.identifiers import terms
+from dowse.languages.identifiers import unstemmed_terms
 
 K1, B = 1.5, 0.75
 
@@ -36,9 +36,9 @@ def evaluate_bm25(task: Task, *, told: Told | None = None) -> Run:
     for pool, query_ids in by_pool.items():
         members = sorted(task.corpus if pool is None else set(task.pools[pool]), reverse=True)
         index = bm25s.BM25(k1=K1, b=B)
-        index.index([terms(texts[document_id]) or [""] for document_id in members], show_progress=False)
+        index.index([unstemmed_terms(texts[document_id]) or [""] for document_id in members], show_progress=False)
         for query_id in query_ids:
-            asked = [term for term in terms(task.queries[query_id]) if term in index.vocab_dict]
+            asked = [term for term in unstemmed_terms(task.queries[query_id]) if term in index.vocab_dict]
             scores = index.get_scores(asked) if asked else np.zeros(len(members), np.float32)
             if query_id in task.excluded:
                 scores[[at for at, key in enumerate(members) if key == task.excluded[query_id]]] = 0

@@ -69,7 +69,6 @@ class Source:
     text: str
     content_hash: str
     """BLAKE2b of the file's bytes, 32 hexadecimal digits."""
-    encoding: str
     stat: Stat
     """The file's stat while it was read. Its `ctime_ns` is 0, which no scan finds, where the file had changed so
     recently that another change could leave the same stat: the next scan then sees a changed file, as it must."""
@@ -101,11 +100,11 @@ def read(root: Path, path: str, settings: IndexSettings) -> Source | Skip:
     decoded = decode(data)
     if isinstance(decoded, Skip):
         return Skip(decoded.reason, stat)
-    text, encoding = decoded
+    text, _ = decoded
     reason = _refusal(path, text, settings)
     if reason:
         return Skip(reason, stat)
-    return Source(text, hashlib.blake2b(data, digest_size=16).hexdigest(), encoding, stat)
+    return Source(text, hashlib.blake2b(data, digest_size=16).hexdigest(), stat)
 
 
 def _read_whole(path: str, max_bytes: int) -> tuple[bytes, Stat] | Skip:

@@ -35,7 +35,7 @@ from dowse.index.lance_table import FILE, FORMAT_VERSION, HEAD, Table, among, ke
 from dowse.index.lance_words import Frequencies, best_by_words, ranked
 from dowse.index.lance_writer import LanceWriter
 from dowse.index.scan import Stat, Tree
-from dowse.index.store import Entry, Filter, Found, IndexedFile, KnownFile, tally
+from dowse.index.store import Entry, Filter, IndexedFile, KnownFile, Ranked, tally
 from dowse.types import Document, Embeddings, Encoder
 
 REFRESH_S = 1.0
@@ -207,20 +207,20 @@ class LanceStore:
 
     # ---- searching ----
 
-    def telling(self, query: Sequence[str]) -> NDArray[np.float32]:
-        """Return the inverse document frequency of each term in the whole table, shape (len(query),)."""
-        return self._frequencies.of(query)
+    def telling(self, terms: Sequence[str]) -> NDArray[np.float32]:
+        """Return the inverse document frequency of each term in the whole table, shape (len(terms),)."""
+        return self._frequencies.of(terms)
 
-    def search_words(self, query: Sequence[str], n: int, boosts: Sequence[float], only: Filter | None = None) -> Found:
+    def search_words(self, terms: Sequence[str], n: int, boosts: Sequence[float], only: Filter | None = None) -> Ranked:
         """Return ids and BM25 scores of the best `n` documents for terms, best first."""
-        return best_by_words(self.table, query, n, boosts, self._where(only, True))
+        return best_by_words(self.table, terms, n, boosts, self._where(only, True))
 
-    def search_vector(self, query: NDArray[np.float32], n: int, only: Filter | None = None) -> Found:
+    def search_vector(self, embedding: NDArray[np.float32], n: int, only: Filter | None = None) -> Ranked:
         """Return ids and cosines of the `n` documents nearest to a unit vector of shape (D,), best first."""
         if n < 1:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         where = self._where(only, True)
-        nearest: dict[str, Any] = {"column": "embedding", "q": query, "k": n, "metric": "cosine"}
+        nearest: dict[str, Any] = {"column": "embedding", "q": embedding, "k": n, "metric": "cosine"}
         if has_vector_index(self.table):
             nearest |= {"nprobes": PROBES if where is None else FILTERED_PROBES, "refine_factor": REFINED}
         found = self.table.scan(["_distance"], where, nearest=nearest)
@@ -232,13 +232,13 @@ class LanceStore:
         counts = (row.count(text) for row in found["text"].to_pylist())
         return sorted(zip(found["_rowid"].to_pylist(), counts, strict=True))
 
-    def similarities(self, query: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    def similarities(self, embedding: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the cosines of some documents, by id, to a unit vector of shape (D,)."""
         seen = self._look_at(ids)
         blank = np.zeros(self.table.dimensions, np.int8)
         packed = [seen[i].packed if i in seen else blank for i in ids.tolist()]
         rows = Rows(np.array(packed, np.int8).reshape(len(ids), self.table.dimensions))
-        return rows.cosines(query, np.arange(len(ids)))
+        return rows.cosines(embedding, np.arange(len(ids)))
 
     # ---- documents by id ----
 

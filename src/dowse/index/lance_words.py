@@ -15,7 +15,7 @@ from lance.query import BooleanQuery, MatchQuery, Occur
 from numpy.typing import NDArray
 
 from dowse.index.lance_table import TERM_COLUMNS, Table
-from dowse.index.store import Found
+from dowse.index.store import Ranked
 
 K1, B = 1.2, 0.75
 """BM25's constants, the same in both engines."""
@@ -24,29 +24,29 @@ AVERAGED = 1_000
 """Documents whose lengths are averaged: 3 % off at most, which moves an inverse document frequency by less than 1 %."""
 
 
-def ranked(ids: NDArray[np.uint64], scores: NDArray[np.float32]) -> Found:
+def ranked(ids: NDArray[np.uint64], scores: NDArray[np.float32]) -> Ranked:
     """Return what the engine found best first, equal ones by id."""
     own = ids.astype(np.int64)
     order = np.lexsort((own, -scores))
     return own[order], scores[order].astype(np.float32)
 
 
-def best_by_words(table: Table, query: Sequence[str], n: int, boosts: Sequence[float], where: str | None) -> Found:
+def best_by_words(table: Table, terms: Sequence[str], n: int, boosts: Sequence[float], where: str | None) -> Ranked:
     """Return ids and BM25 scores of the best `n` documents for distinct terms, best first.
 
     Args:
         table: what is searched.
-        query: terms, from `lexical.query_terms`.
+        terms: from `lexical.query_terms`.
         n: how many documents at most.
         boosts: weight of each of `TERM_COLUMNS`; fields add up.
         where: only documents that meet this condition.
     """
     clauses = [
-        (Occur.SHOULD, MatchQuery(" ".join(query), column, boost=float(boost)))
+        (Occur.SHOULD, MatchQuery(" ".join(terms), column, boost=float(boost)))
         for column, boost in zip(TERM_COLUMNS, boosts, strict=True)
         if boost > 0
     ]
-    if not query or not clauses or n < 1:
+    if not terms or not clauses or n < 1:
         return np.empty(0, np.int64), np.empty(0, np.float32)
     found = table.scan(["_score"], where, full_text_query=BooleanQuery(clauses), limit=n)
     return ranked(found["_rowid"].to_numpy(), found["_score"].to_numpy())
@@ -69,14 +69,14 @@ class Frequencies:
         """Begin anew, at another version; how long documents are is looked at again when there are many more."""
         self._known.clear()
 
-    def of(self, query: Sequence[str]) -> NDArray[np.float32]:
-        """Return ln(1 + (N − n + ½) / (n + ½)) for each term, n counted in the body; shape (len(query),)."""
+    def of(self, terms: Sequence[str]) -> NDArray[np.float32]:
+        """Return ln(1 + (N − n + ½) / (n + ½)) for each term, n counted in the body; shape (len(terms),)."""
         if not self._known:
             self._measure()
-        for term in query:
+        for term in terms:
             if term not in self._known:
                 self._known[term] = self._look_up(term)
-        return np.array([self._known[term] for term in query], np.float32)
+        return np.array([self._known[term] for term in terms], np.float32)
 
     def _look_up(self, term: str) -> float:
         columns, asked = ["body", "n_terms", "_score"], MatchQuery(term, "body")

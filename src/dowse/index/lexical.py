@@ -184,7 +184,7 @@ class LexicalIndex:
 
     def search(
         self,
-        query: Sequence[str],
+        terms: Sequence[str],
         n: int,
         boosts: Sequence[float],
         file_ids: Sequence[int] | None = None,
@@ -193,7 +193,7 @@ class LexicalIndex:
         """Return the ids and BM25 scores of the best `n` documents for stemmed terms, best first.
 
         Args:
-            query: distinct terms, from `query_terms`.
+            terms: distinct ones, from `query_terms`.
             n: how many documents at most.
             boosts: weight of each of `FIELDS`; fields add up.
             file_ids: only documents of these files, where given.
@@ -204,7 +204,7 @@ class LexicalIndex:
                 tantivy.Occur.Should,
                 tantivy.Query.boost_query(tantivy.Query.term_query(self._schema, field, term), boost),
             )
-            for term in query
+            for term in terms
             for field, boost in zip(FIELDS, boosts, strict=True)
             if boost > 0
         ]
@@ -223,9 +223,9 @@ class LexicalIndex:
         order = np.lexsort((ids, -scores))
         return ids[order], scores[order]
 
-    def inverse_document_frequency(self, query: Sequence[str]) -> NDArray[np.float32]:
-        """Return ln(1 + (N − n + ½) / (n + ½)) for each term, n counted in the body field; shape (len(query),)."""
+    def inverse_document_frequency(self, terms: Sequence[str]) -> NDArray[np.float32]:
+        """Return ln(1 + (N − n + ½) / (n + ½)) for each term, n counted in the body field; shape (len(terms),)."""
         total = len(self)
-        counts = np.array([self._searcher.doc_freq("body", term) for term in query], np.float32)
+        counts = np.array([self._searcher.doc_freq("body", term) for term in terms], np.float32)
         counts = np.minimum(counts, total)  # documents removed but not yet merged away still count in doc_freq
         return np.log1p((total - counts + 0.5) / (counts + 0.5)).astype(np.float32)

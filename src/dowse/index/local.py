@@ -204,26 +204,26 @@ class LocalStore:
             self.reload()
         return changed
 
-    def telling(self, query: Sequence[str]) -> NDArray[np.float32]:
-        """Return the inverse document frequency of each term, shape (len(query),)."""
+    def telling(self, terms: Sequence[str]) -> NDArray[np.float32]:
+        """Return the inverse document frequency of each term, shape (len(terms),)."""
         with translated(self.folder):
-            return self.lexical.inverse_document_frequency(query)
+            return self.lexical.inverse_document_frequency(terms)
 
     def search_words(
-        self, query: Sequence[str], n: int, boosts: Sequence[float], only: Filter | None = None
+        self, terms: Sequence[str], n: int, boosts: Sequence[float], only: Filter | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return ids and BM25 scores of the best `n` documents for terms (`lexical.query_terms`), best first."""
         with translated(self.folder):
             kinds = None if only is None or only.kinds is None else sorted(only.kinds)
-            ids, scores = self.lexical.search(query, n, boosts, self._file_ids(only), kinds)
+            ids, scores = self.lexical.search(terms, n, boosts, self._file_ids(only), kinds)
         known = self._is_known(ids)
         return ids[known], scores[known]
 
     def search_vector(
-        self, query: NDArray[np.float32], n: int, only: Filter | None = None
+        self, embedding: NDArray[np.float32], n: int, only: Filter | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return ids and cosines of the `n` documents nearest to a unit vector of shape (D,), best first."""
-        rows, cosines = self._packed_rows().nearest(query, n, self.allowed(only))
+        rows, cosines = self._packed_rows().nearest(embedding, n, self.allowed(only))
         return self.ids()[rows], cosines
 
     def allowed(self, only: Filter | None) -> NDArray[np.bool_] | None:
@@ -257,9 +257,9 @@ class LocalStore:
             self._caches[encoder.fingerprint] = EmbeddingCache(self.folder, encoder.fingerprint, encoder.dimensions)
         return self._caches[encoder.fingerprint]
 
-    def similarities(self, query: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    def similarities(self, embedding: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the cosines of some documents, by id, to a unit vector of shape (D,)."""
-        return self._packed_rows().cosines(query, np.searchsorted(self.ids(), ids))
+        return self._packed_rows().cosines(embedding, np.searchsorted(self.ids(), ids))
 
     def entries(self, ids: NDArray[np.int64]) -> dict[int, Entry]:
         """Return what ranking looks at, by document id; ids that are gone are left out."""

@@ -59,7 +59,7 @@ def tally(documents: int, kinds: Iterable[tuple[str, str | None, int]], tree: Tr
     }
 
 
-Found = tuple[NDArray[np.int64], NDArray[np.float32]]
+Ranked = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Ids of documents and their scores, best first, shapes (n,)."""
 
 
@@ -202,16 +202,16 @@ class Store(Protocol):
     def close(self) -> None:
         """Let go of everything."""
 
-    def telling(self, query: Sequence[str]) -> NDArray[np.float32]:
-        """Return the inverse document frequency of each term, shape (len(query),)."""
+    def telling(self, terms: Sequence[str]) -> NDArray[np.float32]:
+        """Return the inverse document frequency of each term, shape (len(terms),)."""
 
-    def search_words(self, query: Sequence[str], n: int, boosts: Sequence[float], only: Filter | None = None) -> Found:
+    def search_words(self, terms: Sequence[str], n: int, boosts: Sequence[float], only: Filter | None = None) -> Ranked:
         """Return ids and BM25 scores of the best `n` documents for terms (`lexical.query_terms`), best first."""
 
-    def search_vector(self, query: NDArray[np.float32], n: int, only: Filter | None = None) -> Found:
+    def search_vector(self, embedding: NDArray[np.float32], n: int, only: Filter | None = None) -> Ranked:
         """Return ids and cosines of the `n` documents nearest to a unit vector of shape (D,), best first."""
 
-    def similarities(self, query: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    def similarities(self, embedding: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the cosines of some documents, by id, to a unit vector of shape (D,)."""
 
     def entries(self, ids: NDArray[np.int64]) -> dict[int, Entry]:

@@ -10,24 +10,13 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
-from dowse.languages.language import Language, Step
+from dowse.languages.language import Language
 from dowse.languages.more_tables import MORE_CODE
-from dowse.languages.parsing import kind_of, name_of, parse, take_step
+from dowse.languages.parsing import name_of, parse
 from dowse.languages.tables import CODE
 from dowse.languages.text import TEXT
 
-__all__ = [
-    "HEAD_CHARS",
-    "LANGUAGES",
-    "Language",
-    "Step",
-    "head_of",
-    "kind_of",
-    "language_of",
-    "name_of",
-    "parse",
-    "take_step",
-]
+__all__ = ["HEAD_CHARS", "LANGUAGES", "Language", "head_of", "language_of", "name_of", "parse"]
 
 LANGUAGES: Mapping[str, Language] = MappingProxyType({language.name: language for language in CODE + MORE_CODE + TEXT})
 """Every language by its name."""

@@ -37,10 +37,12 @@ def parts(word: str) -> list[str]:
     return [part.lower() for part in _SPLIT.split(word) if part]
 
 
-def terms(text: str) -> list[str]:
+def unstemmed_terms(text: str) -> list[str]:
     """Return the lower-case parts of all words of a text, as BM25 compares them in every measurement.
 
-    >>> terms("def getUserName(self)")
+    The index compares stems of them (`dowse.index.lexical.terms`), and whole words too.
+
+    >>> unstemmed_terms("def getUserName(self)")
     ['def', 'get', 'user', 'name', 'self']
     """
     return [part for word in words(text) for part in parts(word)]

@@ -95,11 +95,6 @@ class Backbone:
             if getattr(self, field) <= 0:
                 raise ModelError(f"backbone {self.name}: {field} is {getattr(self, field)}, expected more than 0")
 
-    @property
-    def temperature(self) -> float:
-        """What similarities are divided by in a loss."""
-        return 1 / self.scale
-
 
 _CODE_QUERY = "Instruct: Given a code search query, retrieve relevant code snippet that answer the query\nQuery: "
 

@@ -55,7 +55,7 @@ _DEFAULT = Path(__file__).parent / "default" / "static"
 
 
 class StaticEncoder:
-    """Embeds queries and documents alike; satisfies `dowse.types.Encoder`.
+    """Embeds queries and documents alike; satisfies `dowse.types.Encoder`. For one thread at a time.
 
     A text without a known word has no direction: its row is zero, the only rows that are not of unit norm, so that its
     cosine with everything is 0.

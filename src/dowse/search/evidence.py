@@ -120,13 +120,13 @@ def pooled(pools: Sequence[Candidates]) -> Candidates:
 # ---- what the words and embeddings say ----
 
 
-def lexical(query: Query, candidates: Candidates) -> Evidence:
+def lexical(question: Query, candidates: Candidates) -> Evidence:
     """BM25 of the document, relative to the best candidate."""
     relative: Evidence = candidates.bm25 / max(float(candidates.bm25.max(initial=0.0)), 1e-6)
     return relative
 
 
-def lexical_file(query: Query, candidates: Candidates) -> Evidence:
+def lexical_file(question: Query, candidates: Candidates) -> Evidence:
     """BM25 summed over the file's candidates, relative to the best file: many documents of a file on one topic."""
     sums = np.bincount(candidates.files, weights=candidates.bm25)
     relative = (sums / max(float(sums.max(initial=0.0)), 1e-6)).astype(np.float32)
@@ -134,29 +134,29 @@ def lexical_file(query: Query, candidates: Candidates) -> Evidence:
     return of_file
 
 
-def dense(query: Query, candidates: Candidates) -> Evidence:
+def dense(question: Query, candidates: Candidates) -> Evidence:
     """Cosine of query and document (-1 to 1)."""
     return candidates.cosine
 
 
-def dense_file(query: Query, candidates: Candidates) -> Evidence:
+def dense_file(question: Query, candidates: Candidates) -> Evidence:
     """Mean cosine of the file's three nearest candidates (-1 to 1)."""
     return _of_file(candidates.cosine, candidates.files, 0.0)
 
 
-def retriever(query: Query, candidates: Candidates) -> Evidence:
+def retriever(question: Query, candidates: Candidates) -> Evidence:
     """Mean of the document's cosine by the bi-encoder (-1 to 1) and that of its file's three nearest candidates.
 
     What is not embedded counts as the least near. The two are one feature because the weights are fitted on answers
     that are files: by themselves they would put all weight on the file, and any of its documents would do as a hit.
     """
-    found = _looked_at(candidates)
+    found = _cosines_of(candidates)
     least = float(np.nanmin(found)) if not np.isnan(found).all() else 0.0
     own = np.where(np.isnan(found), least, found)
     return ((own + _of_file(found, candidates.files, least)) / 2).astype(np.float32)
 
 
-def _looked_at(candidates: Candidates) -> Evidence:
+def _cosines_of(candidates: Candidates) -> Evidence:
     if candidates.retriever is None:
         raise ValueError("the bi-encoder has not looked at these candidates, expected its cosines; ask the first stage")
     return candidates.retriever
@@ -180,83 +180,83 @@ def _of_file(values: Evidence, files: NDArray[np.int64], otherwise: float) -> Ev
 # ---- what the names say ----
 
 
-def defines_identifier(query: Query, candidates: Candidates) -> Evidence:
+def defines_identifier(question: Query, candidates: Candidates) -> Evidence:
     """1 where the document defines a name that stands in the query as an identifier."""
-    return _defines(query.identifiers, candidates)
+    return _defines(question.identifiers, candidates)
 
 
-def defines_word(query: Query, candidates: Candidates) -> Evidence:
+def defines_word(question: Query, candidates: Candidates) -> Evidence:
     """1 where the document defines a name that is a whole word of the query, whatever its form."""
-    return _defines(query.plain_words, candidates)
+    return _defines(question.plain_words, candidates)
 
 
-def symbol_covers_query(query: Query, candidates: Candidates) -> Evidence:
+def symbol_covers_query(question: Query, candidates: Candidates) -> Evidence:
     """Share of the query's terms, by idf, found in the names the document defines."""
-    return _covered(query, [_symbol_terms(entry.symbol) for entry in candidates.entries])
+    return _covered(question, [_symbol_terms(entry.symbol) for entry in candidates.entries])
 
 
-def query_covers_symbol(query: Query, candidates: Candidates) -> Evidence:
+def query_covers_symbol(question: Query, candidates: Candidates) -> Evidence:
     """Share of the terms of the document's first name that stand in the query."""
-    return _covering(query, [_symbol_terms((entry.symbol or "").partition(",")[0]) for entry in candidates.entries])
+    return _covering(question, [_symbol_terms((entry.symbol or "").partition(",")[0]) for entry in candidates.entries])
 
 
-def path_covers_query(query: Query, candidates: Candidates) -> Evidence:
+def path_covers_query(question: Query, candidates: Candidates) -> Evidence:
     """Share of the query's terms, by idf, found in the path."""
-    return _covered(query, [_path_terms(path) for path in candidates.paths])[candidates.files]
+    return _covered(question, [_path_terms(path) for path in candidates.paths])[candidates.files]
 
 
-def query_covers_stem(query: Query, candidates: Candidates) -> Evidence:
+def query_covers_stem(question: Query, candidates: Candidates) -> Evidence:
     """Share of the terms of the file's name, without suffix, that stand in the query."""
-    return _covering(query, [_stem_terms(path) for path in candidates.paths])[candidates.files]
+    return _covering(question, [_stem_terms(path) for path in candidates.paths])[candidates.files]
 
 
 # ---- what the place says ----
 
 
-def is_test(query: Query, candidates: Candidates) -> Evidence:
+def is_test(question: Query, candidates: Candidates) -> Evidence:
     """1 for test code, unless the query asks for tests."""
-    return _at_place("test", query, candidates)
+    return _at_place("test", question, candidates)
 
 
-def is_aside(query: Query, candidates: Candidates) -> Evidence:
+def is_aside(question: Query, candidates: Candidates) -> Evidence:
     """1 for what stands beside the code most people mean, unless the query asks for it.
 
     Examples, benchmarks, documentation, vendored and compatibility code, ports to Windows (few repositories keep what
     they do elsewhere in such a folder), and an older version of an interface where a newer one stands beside it.
     """
-    flags = _at_place("aside", query, candidates)
-    if not _ASKS["aside"] & query.plain_words:
-        flags = np.maximum(flags, _superseded(query, candidates.paths)[candidates.files])
+    flags = _at_place("aside", question, candidates)
+    if not _ASKS["aside"] & question.plain_words:
+        flags = np.maximum(flags, _superseded(question, candidates.paths)[candidates.files])
     return flags
 
 
-def is_entrance(query: Query, candidates: Candidates) -> Evidence:
+def is_entrance(question: Query, candidates: Candidates) -> Evidence:
     """1 for files that mostly pass on what others define (`__init__.py`, `index.ts`, `mod.rs`)."""
-    return _at_place("entrance", query, candidates)
+    return _at_place("entrance", question, candidates)
 
 
-def is_declaration(query: Query, candidates: Candidates) -> Evidence:
+def is_declaration(question: Query, candidates: Candidates) -> Evidence:
     """1 for files that declare what is defined elsewhere (`.d.ts`, `.pyi`, C headers)."""
     declares = _flags([path.endswith((".d.ts", ".pyi", ".h", ".hpp", ".hh")) for path in candidates.paths])
     return declares[candidates.files]
 
 
-def is_function(query: Query, candidates: Candidates) -> Evidence:
+def is_function(question: Query, candidates: Candidates) -> Evidence:
     """1 for functions and methods."""
     return _flags([entry.kind in ("function", "method") for entry in candidates.entries])
 
 
-def is_class(query: Query, candidates: Candidates) -> Evidence:
+def is_class(question: Query, candidates: Candidates) -> Evidence:
     """1 for classes and other types."""
     return _flags([entry.kind == "class" for entry in candidates.entries])
 
 
-def is_text(query: Query, candidates: Candidates) -> Evidence:
+def is_text(question: Query, candidates: Candidates) -> Evidence:
     """1 for windows of text that no grammar cuts."""
     return _flags([entry.kind == "text" for entry in candidates.entries])
 
 
-def length(query: Query, candidates: Candidates) -> Evidence:
+def length(question: Query, candidates: Candidates) -> Evidence:
     """Logarithm of the number of lines over that of 100."""
     lines = np.array([entry.end_line - entry.start_line + 1 for entry in candidates.entries], np.float32)
     logarithms: Evidence = (np.log1p(lines) / np.log(101)).astype(np.float32)
@@ -278,10 +278,10 @@ RETRIEVER_FEATURES = FEATURES | {retriever.__name__: retriever}
 """The features of the second stage."""
 
 
-def evidence(query: Query, candidates: Candidates) -> NDArray[np.float32]:
+def evidence(question: Query, candidates: Candidates) -> NDArray[np.float32]:
     """Return all features of all candidates, shape (n, F): `RETRIEVER_FEATURES` where the bi-encoder was asked."""
     features = FEATURES if candidates.retriever is None else RETRIEVER_FEATURES
-    return np.stack([feature(query, candidates) for feature in features.values()], axis=1).astype(np.float32)
+    return np.stack([feature(question, candidates) for feature in features.values()], axis=1).astype(np.float32)
 
 
 def _defines(wanted: frozenset[str], candidates: Candidates) -> Evidence:
@@ -294,38 +294,38 @@ def _flags(values: list[bool]) -> Evidence:
     return np.array(values, np.float32)
 
 
-def _covered(query: Query, found: list[frozenset[str]]) -> Evidence:
-    weights = dict(zip(query.terms, query.idf.tolist(), strict=True))
+def _covered(question: Query, found: list[frozenset[str]]) -> Evidence:
+    weights = dict(zip(question.terms, question.idf.tolist(), strict=True))
     asked, total = frozenset(weights), sum(weights.values()) or 1.0
     common = (asked & terms for terms in found)
     return np.array([sum(map(weights.__getitem__, some)) / total if some else 0.0 for some in common], np.float32)
 
 
-def _covering(query: Query, found: list[frozenset[str]]) -> Evidence:
-    asked = frozenset(query.terms)
+def _covering(question: Query, found: list[frozenset[str]]) -> Evidence:
+    asked = frozenset(question.terms)
     return np.array([len(terms & asked) / len(terms) if terms else 0.0 for terms in found], np.float32)
 
 
-def _at_place(place: str, query: Query, candidates: Candidates) -> Evidence:
-    if _ASKS[place] & query.plain_words:
+def _at_place(place: str, question: Query, candidates: Candidates) -> Evidence:
+    if _ASKS[place] & question.plain_words:
         return np.zeros(len(candidates.ids), np.float32)
     return _flags([_place(path) == place for path in candidates.paths])[candidates.files]
 
 
-def _superseded(query: Query, paths: Sequence[str]) -> Evidence:
+def _superseded(question: Query, paths: Sequence[str]) -> Evidence:
     """Return 1 for each path below `vN/` beside which another path has a higher N, unless the query names `vN`."""
     found = [_versioned(path) for path in paths]
     newest: dict[str, int] = {}
     for before, version in filter(None, found):
         newest[before] = max(newest.get(before, 0), int(version))
     return _flags(
-        [of is not None and int(of[1]) < newest[of[0]] and f"v{of[1]}" not in query.plain_words for of in found]
+        [of is not None and int(of[1]) < newest[of[0]] and f"v{of[1]}" not in question.plain_words for of in found]
     )
 
 
 @lru_cache(REMEMBERED)
 def _defined(symbol: str | None) -> frozenset[str]:
-    """Return the names of a symbol in lower case: each by itself and with what qualifies it left off."""
+    """Return the names that a symbol holds, in lower case and without what qualifies them."""
     return frozenset(name.rpartition(".")[2].lower() for name in (symbol or "").split(", ") if name)
 
 

@@ -45,9 +45,9 @@ def fitted_weights(stage: str = "instant") -> Weights:
     return Weights(tuple(kept["boosts"]), features, kept["stages"][stage]["repeat"])
 
 
-def score(query: Query, candidates: Candidates, weights: Weights) -> NDArray[np.float32]:
+def score(question: Query, candidates: Candidates, weights: Weights) -> NDArray[np.float32]:
     """Return the score of each candidate by itself, shape (n,), higher is better."""
-    scores: NDArray[np.float32] = evidence(query, candidates) @ weights.features[query.kind]
+    scores: NDArray[np.float32] = evidence(question, candidates) @ weights.features[question.kind]
     return scores
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from dowse.index.store import Store
 from dowse.models.cascade import AVERAGE, Combination, cascaded, scored
 from dowse.models.text import document_text
+from dowse.search.candidates import fetched
 from dowse.search.evidence import Candidates
 from dowse.types import CalibratedRanker, Document
 
@@ -34,6 +35,11 @@ class Found(NamedTuple):
     id: int
     score: float
     probability: float | None = None
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The root's number and the id."""
+        return self.root, self.id
 
 
 def found_in(candidates: Candidates, order: NDArray[np.int64], scores: NDArray[np.float32]) -> Iterator[Found]:
@@ -151,14 +157,5 @@ def scaled(scores: NDArray[np.float32], n: int) -> NDArray[np.float32]:
 
 def _texts(ranker: CalibratedRanker, stores: Sequence[Store], found: Sequence[Found]) -> dict[int, str]:
     """Fetch what is read of some documents, by their position; what is gone by now is left out."""
-    documents = {
-        (number, i): document
-        for number, store in enumerate(stores)
-        for i, document in store.fetch(np.array([one.id for one in found if one.root == number], np.int64)).items()
-    }
-    texts = {}
-    for at, one in enumerate(found):
-        document = documents.get((one.root, one.id))
-        if document is not None:
-            texts[at] = text_of(ranker, document)
-    return texts
+    known = fetched(stores, [one.place for one in found])
+    return {at: text_of(ranker, known[one.place]) for at, one in enumerate(found) if one.place in known}

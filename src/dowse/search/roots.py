@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from dowse.config import Overrides, Settings, index_folder, load_settings
 from dowse.errors import ConfigError
 from dowse.index.opening import open_store, open_stored
 from dowse.index.scan import checked_root
-from dowse.index.store import LOCK_WAIT_S, Store
+from dowse.index.store import LOCK_WAIT_S, Store, tally
 from dowse.index.update import Freshness, Progress, bring_up_to_date, look
 from dowse.index.worktrees import adopt
 from dowse.index.writer import discard
@@ -23,7 +23,15 @@ from dowse.models.static import StaticEncoder
 
 @dataclass(slots=True)
 class Root:
-    """One searched folder: its index, and how fresh that is."""
+    """One searched folder with its index, or what is stored of folders that others index.
+
+    Attributes:
+        path: the folder, resolved. Of what is stored (`stored_root`) the name of its one repository, `.` for several:
+            their folders may lie on any machine, and nothing is read from there.
+        store: the index.
+        freshness: how far the index follows the folder.
+        settings: those of the folder.
+    """
 
     path: Path
     store: Store
@@ -38,15 +46,7 @@ class Root:
 
     def status(self) -> dict[str, Any]:
         """Return what is indexed of this root, how fresh it is and what was left out and why."""
-        return {
-            "repository": self.store.repository,
-            "path": str(self.path),
-            "index": self.store.place,
-            **self.store.counted(),
-            "fresh": self.freshness.fresh,
-            "checked_at": datetime.fromtimestamp(self.freshness.checked, UTC).isoformat(timespec="seconds"),
-            "note": self.freshness.note,
-        }
+        return status_of(self.store.repository, self.path, self.store, self.freshness)
 
 
 def open_roots(
@@ -58,13 +58,13 @@ def open_roots(
     look_only: bool = False,
 ) -> list[Root]:
     """Open the indexes of several folders, as `Searcher.open` says."""
+    address = load_settings(None, overrides).index.store
     if not paths:
-        address = load_settings(None, overrides).index.store
         if address is not None:
             return [_all_stored(address, encoder, overrides)]
         paths = [Path()]
     roots = []
-    for path, name in _named(dict.fromkeys(checked_root(path) for path in paths)).items():
+    for path, name in _named(dict.fromkeys(map(checked_root, paths)), address is not None).items():
         settings = load_settings(path, overrides)
         if settings.index.store is None:
             folder = index_folder(path, settings.index)
@@ -75,7 +75,7 @@ def open_roots(
             elif not look_only:
                 adopt(folder, path, settings.index, encoder)
         store = open_store(path, name, settings.index, encoder.dimensions)
-        if rebuild and len(store):
+        if rebuild and len(store):  # only of a shared store: a folder of its own has just been discarded
             with store.writing(LOCK_WAIT_S) as writer:
                 writer.reset({})
         if look_only:
@@ -116,6 +116,19 @@ def _all_stored(address: str, encoder: StaticEncoder, overrides: Overrides | Non
     return root
 
 
+def status_of(repository: str, path: Path, store: Store | None, freshness: Freshness) -> dict[str, Any]:
+    """Return what is indexed of a repository, how fresh it is and what was left out and why; zeros without a store."""
+    return {
+        "repository": repository,
+        "path": str(path),
+        "index": None if store is None else store.place,
+        **(tally(0, (), None) if store is None else store.counted()),
+        "fresh": freshness.fresh,
+        "checked_at": datetime.fromtimestamp(freshness.checked, UTC).isoformat(timespec="seconds"),
+        "note": freshness.note,
+    }
+
+
 def overall(roots: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the status of several roots, at least one, as that of one index; each own one stands under "roots"."""
     skipped: Counter[str] = Counter()
@@ -132,10 +145,36 @@ def overall(roots: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _named(paths: Iterable[Path]) -> dict[Path, str]:
-    """Name roots by their folder, by more of their path where that is shared; roots within others are left out."""
+def stored_name(root: Path, others: Container[str] = ()) -> str:
+    """Return the name under which a folder is kept in a store that many share: its own, whatever is searched beside it.
+
+    Args:
+        root: the folder, resolved.
+        others: names that are taken by what is searched or served beside it.
+
+    Raises:
+        ConfigError: one of them is the same.
+    """
+    if root.name in others:
+        raise ConfigError(
+            f"{root} is stored under its folder's name, {root.name}, as another repository here is already, expected a "
+            "name of its own; leave one of the two out, or rename its folder"
+        )
+    return root.name
+
+
+def _named(paths: Iterable[Path], is_stored: bool) -> dict[Path, str]:
+    """Name roots by their folder, by more of their path where that is shared; roots within others are left out.
+
+    Stored ones have their `stored_name`; an index of a folder's own knows no name, and there it may be any.
+    """
     given = list(paths)
     outermost = [path for path in given if not any(other != path and path.is_relative_to(other) for other in given)]
+    names: dict[Path, str] = {}
+    if is_stored:
+        for path in outermost:
+            names[path] = stored_name(path, names.values())
+        return names
     shared = Counter(path.name for path in outermost)
     names = {path: path.name if shared[path.name] == 1 else "/".join(path.parts[-2:]) for path in outermost}
     if len(set(names.values())) < len(names):

@@ -22,28 +22,29 @@ from numpy.typing import NDArray
 from dowse.config import MODES, Overrides, Settings, suggestion
 from dowse.errors import ConfigError
 from dowse.index.lexical import query_terms
-from dowse.index.store import Filter
+from dowse.index.store import Filter, Store
 from dowse.index.update import Progress
 from dowse.models.cascade import Combination
 from dowse.models.static import StaticEncoder, default_static
 from dowse.search import retrieve
-from dowse.search.candidates import N_DENSE, as_question, brought_up, described, looked_up_ahead
+from dowse.search.candidates import N_DENSE, as_question, brought_up, described, fetched, looked_up_ahead
 from dowse.search.evidence import Candidates, Query, pooled
 from dowse.search.fuse import Weights, fitted_weights, score, settle
 from dowse.search.models import ranker_named, retriever_named
-from dowse.search.only import EVERYTHING, KINDS, Only
+from dowse.search.only import EVERYTHING, Only
 from dowse.search.rerank import Found, Wanted, found_in, rerank
 from dowse.search.roots import Root, open_roots, overall
 from dowse.types import CalibratedRanker, Document, Encoder, Hit
-
-__all__ = ["EVERYTHING", "KINDS", "Only", "Root", "Searcher", "overall"]
 
 MAX_QUERY_CHARS = 10_000
 """Longer queries are cut: no question is longer, and a pasted file says early what it is about."""
 
 
 class Searcher:
-    """Answers queries over the indexes of one or several roots."""
+    """Answers queries over the indexes of one or several roots.
+
+    For one thread at a time, as are together all searchers that `open` made: they share the static model.
+    """
 
     STAGES: ClassVar[tuple[str, ...]] = ("instant", "retriever", "ranker")
     """The names of what `stages` yields; the first one always, the others where there are such models. Each of
@@ -60,15 +61,17 @@ class Searcher:
         """Search some opened roots.
 
         Args:
-            roots: what to search.
+            roots: what to search, at least one.
             encoder: the static model that their indexes were made with.
             weights: of the first stage; those that ship where None.
             retriever: the bi-encoder of the second stage; what settings say where None, and none if they say "off".
             ranker: the same for the third stage.
 
         Raises:
-            ConfigError: the first root's settings combine the scores in a way that is not known.
+            ConfigError: there is no root, or the settings of the first combine the scores in a way that is not known.
         """
+        if not roots:
+            raise ConfigError("there are no roots to search, expected at least one; open a folder first")
         self.roots, self.encoder = list(roots), encoder
         self.weights = weights or fitted_weights()
         self._retriever, self._ranker = retriever, ranker
@@ -141,12 +144,14 @@ class Searcher:
         said = self.settings.search.ranker
         return None if said == "off" else self._ranker or ranker_named(said)
 
-    def search(self, query: str, top_k: int = 10, only: Only = EVERYTHING, mode: str | None = None) -> list[Hit]:
+    def search(
+        self, query: str, top_k: int | None = None, only: Only = EVERYTHING, mode: str | None = None
+    ) -> list[Hit]:
         """Return the best `top_k` documents for a query, best first.
 
         Args:
             query: what the code does, or a name in it.
-            top_k: how many hits at most.
+            top_k: how many hits at most; as settings say where None.
             only: what they must be.
             mode: how far to go, one of `MODES`; as settings say where None.
 
@@ -169,18 +174,21 @@ class Searcher:
         return len(self.missing(mode or self.settings.search.mode)) < len(later)
 
     def stages(
-        self, query: str, top_k: int = 10, only: Only = EVERYTHING, mode: str | None = None
+        self, query: str, top_k: int | None = None, only: Only = EVERYTHING, mode: str | None = None
     ) -> Iterator[tuple[str, list[Hit]]]:
         """Yield what each of `STAGES` answers as soon as it is known, under its name; the last one is the best.
 
         The ranker's stage is left out where there was no time for it. It alone knows probabilities: the answers before
         it are not held to `only.min_score`.
 
+        Another question may be asked between two stages. It may see what others wrote to the indexes meanwhile, and the
+        later stages then leave out documents that are gone; an index that was built anew they take for the old one.
+
         Raises:
             ConfigError: as `search`.
             ModelError: as `search`; the stages before have answered by then.
         """
-        _check_top_k(top_k)
+        top_k = self._checked(top_k)
         wanted = self._wanted_stages(mode)
         if only.min_score and ("ranker" not in wanted or self.ranker is None):
             raise ConfigError(
@@ -207,7 +215,7 @@ class Searcher:
         if ranker is not None:
             reading = self._reading(top_k, only, left_s)
             ranked = list(found_in(candidates, *settled))
-            read = rerank(ranker, [root.store for root in self.roots], question.text, ranked, reading)
+            read = rerank(ranker, self._stores, question.text, ranked, reading)
             if read is not None:
                 yield self.STAGES[2], self._hits(read, top_k)
 
@@ -241,26 +249,25 @@ class Searcher:
         """
         self._refresh()
         asked = query[:MAX_QUERY_CHARS]
-        found = query_terms(asked)
-        if not found:
+        terms = query_terms(asked)
+        if not terms:
             raise ConfigError(f"the query {query[:40]!r} has no letter or digit; ask with words, for instance: retry")
-        vector = self.encoder.encode_queries([asked])[0]
-        stores = [root.store for root in self.roots]
-        question = as_question(stores, asked, found)
+        embedding = self.encoder.encode_queries([asked])[0]
+        question = as_question(self._stores, asked, terms)
         at_least = 0 if top_k is None else top_k
         return question, pooled(
             [
                 brought_up(
-                    number, root.store, question, vector, self.weights.boosts, self._filter(number, only), at_least
+                    number, store, question, embedding, self.weights.boosts, self._filter(number, only), at_least
                 )
-                for number, root in enumerate(self.roots)
+                for number, store in enumerate(self._stores)
             ]
         )
 
     def _looked_at(
         self,
         retriever: Encoder,
-        query: Query,
+        question: Query,
         candidates: Candidates,
         scores: NDArray[np.float32],
         only: Only,
@@ -268,38 +275,39 @@ class Searcher:
         until: float,
     ) -> Candidates:
         """Return the candidates with what the bi-encoder says of the best, and with those that it brings up itself."""
-        vector = retriever.encode_queries([query.text])[0]
-        static = self.encoder.encode_queries([query.text])[0]
-        stores = [root.store for root in self.roots]
-        best = np.lexsort((candidates.ids, -scores))[: max(self.settings.search.n_candidates, top_k)]
-        cosines = retrieve.similarities(retriever, stores, vector, candidates, best, until)
+        embedding = retriever.encode_queries([question.text])[0]
+        static = self.encoder.encode_queries([question.text])[0]
+        best = np.lexsort((candidates.ids, -scores))[: max(self.settings.search.n_embedded, top_k)]
+        cosines = retrieve.similarities(retriever, self._stores, embedding, candidates, best, until)
         pools = [replace(candidates, retriever=cosines)]
-        for number, store in enumerate(stores):
+        for number, store in enumerate(self._stores):
             allowed = self._filter(number, only)
-            ids, found = retrieve.nearest(retriever, store, vector, max(N_DENSE, top_k), allowed)
+            ids, found = retrieve.nearest(retriever, store, embedding, max(N_DENSE, top_k), allowed)
             new = ~np.isin(ids, candidates.ids[candidates.roots == number])
             if new.any():
                 pools.append(described(number, store, ids[new], {}, static, found[new]))
         return pooled(pools)
 
-    def similar(self, path: str, line: int, top_k: int = 10, only: Only = EVERYTHING) -> list[Hit]:
+    def similar(self, path: str, line: int, top_k: int | None = None, only: Only = EVERYTHING) -> list[Hit]:
         """Return the documents nearest to the one that holds a line of a file, best first; itself left out.
 
         Raises:
-            ConfigError: the file is not indexed, or has no such line.
+            ConfigError: the file is not indexed, or has no such line, or a probability is asked for.
         """
-        _check_top_k(top_k)
+        if only.min_score:
+            raise ConfigError("code like other code has no probability; leave out the least one, or ask with words")
+        top_k = self._checked(top_k)
         self._refresh()
         owner, source = self._at(path, line)
-        embedding = self.roots[owner].store.embedding(source)
+        embedding = self._stores[owner].embedding(source)
         ranked = []
-        for number, root in enumerate(self.roots):
-            ids, cosines = root.store.search_vector(embedding, top_k + 1, self._filter(number, only))
+        for number, store in enumerate(self._stores):
+            ids, cosines = store.search_vector(embedding, top_k + 1, self._filter(number, only))
             near = zip(ids.tolist(), cosines.tolist(), strict=True)
             ranked += [(-cosine, number, i) for i, cosine in near if (number, i) != (owner, source)]
         return self._hits((Found(number, i, -cosine) for cosine, number, i in sorted(ranked)), top_k)
 
-    def literal(self, text: str, top_k: int = 10, only: Only = EVERYTHING) -> list[Hit]:
+    def literal(self, text: str, top_k: int | None = None, only: Only = EVERYTHING) -> list[Hit]:
         """Return documents that contain a string exactly, those with most occurrences first; the score counts them.
 
         Raises:
@@ -309,28 +317,39 @@ class Searcher:
             raise ConfigError("an exact string has no probability; leave out the least one, or ask with words")
         if not text:
             raise ConfigError("the string to look for is empty; give at least one character")
-        _check_top_k(top_k)
+        top_k = self._checked(top_k)
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:
             raise ConfigError(f"{text!a} is not UTF-8, as all indexed text is; give other bytes") from None
         self._refresh()
         found = []
-        for number, root in enumerate(self.roots):
-            for i, count in root.store.occurrences(text, self._filter(number, only)):
+        for number, store in enumerate(self._stores):
+            for i, count in store.occurrences(text, self._filter(number, only)):
                 found.append((-count, number, i))
         return self._hits((Found(number, i, float(-count)) for count, number, i in sorted(found)), top_k)
 
     def documents(self) -> Iterator[Document]:
         """Iterate over every indexed document, by root, path and line."""
         self._refresh()
-        for root in self.roots:
-            yield from root.store.documents()
+        for store in self._stores:
+            yield from store.documents()
+
+    @property
+    def _stores(self) -> list[Store]:
+        return [root.store for root in self.roots]
 
     def _refresh(self) -> None:
         """See what other processes wrote since the last question."""
-        for root in self.roots:
-            root.store.refresh()
+        for store in self._stores:
+            store.refresh()
+
+    def _checked(self, top_k: int | None) -> int:
+        """Return how many hits are asked for."""
+        wanted = self.settings.search.top_k if top_k is None else top_k
+        if wanted < 1:
+            raise ConfigError(f"top_k is {wanted}, expected at least 1")
+        return wanted
 
     def _filter(self, number: int, only: Only) -> Filter | None:
         return only.filter(self.roots[number].path)
@@ -343,7 +362,7 @@ class Searcher:
         return self.STAGES[: 1 + MODES.index(mode)]
 
     def _reading(self, top_k: int, only: Only, left_s: float) -> Wanted:
-        n = self.settings.search.n_reranked
+        n = self.settings.search.n_candidates
         return Wanted(
             top_k=top_k,
             n=max(n, top_k) if only.min_score else n,  # what is not read is no hit then
@@ -357,18 +376,8 @@ class Searcher:
         hits: list[Hit] = []
         ordered = iter(ranked)
         while len(hits) < top_k and (some := list(islice(ordered, top_k - len(hits)))):
-            documents = {
-                (number, i): document
-                for number in {one.root for one in some}
-                for i, document in self.roots[number]
-                .store.fetch(np.array([one.id for one in some if one.root == number]))
-                .items()
-            }
-            hits += [
-                Hit(documents[one.root, one.id], one.score, one.probability)
-                for one in some
-                if (one.root, one.id) in documents
-            ]
+            known = fetched(self._stores, [one.place for one in some])
+            hits += [Hit(known[one.place], one.score, one.probability) for one in some if one.place in known]
         return hits
 
     def _at(self, path: str, line: int) -> tuple[int, int]:
@@ -389,8 +398,3 @@ class Searcher:
                 raise ConfigError(f"{path} has no code at line {line}, its last is {last}; give FILE:LINE within it")
             return number, next(i for i, entry in entries.items() if entry.end_line >= line)  # or what follows a blank
         raise ConfigError(f"{path} is not indexed; give a path relative to the searched root, as hits print it")
-
-
-def _check_top_k(top_k: int) -> None:
-    if top_k < 1:
-        raise ConfigError(f"top_k is {top_k}, expected at least 1")

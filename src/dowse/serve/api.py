@@ -17,7 +17,8 @@ from fastapi.responses import StreamingResponse
 from dowse import __version__
 from dowse.config import expanded
 from dowse.errors import DowseError
-from dowse.search.searcher import MAX_QUERY_CHARS, Only
+from dowse.search.only import Only
+from dowse.search.searcher import MAX_QUERY_CHARS
 from dowse.serve.answers import (
     DocumentAnswer,
     ErrorAnswer,
@@ -36,7 +37,7 @@ from dowse.serve.gate import caller_of
 from dowse.serve.landscape import MAX_POINTS
 from dowse.serve.metrics import Metrics
 from dowse.serve.view import MAX_CONTEXT, MAX_DEPTH, MAX_HITS, ForbiddenError, Place, Question, View, standing
-from dowse.serve.workspace import BusyError, Event, Workspace
+from dowse.serve.workspace import Event, OverloadedError, Workspace
 
 _FAULTS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "What was asked cannot mean anything."},
@@ -45,7 +46,7 @@ _FAULTS: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorAnswer, "description": "Not served."},
     422: {"model": ErrorAnswer, "description": "A parameter is missing or of another type."},
     429: {"model": ErrorAnswer, "description": "Too many requests from one caller."},
-    503: {"model": ErrorAnswer, "description": "Too many requests at once."},
+    503: {"model": ErrorAnswer, "description": "Too many requests at once, or an index that others are writing."},
 }
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"example": 'event: done\ndata: {"stages": ["instant"]}\n\n'}}}
@@ -144,7 +145,7 @@ async def search_stream(question: Asked, view: Seen, shared: Shared) -> Streamin
             async for name, answer in shared.desk.later_stages(view, question):
                 names.append(name)
                 yield server_sent("reranked", answer | {"stage": "reranked"})
-        except BusyError:
+        except OverloadedError:
             pass  # others are in the later stages: the instant order stands
         except DowseError as error:
             yield server_sent("error", {"error": {"type": type(error).__name__, "message": str(error)}})

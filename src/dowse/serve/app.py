@@ -22,6 +22,7 @@ from starlette.middleware import Middleware
 
 from dowse import __version__
 from dowse.errors import ConfigError, DowseError
+from dowse.index.store import BusyError
 from dowse.serve.api import Services, router
 from dowse.serve.desk import Desk
 from dowse.serve.events import Announcements
@@ -32,7 +33,7 @@ from dowse.serve.mcp import mcp_server
 from dowse.serve.metrics import Measured, Metrics
 from dowse.serve.tokens import TokenFile
 from dowse.serve.view import ForbiddenError, NotFoundError
-from dowse.serve.workspace import BusyError, Workspace
+from dowse.serve.workspace import OverloadedError, Workspace
 
 PAGE = Path(__file__).parent / "page"
 
@@ -94,7 +95,7 @@ def _say_errors_alike(app: FastAPI) -> None:
 
     @app.exception_handler(DowseError)
     async def foreseen(request: Request, error: DowseError) -> JSONResponse:
-        statuses = {NotFoundError: 404, ForbiddenError: 403, ConfigError: 400, BusyError: 503}
+        statuses = {NotFoundError: 404, ForbiddenError: 403, ConfigError: 400, OverloadedError: 503, BusyError: 503}
         status = next((status for kind, status in statuses.items() if isinstance(error, kind)), 500)
         return refused(status, type(error).__name__, str(error), {"retry-after": "1"} if status == 503 else None)
 

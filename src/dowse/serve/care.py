@@ -117,21 +117,23 @@ def forgotten(
     size_bytes = sum(file.stat().st_size for file in files)
     if not dry_run:
         _remove(folder)
-    documents, left = _taken_out(settings.store, root.name, dry_run, snapshots) if settings.store else (0, ())
+    documents, left = _taken_out(settings.store, root, dry_run, snapshots) if settings.store else (0, ())
     verdicts = Feedback().forget(root, dry_run)
     tokens = TokenFile().close_folder(root, dry_run)
     return Kept(str(root), len(files), size_bytes, documents, left, verdicts, tuple(tokens))
 
 
-def _taken_out(address: str, name: str, dry_run: bool, snapshots: bool) -> tuple[int, tuple[str, ...]]:
-    """Take a repository out of a store; return how many documents it had, and the snapshots that hold some still."""
+def _taken_out(address: str, root: Path, dry_run: bool, snapshots: bool) -> tuple[int, tuple[str, ...]]:
+    """Take a folder out of a store; return how many documents it had, and the snapshots that hold some still."""
     from dowse.index.opening import cache_folder, open_table
 
     table = open_table(address)
     from dowse.index.erasing import erase, stored
     from dowse.index.lance import LanceStore
     from dowse.models.static import default_static
+    from dowse.search.roots import stored_name
 
+    name = stored_name(root)
     if dry_run:
         found = stored(table, name)
         return found.documents, () if snapshots else found.snapshots

@@ -26,7 +26,8 @@ from dowse.serve.options import AsJson, IndexDir, Ray, Stored, Text, places
 if TYPE_CHECKING:
     from dowse.cluster import Cluster
     from dowse.index.secrets import Finding
-    from dowse.search.searcher import Only, Searcher
+    from dowse.search.only import Only
+    from dowse.search.searcher import Searcher
 
 EXAMPLES = """\b
 Examples:
@@ -140,15 +141,15 @@ def search(
         "mode": mode or ("best" if is_best else None),
         "retriever": retriever,
         "ranker": ranker,
-        "n_reranked": candidates,
+        "n_candidates": candidates,
         "combine": combine,
         "budget_ms": budget_ms,
     }
     with _searcher(paths, places(index_dir, store, text), search=said) as searcher:
         _check_models(searcher, mode, min_score)
         ask = searcher.literal if literal else searcher.search
-        wanted = searcher.settings.search.top_k if budget_tokens is None else brief.n_hits(budget_tokens)
-        hits = ask(query, top_k or wanted, _only(language, path, kind, min_score))
+        wanted = top_k if top_k or budget_tokens is None else brief.n_hits(budget_tokens)
+        hits = ask(query, wanted, _only(language, path, kind, min_score))
         if len(query) > MAX_QUERY_CHARS and not literal:
             _say(f"the query has {len(query):,} characters; its first {MAX_QUERY_CHARS:,} were used")
         if budget_tokens is not None:
@@ -177,7 +178,7 @@ def similar(
     if not file or not re.fullmatch("[0-9]{1,9}", line):
         raise ConfigError(f"{place!r} is not FILE:LINE; give for instance src/app.py:42")
     with _searcher(paths, places(index_dir, store, text)) as searcher:
-        hits = searcher.similar(file, int(line), top_k or searcher.settings.search.top_k, _only(language, path, kind))
+        hits = searcher.similar(file, int(line), top_k, _only(language, path, kind))
         _answer(searcher, place, hits, as_json)
 
 
@@ -300,15 +301,14 @@ def _fill(searcher: Searcher, cluster: Cluster | None) -> None:
     """Embed what is not embedded yet, here or on a cluster, showing progress on a terminal."""
     from dowse.cluster import opened
     from dowse.search.models import retriever_named
-    from dowse.search.retrieve import fill
+    from dowse.search.searcher import Searcher
     from dowse.serve.progress import progress_bar
 
     retriever = opened(cluster, retriever_named, searcher.settings.search.retriever)
     if retriever is None:
         raise ConfigError("--full needs the bi-encoder, and it is off or not installed; name one with --retriever")
     with progress_bar("embedding", "documents") if sys.stderr.isatty() else nullcontext() as progress:
-        for root in searcher.roots:
-            fill(root.store, retriever, progress=progress)
+        Searcher(searcher.roots, searcher.encoder, retriever=retriever).fill(progress=progress)
 
 
 def _check_models(searcher: Searcher, mode: str | None, min_score: float) -> None:
@@ -325,7 +325,7 @@ def _check_models(searcher: Searcher, mode: str | None, min_score: float) -> Non
 def _only(
     languages: list[str] | None, paths: list[str] | None, kinds: list[str] | None, min_score: float = 0.0
 ) -> Only:
-    from dowse.search.searcher import Only
+    from dowse.search.only import Only
 
     for path in paths or ():
         if Path(path).is_absolute() and Path(path).exists():

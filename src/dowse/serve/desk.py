@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 
 from dowse.serve.view import Question, View
-from dowse.serve.workspace import READERS, BusyError, Workspace
+from dowse.serve.workspace import READERS, OverloadedError, Workspace
 
 WAITING = 150
 """More than this are refused at once: at 10 ms a search they would wait longer than anybody does."""
@@ -42,15 +42,16 @@ class Desk:
         """Run something that needs a reader in a worker thread, when one is free.
 
         Raises:
-            BusyError: too many wait, or it takes too long.
+            OverloadedError: too many wait, or it takes too long.
         """
         if self._readers.statistics().tasks_waiting >= WAITING:
-            raise BusyError(f"{WAITING} questions are waiting for an answer; ask again in a second")
+            raise OverloadedError(f"{WAITING} questions are waiting for an answer; ask again in a second")
         try:
             with anyio.fail_after(ANSWER_S):
                 return await anyio.to_thread.run_sync(work, limiter=self._readers, abandon_on_cancel=True)
         except TimeoutError:
-            raise BusyError(f"there was no answer within {ANSWER_S:.0f} s; ask again later, or for less") from None
+            said = f"there was no answer within {ANSWER_S:.0f} s; ask again later, or for less"
+            raise OverloadedError(said) from None
 
     async def best(self, view: View, question: Question) -> dict[str, Any]:
         """Return what the last stage answers, and which ones were gone through as "stages".
@@ -58,7 +59,7 @@ class Desk:
         If the turn of the later ones does not come in time, the instant order is the answer, and "is_instant" is true.
 
         Raises:
-            BusyError: as `ask`; or a probability was asked for, which the instant order has none of.
+            OverloadedError: as `ask`; or a probability was asked for, which the instant order has none of.
         """
         answers = {self._workspace.searcher.STAGES[0]: await self.ask(lambda: view.search(question))}
         is_instant = False
@@ -66,7 +67,7 @@ class Desk:
             async with aclosing(self.later_stages(view, question)) as later:
                 async for name, answer in later:
                     answers[name] = answer
-        except BusyError:
+        except OverloadedError:
             is_instant = True
         *_, (last, answer) = answers.items()
         if question.only.min_score and last != "ranker" and answer["hits"]:
@@ -77,7 +78,7 @@ class Desk:
         """Yield what the stages after the first answer.
 
         Raises:
-            BusyError: their turn does not come in time.
+            OverloadedError: their turn does not come in time.
         """
         if len(self._workspace.searcher.STAGES) < 2 or question.literal:
             return
@@ -94,8 +95,8 @@ class Desk:
         finally:
             self._later.release()
 
-    def _ranker_busy(self) -> BusyError:
-        return BusyError(f"the ranker was busy for {self._later_wait_s:g} s; ask again in a second")
+    def _ranker_busy(self) -> OverloadedError:
+        return OverloadedError(f"the ranker was busy for {self._later_wait_s:g} s; ask again in a second")
 
     async def _turn(self) -> bool:
         with anyio.move_on_after(self._later_wait_s) as waiting:

@@ -103,4 +103,4 @@ def text_of(store: Store, path: str) -> Source | None:
     known = store.files.get(path)
     if known is None or not lines:
         return None
-    return Source("\n".join(lines), known.content_hash, "utf-8", known.stat)
+    return Source("\n".join(lines), known.content_hash, known.stat)

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 from dowse import __version__
 from dowse.errors import DowseError, MissingExtraError
-from dowse.search.searcher import Only
+from dowse.index.store import BusyError
+from dowse.search.only import Only
 from dowse.serve import brief
 
 try:
@@ -26,7 +27,7 @@ try:
     from dowse.serve.desk import Desk
     from dowse.serve.gate import caller_of
     from dowse.serve.view import MAX_CONTEXT, MAX_HITS, Place, Question, View
-    from dowse.serve.workspace import BusyError, Workspace
+    from dowse.serve.workspace import OverloadedError, Workspace
 except ImportError as error:
     raise MissingExtraError("dowse mcp", "serve") from error
 
@@ -186,7 +187,7 @@ def _named(argument: str) -> Iterator[None]:
     """Say which argument an error is about."""
     try:
         yield
-    except BusyError as error:
+    except (OverloadedError, BusyError) as error:  # no argument is at fault
         raise ToolError(str(error)) from error
     except DowseError as error:
         raise ToolError(f"change {argument}: {error}") from error

@@ -85,12 +85,13 @@ def take_in(file: Path, paths: Sequence[Path], overrides: Overrides) -> None:
     from dowse.index.scan import checked_root
     from dowse.models.static import default_static
     from dowse.search.models import retriever_named
+    from dowse.search.roots import stored_name
 
     if len(paths) > 1:
         raise ConfigError(f"--import is of one index and there are {len(paths)} folders; give one")
     root = checked_root(paths[0]) if paths else None
     settings = load_settings(root, overrides)
-    name = root.name if root else head_of(file).repository
+    name = stored_name(root) if root else head_of(file).repository
     encoder, said = default_static(), settings.search.retriever
     opened = open_store(root or Path(name), name, settings.index, encoder.dimensions)
     try:

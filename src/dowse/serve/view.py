@@ -17,7 +17,9 @@ from typing import Any
 from dowse.errors import ConfigError
 from dowse.index.files import Skip, Source, read
 from dowse.index.store import KnownFile
-from dowse.search.searcher import EVERYTHING, Only, Searcher, overall
+from dowse.search.only import EVERYTHING, Only
+from dowse.search.roots import overall
+from dowse.search.searcher import Searcher
 from dowse.serve.display import as_dict
 from dowse.serve.highlight import file_as_html, lines_as_html, matching_lines
 from dowse.serve.keeper import Condition
@@ -141,7 +143,7 @@ class View:
         """Yield what the stages after the first answer, under their names; may take a while.
 
         Raises:
-            BusyError: others have been in them for `wait_s`.
+            OverloadedError: others have been in them for `wait_s`.
             ConfigError: as `search`.
             NotFoundError: as `search`.
         """
@@ -151,10 +153,10 @@ class View:
             if searcher is None or question.literal or not searcher.has_later_stages(question.mode):
                 return
             wanted = question.offset + question.top_k
-            stages = searcher.stages(question.query, wanted, question.only, question.mode)
-            for name, hits in stages:
+            index = _index(reader, chosen)  # before the stages: it brings stores up to date, and ids hold until then
+            for name, hits in searcher.stages(question.query, wanted, question.only, question.mode):
                 if name != searcher.STAGES[0]:
-                    yield name, _answer(question, hits, _index(reader, chosen), started)
+                    yield name, _answer(question, hits, index, started)
 
     def similar(self, place: Place, question: Question) -> dict[str, Any]:
         """Return code like the code at the first line of a place; of the question all but the query counts.

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -28,8 +27,8 @@ from dowse.index.files import Source
 from dowse.index.opening import open_store
 from dowse.index.scan import checked_root
 from dowse.models.static import StaticEncoder, default_static
-from dowse.search.roots import stored_root
-from dowse.search.searcher import Root, Searcher
+from dowse.search.roots import Root, status_of, stored_name, stored_root
+from dowse.search.searcher import Searcher
 from dowse.serve.filling import Filler
 from dowse.serve.following import Follower, KeptByOthers, text_of
 from dowse.serve.keeper import Condition, Keeper
@@ -49,7 +48,7 @@ Event = tuple[Literal["state", "progress"], "Repository", Condition]
 """What changed, of which repository, and how that stands now."""
 
 
-class BusyError(DowseError):
+class OverloadedError(DowseError):
     """Too many questions are waiting."""
 
 
@@ -137,19 +136,10 @@ class Reader:
         return root if len(root.store) and comparable else None
 
     def status(self, repository: Repository) -> dict[str, Any]:
-        """Return what is indexed of a repository, as `Searcher.status` has it of a root."""
+        """Return what is indexed of a repository, as `Root.status` does; nothing while there is nothing to search."""
         root = self.root(repository)
-        freshness = repository.keeper.condition.freshness
-        counted = {"documents": 0, "files": 0, "languages": {}, "skipped": {}} if root is None else root.store.counted()
-        place = None if root is None else root.store.place
-        own = {"repository": repository.name, "path": str(repository.path), "index": place}
-        return {
-            **own,
-            **counted,
-            "fresh": freshness.fresh,
-            "checked_at": datetime.fromtimestamp(freshness.checked, UTC).isoformat(timespec="seconds"),
-            "note": freshness.note,
-        }
+        store, freshness = None if root is None else root.store, repository.keeper.condition.freshness
+        return status_of(repository.name, repository.path, store, freshness)
 
     def stored(self, repository: Repository, path: str) -> Source | None:
         """Return a file as it was indexed, blank lines where nothing was; None where it lies in a folder."""
@@ -355,10 +345,10 @@ class Workspace:
         """Hold the reader of the stages after the first, so that slow ones never keep an instant search waiting.
 
         Raises:
-            BusyError: others have held it for `wait_s`.
+            OverloadedError: others have held it for `wait_s`.
         """
         if not self._ranking.acquire(timeout=wait_s):
-            raise BusyError(f"the ranker was busy for {wait_s:g} s; ask again in a second")
+            raise OverloadedError(f"the ranker was busy for {wait_s:g} s; ask again in a second")
         try:
             self._ranker = self._ranker or Reader(self.searcher)
             self._ranker.forget(self.repositories)
@@ -389,7 +379,9 @@ class Workspace:
         return all(ended)
 
     def _name(self, root: Path) -> str:
-        """Return the shortest end of a path that no other repository has as its name."""
+        """Return the shortest end of a path that no other repository has as its name; in a store, `stored_name`."""
+        if self.address is not None:
+            return stored_name(root, self._repositories)
         for length in range(1, len(root.parts)):
             name = "/".join(root.parts[-length:])
             if name not in self._repositories:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dowse.errors import MissingExtraError, ModelError
-from dowse.languages.identifiers import terms
+from dowse.languages.identifiers import unstemmed_terms
 from dowse.models.ranking import Ranked, best_of_rows
 from dowse.types import CorpusRanker
 
@@ -55,11 +55,11 @@ class LexicalRanking:
 
     def rank(self, queries: Sequence[str], documents: Sequence[str], depth: int) -> Ranked:
         """Return the best documents of each query, (Q, K), and their scores, (Q, K); none without a common word."""
-        self._index.index([terms(text) or [""] for text in documents], show_progress=False)
+        self._index.index([unstemmed_terms(text) or [""] for text in documents], show_progress=False)
         known, none = self._index.vocab_dict, np.zeros(len(documents), np.float32)
         ids, scores = [], []
         for query in queries:
-            asked = [term for term in terms(query) if term in known]
+            asked = [term for term in unstemmed_terms(query) if term in known]
             row = self._index.get_scores(asked).astype(np.float32) if asked else none
             best, found = best_of_rows(row[None], depth)
             ids.append(np.where(found > 0, best, -1))
