@@ -19,7 +19,8 @@ class TwoStages(Searcher):
     STAGES = ("instant", "reranked")
     go_on = threading.Event()
 
-    def has_later_stages(self, mode=None):
+    @staticmethod
+    def has_later_stages(settings, mode=None):
         return True
 
     def stages(self, query, top_k=10, only=EVERYTHING, mode=None):
@@ -34,7 +35,8 @@ class Backwards(Searcher):
 
     STAGES = ("instant", "reranked")
 
-    def has_later_stages(self, mode=None):
+    @staticmethod
+    def has_later_stages(settings, mode=None):
         return mode is None
 
     def stages(self, query, top_k=10, only=EVERYTHING, mode=None):
