@@ -26,13 +26,13 @@ export CALLER
 help: ## list these commands
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
 
-search: $(CORE) ## Q="what the code does" REPO=.: search a repository (core dependencies only)
+search: $(CORE) ## Q="what it does" REPO=.: search a repository (core packages)
 	@test -n "$$QUERY" || { echo 'error: no query; say what to look for: make search Q="parse a date" REPO=.' >&2; exit 2; }
 	@here="$$PWD"; cd "$$CALLER"; exec "$$here/.venv/bin/dowse" search "$$QUERY" "$$TARGET"
 
 # One more than there are cores: much of the time a test waits for a process of its own. Counting lines costs no time:
 # the counter takes itself out of a line once it has run.
-test: $(DEV) $(BROWSER) ## run every test, a file at a time on each core; at least 90 % of the lines of src must run
+test: $(DEV) $(BROWSER) ## run every test; at least 90 % of the lines of src must run
 	@covered=.venv-dev/coverage; count=".venv-dev/bin/python -m slipcover"; \
 	$$count --source src/dowse --json --out $$covered.json \
 		-m pytest -n "$$(($$(getconf _NPROCESSORS_ONLN) + 1))" --dist loadfile --no-loadscope-reorder; \
@@ -46,18 +46,18 @@ lint: $(DEV) ## ruff: faults and formatting
 types: $(DEV) ## mypy --strict over src
 	@.venv-dev/bin/mypy --num-workers auto
 
-docs: examples ## examples in docstrings; links, paths and commands named in the documents
+docs: examples ## examples in docstrings; what the documents name and show
 	@.venv-dev/bin/python -m pytest tests/test_docs.py
 
 examples: $(DEV) ## examples in docstrings alone
 	@.venv-dev/bin/python -m pytest --doctest-modules src
 
-bench: $(CORE) ## CHECKOUTS=dir DATA=dir [PEER=python MODEL=dir]: quality and speed on annotated repositories
+bench: $(CORE) ## CHECKOUTS= DATA= [PEER= MODEL=]: quality and speed of search
 	@test -n "$(CHECKOUTS)" || { echo 'error: no checkouts; name the folder that holds them: make bench CHECKOUTS=dir' >&2; exit 2; }
 	@here="$$PWD"; cd "$$CALLER"; "$$here/.venv/bin/python" "$$here/benchmarks/annotated.py" "$(CHECKOUTS)" \
 		--data "$(DATA)" --results "$$here/results" $(if $(PEER),--peer-python "$(PEER)" --peer-model "$(MODEL)")
 
-peers: $(CORE) ## CHECKOUTS=dir DATA=dir MODEL=dir: the same beside semble, bm25s and grep, installed into .venv-peers
+peers: $(CORE) ## CHECKOUTS= DATA= MODEL=: bench beside semble, bm25s and grep
 	@test -n "$(CHECKOUTS)" && test -n "$(MODEL)" || { echo 'error: name the folder of the checkouts and the one of a model2vec model for semble: make peers CHECKOUTS=dir MODEL=dir' >&2; exit 2; }
 	@test -x .venv-peers/bin/pip || "$(PYTHON)" -m venv .venv-peers
 	@.venv-peers/bin/python -m pip install -qq semble==0.7.0 bm25s==0.3.16
@@ -68,7 +68,7 @@ peers: $(CORE) ## CHECKOUTS=dir DATA=dir MODEL=dir: the same beside semble, bm25
 size: ## install the core into a fresh environment and weigh it
 	@"$(PYTHON)" benchmarks/install_size.py
 
-scale: $(CORE) ## speed and memory on generated source trees of up to 200,000 documents
+scale: $(CORE) ## speed and memory on generated trees, up to 200,000 documents
 	@.venv/bin/python benchmarks/scale.py
 
 clean: ## remove both environments and every cache

@@ -37,8 +37,6 @@ PLAIN = {
     "max_steps": "see `epochs`; -1 for none.",
     "gradient_accumulation_steps": "batches to a step.",
     "gradient_checkpointing": "compute activations twice instead of keeping them.",
-    "layers_kept": "which of the layers: the first, or evenly spread ones.",
-    "dropout": "in all layers.",
     "seed": "of everything that is drawn.",
 }
 """What settings mean that no docstring describes, because their names do to those who train."""

@@ -6,12 +6,16 @@ import json
 import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 import typer
 from commands import dowse
-from servers import open_workspace, running
+from servers import PATIENCE_S, serving, until
 from sources import FILES, write_files
 
 from dowse.config import load_settings
@@ -28,6 +32,35 @@ NAME = re.compile(
     r"(?:dowse\.)?((?:mine|label|train|evaluate|index|search|serve|models|languages)\.\w+\.\w+(?:\.\w+)?)"
 )
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL))
+FRESHNESS = re.compile(
+    r"searched ([\d,]+) documents of ([\d,]+) files, up to date; left out: \d+ not code(, .*)? \(.*\)"
+)
+
+FUNCTION = '''def {verb}_{noun}(value):
+    """{said} the {noun} of {whose}."""
+    found = find_{noun}(value, "{whose}")
+    return found.{verb}()
+'''
+TINY = """
+[train.retriever]
+base = "base/model"
+max_query_tokens = 16
+max_document_tokens = 48
+max_steps = 2
+batch_size = 8
+bf16 = false
+
+[train.ranker]
+base = "base/model"
+max_query_tokens = 16
+max_tokens = 48
+n_negatives = 3
+max_steps = 2
+batch_size = 8
+bf16 = false
+"""
+"""Settings with which the trainings of the README take seconds."""
 
 
 def targets() -> set[str]:
@@ -145,6 +178,13 @@ def test_help_names_every_target_that_is_no_file():
     assert phony == targets() == set(re.findall(r"^([a-z]+):[^#\n]*## ", makefile, re.MULTILINE))
 
 
+def test_help_fits_a_terminal():
+    done = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and len(lines) == len(targets()) < 24
+    assert [line for line in lines if len(line) > 80] == []
+
+
 def test_the_examples_of_the_help_name_only_what_exists():
     lines = [re.split(r"\s{2,}", line.strip())[0] for line in EXAMPLES.splitlines()]
     shown = "```\n{}\n```\n".format("\n".join(lines))
@@ -161,6 +201,9 @@ def test_what_is_made_from_the_code_is_what_the_code_says_now():
     assert stale == [], "write them again with: python docs/generate.py"
     made = [name for text in texts.values() for _, name, _, _ in generate.PART.findall(text)]
     assert sorted(made) == sorted(generate.PARTS)
+    settings = [setting for model in ("retriever", "ranker") for setting in generate.trained(model)]
+    undescribed = {name for name, _, _, about in settings if about == generate.PLAIN.get(name)}
+    assert undescribed == generate.PLAIN.keys()  # else a docstring says it, and the words here are never read
 
 
 @pytest.fixture
@@ -176,17 +219,33 @@ def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     for folder in ("src/one", "src/two", "work", "work/my-project"):
         write_files(home / folder, FILES)
+    for whose in ("one", "two"):
+        named = [(verb, noun) for verb in ("sort", "merge", "count", "close") for noun in ("table", "queue", "socket")]
+        said = [FUNCTION.format(verb=v, noun=n, said=v.capitalize(), whose=whose) for v, n in named]
+        write_files(home / "src" / whose, {"lib/parts.py": "\n\n".join(said)})
     return home
 
 
 @pytest.mark.usefixtures("words_and_vectors")
-def test_the_commands_of_the_readme_run(home, monkeypatch):
+def test_the_first_command_of_the_readme_searches(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    installed = f'#!/bin/sh\nexec "{sys.executable}" -m dowse "$@"\n'  # what else pip would bring
+    write_files(tmp_path, {f"src/{path}": text for path, text in FILES.items()} | {".venv/bin/dowse": installed})
+    (tmp_path / ".venv/bin/dowse").chmod(0o755)
+    (tmp_path / ".venv/.ready").touch()
+    line = re.search(r"^make search .*", README, re.MULTILINE)[0]
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "searched" in done.stderr and "  function  " in done.stdout
+
+
+@pytest.mark.usefixtures("words_and_vectors")
+def test_the_search_block_of_the_readme_runs(home, monkeypatch):
     monkeypatch.chdir(home / "work")
     monkeypatch.setenv("HOME", str(home))
-    sections = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL))
-    mined = [words for words in commands(sections["Train on your own code"]) if words[0] in ("mine", "show")]
-    run = [*commands(sections["Search"]), *mined]
-    assert len(run) == 11
+    run = commands(SECTIONS["Search"])
+    assert len(run) == 9
     for words in run:
         done = dowse(*map(os.path.expanduser, words))
         assert done.returncode == 0, done.stderr
@@ -194,7 +253,50 @@ def test_the_commands_of_the_readme_run(home, monkeypatch):
 
 
 @pytest.mark.usefixtures("words_and_vectors")
-def test_the_python_the_settings_and_the_addresses_of_the_readme_work(home, monkeypatch, capsys, index_dir):
+def test_the_serve_block_of_the_readme_runs_and_its_address_answers(home, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(home))
+    serve, install = commands(SECTIONS["Serve"])
+    address = re.search(r"curl -s 'http://127\.0\.0\.1:8765(\S+)'", SECTIONS["Serve"])[1]
+    with serving(*map(os.path.expanduser, serve[1:])) as server:
+
+        def best():
+            with urlopen(f"{server.url}{address}", timeout=PATIENCE_S) as answer:
+                return [hit["symbol"] for hit in json.load(answer)["hits"][:1]]
+
+        until(lambda: best() == ["UploadClient.retry_upload"], "the answer")
+        with urlopen(f"{server.url}/", timeout=PATIENCE_S) as page:
+            assert b"<title>dowse</title>" in page.read()
+        assert server.end() == 0
+    done = dowse(*install, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "dowse" in json.loads((tmp_path / ".mcp.json").read_text())["mcpServers"]
+
+
+@pytest.mark.usefixtures("words_and_vectors")
+def test_the_train_block_of_the_readme_runs_at_tiny_size(home, monkeypatch, tmp_path):
+    from training import write_encoder
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(home))
+    write_encoder(tmp_path / "base")
+    (tmp_path / "tiny.toml").write_text(TINY)
+    small = {
+        "mine": ("--jobs", "1"),
+        "label": ("--encoder", "static", "--jobs", "1"),
+        "train": ("--config", "tiny.toml"),
+    }
+    run = commands(SECTIONS["Train on your own code"])
+    assert [words[0] for words in run] == ["mine", "show", "label", "train", "train", "evaluate"]
+    for words in run:
+        done = dowse(*map(os.path.expanduser, words), *small.get(words[0], ()))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout, words
+    assert (tmp_path / "models/ranker/int8/config.json").is_file() and (tmp_path / "report.html").is_file()
+
+
+@pytest.mark.usefixtures("words_and_vectors")
+def test_the_python_and_the_settings_of_the_readme_work(home, monkeypatch, capsys):
     blocks = {language: block for language, block in BLOCK.findall(README) if language}
     monkeypatch.chdir(home / "work")
     exec(blocks["python"], {})
@@ -203,20 +305,23 @@ def test_the_python_the_settings_and_the_addresses_of_the_readme_work(home, monk
     assert load_settings(home / "configured").index.exclude == ("fixtures/",)
     (entry,) = json.loads(blocks["json"])["mcpServers"].values()
     assert unknown_options(f"```\n{shlex.join([entry['command'], *entry['args']])}\n```\n") == []
-    address = re.search(r"curl -s 'http://127\.0\.0\.1:8765(\S+)'", README)[1]
-    with open_workspace(home / "src/one", index_dir=index_dir) as workspace, running(workspace) as client:
-        assert client.get(address).json()["hits"][0]["symbol"] == "UploadClient.retry_upload"
 
 
 @pytest.mark.usefixtures("words_and_vectors")
 def test_the_answer_that_the_readme_shows_is_still_the_answer(monkeypatch):
     monkeypatch.chdir(ROOT)
     shown = next(block for _, block in BLOCK.findall(README) if block.startswith("$ dowse"))
-    command, place, *code = shown.splitlines()
-    answer = dowse(*shlex.split(command)[2:]).stdout.splitlines()
+    command, place, *code, left_out, counted = shown.splitlines()
+    done = dowse(*shlex.split(command)[2:])
+    answer = done.stdout.splitlines()
 
     def known(line):  # where it stands and what it scores may change
         return re.sub(r":\d+-\d+|[\d.]+$", "", line)
 
     assert known(answer[0]) == known(place)
-    assert answer[1 : len(code) - 1] == code[:-2]
+    assert answer[1 : 1 + len(code)] == code and left_out == "..." and len(answer) > 1 + len(code)
+    then, now = (
+        [int(number.replace(",", "")) for number in FRESHNESS.fullmatch(line).groups()[:2]]
+        for line in (counted, done.stderr.splitlines()[-1])
+    )
+    assert now == pytest.approx(then, rel=0.1), f"README.md shows {then} documents and files, there are {now}"

@@ -209,6 +209,10 @@ def test_importing_dowse_loads_neither_torch_nor_the_web_stack(tmp_path):
     assert loaded & HEAVY == set()
 
 
+def test_the_command_line_loads_no_numpy_before_a_command_needs_it(tmp_path):
+    assert "numpy" not in modules_loaded_by("import dowse.serve.cli", tmp_path)
+
+
 def test_a_search_loads_neither_torch_nor_the_web_stack(tmp_path):
     code = tmp_path / "code"
     code.mkdir()

@@ -194,6 +194,21 @@ def test_a_caller_that_asks_too_often_is_told_to_wait(folders):
         assert statuses == [200, 429, 429]
 
 
+def test_a_damaged_file_of_tokens_opens_nothing_and_is_named_in_the_log_alone(folders, caplog):
+    project, _, base = folders
+    file = TokenFile(base / "damaged.json")
+    secret = file.add("all")
+    with open_workspace(project, index_dir=base / "indexes") as workspace, running(workspace, Access(file)) as client:
+        assert client.get("/v1/repositories", headers=bearer(secret)).status_code == 200
+        file.path.write_text("{")
+        for _ in range(2):
+            answer = client.get("/v1/repositories", headers=bearer(secret))
+            said = "the server's file of tokens is damaged; its log says more"
+            assert (answer.status_code, answer.json()) == (500, {"error": {"type": "DataError", "message": said}})
+    logged = [record.getMessage() for record in caplog.records if "no file of tokens" in record.getMessage()]
+    assert len(logged) == 1 and logged[0].startswith(f"{file.path} is no file of tokens")
+
+
 def test_another_host_needs_a_token_unless_said_aloud(project, index_dir):
     beyond = ServeSettings(host="0.0.0.0", port=0)
     with pytest.raises(ConfigError, match=r"0\.0\.0\.0 can be reached from other machines.*dowse token add"):

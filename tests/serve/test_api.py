@@ -1,6 +1,7 @@
 import html
 import json
 import re
+from pathlib import Path
 
 import pytest
 from servers import events, open_workspace, running
@@ -123,7 +124,8 @@ class Backwards(Searcher):
 
     STAGES = ("instant", "backwards")
 
-    def has_later_stages(self, mode=None):
+    @staticmethod
+    def has_later_stages(settings, mode=None):
         return True
 
     def stages(self, query, top_k=10, only=None, mode=None):
@@ -289,6 +291,26 @@ def test_repositories_come_are_followed_and_go(client, tmp_path):
     assert "added_later" not in client.get("/v1/search", params={"q": "added_later"}).text.replace(
         '"query":"added_later"', ""
     )
+
+
+def test_a_repository_that_is_removed_is_an_event_with_its_name(client, tmp_path):
+    going = write_files(tmp_path / "going", {"a.py": "def soon_gone():\n    return 1\n"})
+    assert client.post("/v1/repositories", json={"path": str(going)}).status_code == 202
+    with client.stream("GET", "/v1/repositories/events") as response:
+        told = events(response)
+        next(told)
+        assert client.delete("/v1/repositories/going").status_code == 204
+        said = next(data for name, data in told if name == "removed")
+    assert json.loads(said) == {"name": "going"}
+
+
+def test_what_is_described_has_every_status_that_the_document_lists(client):
+    document = (Path(__file__).resolve().parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"\b[45]\d\d\b", re.search(r"Errors are (.*?)\nSIGTERM", document, re.DOTALL)[1]))
+    assert {"413", "421", "503"} <= listed
+    for path, methods in client.get("/openapi.json").json()["paths"].items():
+        for method, described in methods.items():
+            assert listed <= described["responses"].keys(), (method, path)
 
 
 def test_feedback_is_refused_unless_wanted_and_kept_with_the_text_where_it_is(client, folders, tmp_path):

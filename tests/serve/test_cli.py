@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import commands
 import pytest
 from sources import FILES, write_files
 
@@ -104,6 +105,16 @@ def test_literal_similar_index_and_status_work(project):
     assert "4 python" in dowse("index", project, check=0).stdout
 
 
+def test_similar_takes_a_place_as_search_prints_it(project):
+    printed = dowse("search", "retry a failed upload", "-k", 1, cwd=project, check=0).stdout.split()[0]
+    assert printed == "src/upload/client.py:14-21"
+    by_line, by_lines = (
+        json.loads(dowse("similar", place, "--json", cwd=project, check=0).stdout)["hits"]
+        for place in ("src/upload/client.py:14", printed)
+    )
+    assert by_lines == by_line != []
+
+
 def test_similar_takes_the_path_as_a_person_in_the_folder_types_it(project):
     run = dowse("similar", "./src/upload/client.py:15", "--json", cwd=project, check=0)
     assert json.loads(run.stdout)["hits"]
@@ -136,6 +147,35 @@ def test_a_mistake_is_one_error_line_and_exit_1(project, arguments, said):
 def test_a_command_that_cannot_be_understood_is_exit_2(project, arguments):
     run = dowse(*arguments, cwd=project, check=2)
     assert "error: " in run.stderr and "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["search", "x", "--topk", "3"], "dowse search"),
+        (["train", "ranker", "x", "--epoch", "3"], "dowse train ranker"),
+        (["serach", "x"], "dowse"),
+    ],
+)
+def test_what_is_not_understood_is_sent_to_the_help_of_its_own_command(arguments, command):
+    run = dowse(*arguments, check=2)
+    assert run.stderr.endswith(f"; python -m {command} --help says more\n")
+
+
+def test_shells_complete_commands_and_options():
+    script = "import sys; sys.argv[0] = 'dowse'; from dowse.serve.cli import main; main()"
+    command = ["bash", "-c", '"$0" "$@"; exit $?', sys.executable, "-c", script]  # the shell that is asking is found
+    shown = subprocess.run([*command, "--show-completion", "bash"], capture_output=True, text=True)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "complete -o default" in shown.stdout and "_DOWSE_COMPLETE=complete_bash" in shown.stdout
+    asked = {"_DOWSE_COMPLETE": "complete_bash", "COMP_WORDS": "dowse se", "COMP_CWORD": "1"}
+    found = subprocess.run(command, capture_output=True, text=True, env=os.environ | asked)
+    assert (found.returncode, found.stdout.split()) == (0, ["search", "serve"])
+
+
+def test_the_exit_code_of_a_library_that_ends_the_program_stays(project, monkeypatch):
+    monkeypatch.setattr("dowse.search.searcher.Searcher.status", lambda self: sys.exit(3))
+    assert commands.dowse("search", "upload", project).returncode == 3
 
 
 def test_debug_shows_the_traceback(project):

@@ -87,11 +87,21 @@ def test_weights_that_are_not_whole_are_named(tmp_path, monkeypatch):
     right = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
     (folder / "config.json").write_text(json.dumps({"files": {"a.npy": right, "b.npy": right}}))
     (folder / "a.npy").write_bytes(b"hello")
-    (fault, note) = doctor.weights()
+    (fault, rest) = doctor.weights()
     assert fault.state == "fault" and "static: b.npy of" in fault.said and fault.remedy == "install dowse again"
-    assert note.state == "note" and note.said.startswith("retriever is not installed")
+    assert (rest.state, rest.said) == ("ok", "no bi-encoder or ranker ships with this version")
     (folder / "b.npy").write_bytes(b"hello")
     assert next(doctor.weights()).state == "ok"
+    shutil.copytree(folder, folder.with_name("ranker"))
+    assert found(doctor.weights()) == [
+        ("ok", "ranker: 2 files have the SHA-256 they should"),
+        ("ok", "static: 2 files have the SHA-256 they should"),
+    ]
+    (folder.with_name("ranker") / "a.npy").write_bytes(b"hullo")
+    shutil.rmtree(folder)
+    gone, damaged = found(doctor.weights())
+    assert gone == ("fault", "static is not installed: nothing can be indexed without it")
+    assert damaged[0] == "fault" and damaged[1].startswith("ranker: a.npy of")
 
 
 def test_every_index_is_looked_at(tmp_path, index_dir):

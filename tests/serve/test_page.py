@@ -20,7 +20,8 @@ class TwoStages(Searcher):
     STAGES = ("instant", "reranked")
     go_on = threading.Event()
 
-    def has_later_stages(self, mode=None):
+    @staticmethod
+    def has_later_stages(settings, mode=None):
         return True
 
     def stages(self, query, top_k=10, only=EVERYTHING, mode=None):
@@ -35,7 +36,8 @@ class Backwards(Searcher):
 
     STAGES = ("instant", "reranked")
 
-    def has_later_stages(self, mode=None):
+    @staticmethod
+    def has_later_stages(settings, mode=None):
         return mode is None
 
     def stages(self, query, top_k=10, only=EVERYTHING, mode=None):
@@ -286,6 +288,44 @@ def test_more_hits_go_on_where_the_page_ends(new_page, serve, tmp_path):
     expect(page.locator("#hits .hit")).to_have_count(45)
     expect(page.get_by_role("button", name="More hits")).to_be_hidden()
     assert len(set(symbols(page))) == 45
+
+
+def test_more_hits_that_do_not_come_are_said_beside_the_button(new_page, serve, tmp_path):
+    many = {f"m{n}.py": f"def read_number_{n}(file):\n    return int(file.read()) + {n}\n" for n in range(45)}
+    said = ["503 (Service Unavailable)", "400 (Bad Request)"]
+    page = new_page(f"{serve(write_files(tmp_path / 'many', many))}?q=read+number", said=said)
+    more, fault, hits = (page.locator(f"#{name}") for name in ("more", "more-fault", "hits .hit"))
+    expect(hits).to_have_count(20)
+    refusals = [(503, "200 requests are being answered; try again in a second"), (400, "offset is 990, expected less")]
+
+    def refuse(route):
+        status, message = refusals[0]
+        route.fulfill(status=status, json={"error": {"type": "Busy", "message": message}})
+
+    page.route(lambda url: "offset=20" in url, refuse)
+    more.click()
+    expect(fault).to_have_text(refusals[0][1])
+    expect(more).to_be_visible()
+    refusals.pop(0)
+    more.click()
+    expect(fault).to_have_text(refusals[0][1])
+    expect(more).to_be_hidden()
+    page.locator("#q").fill("read number 7")
+    expect(more).to_be_visible()
+    expect(fault).to_have_text("")
+
+
+def test_hits_that_are_shown_already_count_once(new_page, serve, tmp_path):
+    many = {f"m{n}.py": f"def read_number_{n}(file):\n    return int(file.read()) + {n}\n" for n in range(45)}
+    page = new_page(f"{serve(write_files(tmp_path / 'many', many))}?q=read+number")
+    page.route(
+        lambda url: "offset=20" in url,
+        lambda route: route.continue_(url=route.request.url.replace("offset=20", "offset=10")),
+    )
+    page.get_by_role("button", name="More hits").click()
+    expect(page.locator("#hits .hit")).to_have_count(30)
+    expect(page.locator("#summary")).to_contain_text("the 30 best hits")
+    assert len(set(symbols(page))) == 30
 
 
 def test_more_hits_go_on_in_the_order_of_the_last_stage(new_page, serve, tmp_path):

@@ -6,6 +6,7 @@ import re
 from pages import ask, first_hit
 from playwright.sync_api import expect
 from servers import PATIENCE_S, running
+from sources import write_files
 
 from dowse.serve.app import Access
 from dowse.serve.tokens import TokenFile
@@ -99,6 +100,32 @@ def test_a_token_is_asked_for_once_and_kept_for_the_tab(new_page, serve, place, 
     assert token not in page.content() and token not in page.url
 
 
+def test_the_index_is_followed_once_a_token_is_given_after_all(new_page, serve, place, tmp_path):
+    file = TokenFile(tmp_path / "tokens.json")
+    token = file.add("test", None, [])
+    address = serve(place / "shop", access=Access(tokens=file))
+    page = new_page(address, said=["401 (Unauthorized)"])
+    dialog = page.locator("#token")
+    page.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_be_hidden()
+    page.locator("#q").fill("upload")
+    page.get_by_role("textbox", name="Token").fill(token)
+    page.keyboard.press("Enter")
+    expect(page.locator("#hits .hit").first).to_be_visible()
+    page.get_by_role("link", name="Index", exact=True).click()
+    expect(page.locator(".repository .state")).to_have_text("ready")
+
+
+def test_a_repository_that_is_removed_elsewhere_goes_from_every_page(new_page, serve, place):
+    address = serve(place / "shop", place / "tools")
+    page, other = (new_page(f"{address}?view=index") for _ in range(2))
+    for one in (page, other):
+        expect(one.locator(".repository")).to_have_count(2)
+    page.get_by_role("button", name="Remove tools").click()
+    page.locator("#remove").get_by_role("button", name="Remove").click()
+    expect(other.locator(".repository")).to_have_count(1)
+
+
 def test_repositories_are_added_followed_and_removed(new_page, serve, place, tmp_path):
     address = serve(place / "shop")
     page = new_page(f"{address}?view=index", said=["400 (Bad Request)"])
@@ -174,6 +201,22 @@ def test_the_map_is_looked_around_in_with_mouse_and_keyboard(page, server):
     expect(tip).to_contain_text("tools/dates.py")
     page.mouse.click(x, y)
     expect(page.locator("#map-hit .file")).to_have_text("dates.py")
+
+
+def test_a_folder_called_other_is_no_rest_of_the_map(new_page, serve, tmp_path):
+    files = {f"{at}/f{n}.py": f"def {at}_{n}():\n    return {n}\n" for at in ("other", "src") for n in range(9)}
+    page = new_page(f"{serve(write_files(tmp_path / 'kit', files))}?view=map")
+    expect(page.locator("#legend .name")).to_have_text(["other", "src"])
+    colours = page.locator("#legend .dot").evaluate_all("dots => dots.map((dot) => dot.dataset.colour)")
+    assert colours == ["0", "1"]
+    script = """async () => {
+        const { folders } = await import("./folders.js");
+        const at = (folder) => Array(200).fill({ repository: "kit", path: `${folder}/a.py` });
+        const points = [...at("other"), ...at("src")];
+        return folders([...points, { repository: "kit", path: "tiny/a.py" }])
+            .map(({ name, isRest, points: inside }) => [name, isRest, inside.length]);
+    }"""
+    assert page.evaluate(script) == [["other", False, 200], ["src", False, 200], ["other", True, 1]]
 
 
 def test_the_map_is_drawn_by_browsers_without_iterator_helpers(new_page, server):

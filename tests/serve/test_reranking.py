@@ -162,7 +162,7 @@ def test_agents_are_told_the_rankers_order_and_how_sure_it_is_and_wait_like_all_
 def test_a_ranker_whose_turn_does_not_come_leaves_the_instant_order_and_no_claim_about_probabilities(workspace):
     async def impatient():
         desk, view = Desk(workspace, later_wait_s=0.0), View(workspace)
-        with pytest.raises(OverloadedError, match="the ranker was busy for 0 s"):
+        with pytest.raises(OverloadedError, match="the later stages were busy for 0 s"):
             await desk.best(view, Question(QUERY, only=Only(min_score=0.5)))
         return await desk.best(view, Question(QUERY))
 
@@ -181,8 +181,8 @@ def test_while_others_are_in_the_later_stages_agents_and_http_get_the_first_orde
     with workspace.ranking(PATIENCE_S):
         answer = asyncio.run(asked(0.01, is_sure=False))
         assert answer["hits"] == instant and answer["is_instant"] and answer["stages"] == ["instant"]
-        assert "in the first, quick order, as the ranker is busy" in hits_text(answer, 2_000)
-        with pytest.raises(OverloadedError, match=r"the ranker was busy for 0\.01 s"):
+        assert "in the first, quick order, as the later stages are busy" in hits_text(answer, 2_000)
+        with pytest.raises(OverloadedError, match=r"the later stages were busy for 0\.01 s"):
             asyncio.run(asked(0.01, is_sure=True))
     answer = asyncio.run(asked(PATIENCE_S, is_sure=False))
     assert not answer["is_instant"] and "probability" in answer["hits"][0]
@@ -202,3 +202,16 @@ def test_no_index_is_brought_up_to_date_between_two_stages(workspace, monkeypatc
     before = asking.count(threading.get_ident())
     assert next(later)[0] == "ranker" and list(later) == []
     assert asking.count(threading.get_ident()) == before > 0
+
+
+def test_where_no_model_is_named_for_them_nobody_waits_for_a_turn_in_the_later_stages(place, workspace):
+    plain = Workspace({"index": {"directory": str(place / "plain")}, "search": {"retriever": "off", "ranker": "off"}})
+    try:
+        plain.add(place / "project")
+        assert plain.settle(PATIENCE_S)
+        for served, mode in ((plain, None), (workspace, "instant")):
+            with served.ranking(PATIENCE_S):
+                answer = asyncio.run(Desk(served, later_wait_s=0.0).best(View(served), Question(QUERY, mode=mode)))
+            assert answer["hits"] and answer["stages"] == ["instant"] and not answer["is_instant"]
+    finally:
+        assert plain.close(PATIENCE_S)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from commands import dowse
 from servers import PATIENCE_S, serving, until
 from sources import FILES, write_files
 
@@ -117,6 +118,14 @@ def test_two_places_for_the_same_index_are_refused(command, tmp_path):
         app([command, "--index-dir", str(tmp_path), "--store", f"lance:{tmp_path}"], standalone_mode=False)
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [("serve", "without any, add them on the page."), ("mcp", "the present one by default.")],
+)
+def test_each_help_says_what_is_served_where_no_folder_is_named(command, said):
+    assert f"Folders to serve; {said}" in " ".join(dowse(command, "--help").stdout.split())
+
+
 def test_who_may_reach_a_server_is_the_users_to_say(project):
     user = Path(os.environ["XDG_CONFIG_HOME"]) / "dowse" / "config.toml"
     user.parent.mkdir(parents=True)
@@ -136,9 +145,13 @@ def test_who_may_reach_a_server_is_the_users_to_say(project):
 
 
 def test_tokens_are_made_listed_and_removed(project, capsys):
+    said = []
+
     def token(*arguments):
         app(["token", *map(str, arguments)], standalone_mode=False)
-        return capsys.readouterr().out
+        out, err = capsys.readouterr()
+        said.append(err)
+        return out
 
     secret = token("add", "ci", "--days", 30, "-r", project).strip()
     listed = token("list")
@@ -146,7 +159,7 @@ def test_tokens_are_made_listed_and_removed(project, capsys):
     with pytest.raises(ConfigError, match="there is a token 'ci' already"):
         token("add", "ci")
     token("remove", "ci")
-    assert token("list") == ""
+    assert token("list") == "" and said[-1] == "no tokens; make one with: dowse token add NAME\n"
     with pytest.raises(ConfigError, match="is no folder"):
         token("add", "x", "-r", "nowhere")
     with pytest.raises(UsageError, match="9999999 is not in the range"):

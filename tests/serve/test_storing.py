@@ -1,9 +1,11 @@
 """A shared store at the front doors: indexed by one process, served by another, taken back, carried in a file."""
 
 import json
+import os
 import re
 import urllib.request
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -101,6 +103,31 @@ def test_a_stored_folder_has_its_own_name_whatever_is_named_beside_it(project, t
         assert workspace.settle(PATIENCE_S)
     finally:
         assert workspace.close(PATIENCE_S)
+
+
+def test_whoever_follows_a_store_is_told_of_what_is_gone_from_it(project, tmp_path, dowse):
+    store = f"lance:{tmp_path / 'shared'}"
+    dowse("index", project, "--store", store)
+    workspace, told = Workspace({"index": {"store": store}}), []
+    workspace.listen(lambda event: told.append((event[0], event[1].name)))
+    try:
+        workspace.begin([])
+        assert told == [("state", "project")]
+        dowse("store", "rollback", store, "1")
+        until(lambda: ("removed", "project") in told, "the event")
+        assert workspace.repositories == []
+    finally:
+        assert workspace.close(PATIENCE_S)
+
+
+def test_a_file_is_taken_into_the_store_of_the_users_settings(project, tmp_path, dowse, monkeypatch):
+    file, store = tmp_path / "index.dowse", f"lance:{tmp_path / 'shared'}"
+    dowse("index", project, "--index-dir", tmp_path / "a", "--export", file)
+    write_files(Path(os.environ["XDG_CONFIG_HOME"]), {"dowse/config.toml": f'[index]\nstore = "{store}"\n'})
+    monkeypatch.chdir(write_files(tmp_path / "here", {"here.py": "def here():\n    return 1\n"}))
+    assert "documents of project" in dowse("index", "--import", file).err
+    answer, _ = dowse("search", "here parse a duration", "--mode", "instant", "--json")
+    assert {hit["repository"] for hit in json.loads(answer)["hits"]} == {"project"}
 
 
 def test_an_index_is_carried_in_a_file_between_folders_and_stores(project, tmp_path, dowse):

@@ -42,7 +42,16 @@ def test_names_are_told_apart_and_missing_ones_named(tmp_path):
         file.remove("two")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"tokens": [{}]}', '{"tokens": [{"name": 1}]}', "{"])
+TOKEN = '{"tokens": [{"name": "a", "sha256": "%s", "created": "2026-01-01T00:00:00+00:00", "expires": %s}]}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", '{"tokens": [{}]}', '{"tokens": [{"name": 1}]}', "{", '{"tokens": ["a"]}'),
+        *(TOKEN % ("b", '"soon"'), TOKEN % ("b", '"2026-01-01T00:00:00"'), TOKEN % ("é", "null")),
+    ],
+)
 def test_a_damaged_file_opens_nothing_and_is_named(tmp_path, text):
     path = tmp_path / "tokens.json"
     path.write_text(text)

@@ -84,3 +84,13 @@ def test_loading_ends_with_the_workspace(project, index_dir, monkeypatch):
         assert begun.wait(PATIENCE_S)
         assert workspace.close(PATIENCE_S)
         assert not any(thread.name.startswith("warming") for thread in threading.enumerate())
+
+
+def test_threads_that_have_loaded_a_repository_are_let_go_when_the_next_one_comes(tmp_path, index_dir):
+    with open_workspace(index_dir=index_dir) as workspace:
+        for name in ("one", "two", "three"):
+            workspace.add(write_files(tmp_path / name, {f"{name}.py": f"def {name}():\n    return 1\n"}))
+            assert workspace.settle(PATIENCE_S)
+            for thread in workspace._warming:
+                thread.join(PATIENCE_S)
+        assert [thread.name for thread in workspace._warming] == ["warming three"]

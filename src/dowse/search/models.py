@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import dowse.models
-from dowse.config import expanded
+from dowse.config import MODES, SearchSettings, expanded
 from dowse.types import CalibratedRanker, Encoder
 
 SHIPPED = Path(dowse.models.__file__).parent / "default"
@@ -22,7 +22,7 @@ def retriever_named(name: str) -> Encoder | None:
     Raises:
         ModelError: its files are damaged, or no bi-encoder.
     """
-    if name == "off" or (name == "auto" and not (SHIPPED / "retriever").is_dir()):
+    if not _is_there("retriever", name):
         return None
     from dowse.models.biencoder import BiEncoder, default_biencoder
 
@@ -36,8 +36,25 @@ def ranker_named(name: str) -> CalibratedRanker | None:
     Raises:
         ModelError: its files are damaged, or no ranker.
     """
-    if name == "off" or (name == "auto" and not (SHIPPED / "ranker").is_dir()):
+    if not _is_there("ranker", name):
         return None
     from dowse.models.crossencoder import CrossEncoder, default_crossencoder
 
     return default_crossencoder() if name == "auto" else CrossEncoder.load(expanded(name))
+
+
+def goes_on(settings: SearchSettings, mode: str) -> bool:
+    """Tell whether settings name a model for a stage after the first, up to the one that a mode ends with.
+
+    No model is loaded: this can be asked where nothing may wait.
+
+    Args:
+        settings: of the search.
+        mode: one of `MODES`.
+    """
+    later = (("retriever", settings.retriever), ("ranker", settings.ranker))
+    return any(_is_there(kind, name) for kind, name in later[: MODES.index(mode)])
+
+
+def _is_there(kind: str, name: str) -> bool:
+    return name != "off" and (name != "auto" or (SHIPPED / kind).is_dir())

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.config import MODES, Overrides, Settings, suggestion
+from dowse.config import MODES, Overrides, SearchSettings, Settings, suggestion
 from dowse.errors import ConfigError
 from dowse.index.lexical import query_terms
 from dowse.index.store import Filter, Store
@@ -30,7 +30,7 @@ from dowse.search import retrieve
 from dowse.search.candidates import N_DENSE, as_question, brought_up, described, fetched, looked_up_ahead
 from dowse.search.evidence import Candidates, Query, pooled
 from dowse.search.fuse import Weights, fitted_weights, score, settle
-from dowse.search.models import ranker_named, retriever_named
+from dowse.search.models import goes_on, ranker_named, retriever_named
 from dowse.search.only import EVERYTHING, Only
 from dowse.search.rerank import Found, Wanted, found_in, rerank
 from dowse.search.roots import Root, open_roots, overall
@@ -168,10 +168,10 @@ class Searcher:
         later = self._wanted_stages(mode)[1:]
         return [name for name in later if (self.retriever if name == "retriever" else self.ranker) is None]
 
-    def has_later_stages(self, mode: str | None = None) -> bool:
-        """Whether a mode, that of the settings where None, goes on after the first stage."""
-        later = self._wanted_stages(mode)[1:]
-        return len(self.missing(mode or self.settings.search.mode)) < len(later)
+    @staticmethod
+    def has_later_stages(settings: SearchSettings, mode: str | None = None) -> bool:
+        """Whether a mode, that of the settings where None, goes on after the first stage; loads no model."""
+        return goes_on(settings, mode or settings.mode)
 
     def stages(
         self, query: str, top_k: int | None = None, only: Only = EVERYTHING, mode: str | None = None

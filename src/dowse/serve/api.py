@@ -44,6 +44,8 @@ _FAULTS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorAnswer, "description": "A token is asked for."},
     403: {"model": ErrorAnswer, "description": "Not allowed here."},
     404: {"model": ErrorAnswer, "description": "Not served."},
+    413: {"model": ErrorAnswer, "description": "The body is too large."},
+    421: {"model": ErrorAnswer, "description": "The Host is no name of this server."},
     422: {"model": ErrorAnswer, "description": "A parameter is missing or of another type."},
     429: {"model": ErrorAnswer, "description": "Too many requests from one caller."},
     503: {"model": ErrorAnswer, "description": "Too many requests at once, or an index that others are writing."},
@@ -213,11 +215,12 @@ async def add_repository(folder: FolderToAdd, view: Seen, shared: Shared) -> dic
 
 @router.get("/v1/repositories/events", response_class=StreamingResponse, responses=_STREAM, tags=["repositories"])
 async def repository_events(view: Seen, shared: Shared) -> StreamingResponse:
-    """Follow the repositories: the `state` of each as it is now, then every change of `state` and `progress`."""
+    """Follow the repositories: the `state` of each as it is now, then every `state`, `progress` and `removed`."""
 
     def written(event: Event) -> str | None:
         what, repository, condition = event
-        return server_sent(what, standing(repository, condition)) if view.may_see(repository) else None
+        said = {"name": repository.name} if what == "removed" else standing(repository, condition)
+        return server_sent(what, said) if view.may_see(repository) else None
 
     def now() -> list[Event]:
         return [("state", repository, repository.keeper.condition) for repository in view.repositories()]

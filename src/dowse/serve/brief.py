@@ -59,7 +59,7 @@ def hits_text(answer: Mapping[str, Any], budget_tokens: int, n_with_code: int | 
     said = _counted(len(hits), "hit") if hits else "no hits; use other words, fewer filters or other repositories"
     head = f"{said} in {answer['index']['documents']:,} documents, {freshness(answer['index'])}"
     if answer.get("is_instant"):
-        head += "; in the first, quick order, as the ranker is busy: ask again for a better one"
+        head += "; in the first, quick order, as the later stages are busy: ask again for a better one"
     left = budget_tokens - estimated_tokens(head)
     places: list[str] = []
     for number, hit in enumerate(hits, 1):

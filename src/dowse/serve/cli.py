@@ -162,7 +162,9 @@ def search(
 
 @app.command()
 def similar(
-    place: Annotated[str, typer.Argument(metavar="FILE:LINE", help="A line of an indexed file.")],
+    place: Annotated[
+        str, typer.Argument(metavar="FILE:LINE", help="A line of an indexed file, or lines as search prints them.")
+    ],
     paths: Paths = None,
     top_k: TopK = None,
     as_json: AsJson = False,
@@ -174,11 +176,12 @@ def similar(
     text: Text = None,
 ) -> None:
     """Find code that is like the code at a place."""
-    file, _, line = place.rpartition(":")
-    if not file or not re.fullmatch("[0-9]{1,9}", line):
+    file, _, lines = place.rpartition(":")
+    if not file or not re.fullmatch("[0-9]{1,9}(-[0-9]{1,9})?", lines):
         raise ConfigError(f"{place!r} is not FILE:LINE; give for instance src/app.py:42")
+    line = int(lines.partition("-")[0])
     with _searcher(paths, places(index_dir, store, text)) as searcher:
-        hits = searcher.similar(file, int(line), top_k, _only(language, path, kind))
+        hits = searcher.similar(file, line, top_k, _only(language, path, kind))
         _answer(searcher, place, hits, as_json)
 
 
@@ -200,14 +203,17 @@ def index(
 ) -> None:
     """Build the index of folders, or bring it up to date."""
     from dowse.cluster import joined
+    from dowse.config import load_settings
     from dowse.serve import storing
 
     if retriever is not None and not full:
         raise ConfigError(f"--retriever {retriever} says what --full embeds with; add --full, or leave it out")
     said = places(index_dir, store, text)
+    folders = paths or [Path()]
     if import_from is not None:
-        storing.take_in(import_from, paths or ([] if store else [Path()]), {"index": said})
-    folders = paths or ([] if import_from and store else [Path()])
+        if not paths and load_settings(None, {"index": said}).index.store is not None:
+            folders = []  # all that is stored, the file's repository under its own name among it
+        storing.take_in(import_from, folders, {"index": said})
     with joined(ray) as cluster, _searcher(folders, said, rebuild, {"retriever": retriever}, cluster) as searcher:
         if full:
             _fill(searcher, cluster)
@@ -252,9 +258,13 @@ def main() -> NoReturn:
     except UsageError as error:
         message = error.format_message()
         is_help = message.startswith("Usage:")  # a command without its subcommand
-        _say(message if is_help else f"error: {message.rstrip('.')}; dowse --help says more")
+        command = error.ctx.command_path if error.ctx else "dowse"
+        _say(message if is_help else f"error: {message.rstrip('.')}; {command} --help says more")
         code = 2
-    except (BrokenPipeError, SystemExit):  # the reader of a pipe has seen enough; typer makes the one into the other
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        # the reader of a pipe has seen enough; typer makes the one error into the other
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:

@@ -71,19 +71,20 @@ class Desk:
             is_instant = True
         *_, (last, answer) = answers.items()
         if question.only.min_score and last != "ranker" and answer["hits"]:
-            raise self._ranker_busy()
+            raise self._busy()
         return answer | {"stages": list(answers), "is_instant": is_instant}
 
     async def later_stages(self, view: View, question: Question) -> AsyncGenerator[tuple[str, dict[str, Any]]]:
-        """Yield what the stages after the first answer.
+        """Yield what the stages after the first answer; where there are none, nobody waits for a turn in them.
 
         Raises:
             OverloadedError: their turn does not come in time.
+            NotFoundError: a repository is not served.
         """
-        if len(self._workspace.searcher.STAGES) < 2 or question.literal:
+        if not view.has_later_stages(question):
             return
         if not await self._turn():
-            raise self._ranker_busy()
+            raise self._busy()
         try:
             stages = view.later_stages(question, self._later_wait_s)
             try:
@@ -95,8 +96,8 @@ class Desk:
         finally:
             self._later.release()
 
-    def _ranker_busy(self) -> OverloadedError:
-        return OverloadedError(f"the ranker was busy for {self._later_wait_s:g} s; ask again in a second")
+    def _busy(self) -> OverloadedError:
+        return OverloadedError(f"the later stages were busy for {self._later_wait_s:g} s; ask again in a second")
 
     async def _turn(self) -> bool:
         with anyio.move_on_after(self._later_wait_s) as waiting:

@@ -10,10 +10,12 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dowse.serve.brief import freshness
-from dowse.types import Hit
+
+if TYPE_CHECKING:
+    from dowse.types import Hit
 
 LEXERS = {"csharp": "c#"}
 """The highlighter's names for languages, where they are not ours."""

@@ -120,19 +120,22 @@ def packages() -> Iterator[Finding]:
 
 
 def weights() -> Iterator[Finding]:
-    """Look whether the files of the shipped models are whole."""
-    for name, used in (("static", "nothing can be indexed without it"), ("retriever", "search does without it")):
-        folder = PACKAGE / "models" / "default" / name
-        if not folder.is_dir():
-            yield Finding("fault" if name == "static" else "note", "weights", f"{name} is not installed: {used}")
-            continue
+    """Look whether the files of the shipped models are whole, and the one there that nothing goes without."""
+    shipped = PACKAGE / "models" / "default"
+    folders = sorted(folder for folder in shipped.glob("[a-z]*") if folder.is_dir())
+    if shipped / "static" not in folders:
+        said = "static is not installed: nothing can be indexed without it"
+        yield Finding("fault", "weights", said, "install dowse again")
+    for folder in folders:
         recorded = json.loads((folder / "config.json").read_text(encoding="utf-8"))["files"]
         wrong = [file for file, expected in recorded.items() if _sha256(folder / file) != expected]
         if wrong:
-            said = f"{name}: {', '.join(wrong)} of {folder} missing or not as config.json has it"
+            said = f"{folder.name}: {', '.join(wrong)} of {folder} missing or not as config.json has it"
             yield Finding("fault", "weights", said, "install dowse again")
         else:
-            yield Finding("ok", "weights", f"{name}: {len(recorded)} files have the SHA-256 they should")
+            yield Finding("ok", "weights", f"{folder.name}: {len(recorded)} files have the SHA-256 they should")
+    if not {"retriever", "ranker"} & {folder.name for folder in folders}:
+        yield Finding("ok", "weights", "no bi-encoder or ranker ships with this version")
 
 
 def grammars() -> Iterator[Finding]:

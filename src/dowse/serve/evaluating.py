@@ -19,7 +19,7 @@ import typer
 from dowse.config import IndexSettings, load_settings
 from dowse.errors import ConfigError, DataError
 from dowse.serve.display import visible
-from dowse.serve.options import Ray
+from dowse.serve.options import AsJson, Ray
 
 if TYPE_CHECKING:
     from dowse.evaluate.catalogue import TaskOptions
@@ -66,7 +66,6 @@ Cache = Annotated[Path | None, typer.Option(help="File that keeps embeddings, fo
 Checkouts = Annotated[Path | None, typer.Option(help="annotated: folder with the repositories' checkouts.")]
 Queries = Annotated[int, typer.Option(min=0, help="Ask a sample of so many; 0 for all.")]
 Seed = Annotated[int, typer.Option(help="Where chance begins.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print figures as JSON.")]
 
 commands = typer.Typer()
 """Holds the commands, to be merged into the command line."""

@@ -9,6 +9,7 @@ files and `/v1/health` say nothing of any repository and are open. Refusals look
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dowse.errors import DataError
 from dowse.serve.tokens import TokenFile
 
 GUARDED = frozenset({"v1", "mcp", "metrics"})
@@ -35,6 +37,8 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Gate:
         """
         self._app, self._tokens = app, tokens
         self._names = {"localhost", *(name.lower() for name in names)}
+        self._damage = ""  # last said in the log: whoever asks again and again does not fill it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse or pass on one request."""
@@ -71,16 +76,29 @@ class Gate:
             address = (scope.get("client") or ("unknown", 0))[0]
             scope["dowse.caller"] = Caller(address)
             if self._tokens is not None and _is_guarded(scope["path"]):
-                scheme, _, secret = headers.get("authorization", "").partition(" ")
-                token = self._tokens.find(secret.strip()) if scheme.lower() == "bearer" else None
-                if token is None:
-                    said = "this server asks for a token; send it as Authorization: Bearer TOKEN"
-                    if secret:
-                        said = "the token is not known or its time is over; make another with: dowse token add"
-                    refusal = refused(401, "Unauthorized", said, {"www-authenticate": "Bearer"})
+                caller = self._known(self._tokens, headers.get("authorization", ""))
+                if isinstance(caller, Caller):
+                    scope["dowse.caller"] = caller
                 else:
-                    scope["dowse.caller"] = Caller(f"token {token.name}", token.allowed)
+                    refusal = caller
         await (refusal or self._app)(scope, receive, send)
+
+    def _known(self, tokens: TokenFile, authorization: str) -> Caller | JSONResponse:
+        """Return who has the token that came, or a refusal."""
+        scheme, _, secret = authorization.partition(" ")
+        try:
+            token = tokens.find(secret.strip()) if scheme.lower() == "bearer" else None
+        except DataError as error:
+            if str(error) != self._damage:
+                self._damage = str(error)
+                log.error("%s", error)
+            return refused(500, "DataError", "the server's file of tokens is damaged; its log says more")
+        if token is not None:
+            return Caller(f"token {token.name}", token.allowed)
+        said = "this server asks for a token; send it as Authorization: Bearer TOKEN"
+        if secret:
+            said = "the token is not known or its time is over; make another with: dowse token add"
+        return refused(401, "Unauthorized", said, {"www-authenticate": "Bearer"})
 
     def _misled(self, headers: Headers) -> JSONResponse | None:
         """Return a refusal for a request that a foreign page may have caused."""

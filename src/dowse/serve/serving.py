@@ -14,7 +14,13 @@ import typer
 from dowse.errors import ConfigError
 from dowse.serve.options import IndexDir, Text, places
 
-Folders = Annotated[list[Path] | None, typer.Argument(metavar="[REPO]...", help="Folders to serve.")]
+Folders = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[REPO]...", help="Folders to serve; without any, add them on the page."),
+]
+FoldersOrHere = Annotated[
+    list[Path] | None, typer.Argument(metavar="[REPO]...", help="Folders to serve; the present one by default.")
+]
 Store = Annotated[
     str | None, typer.Option("--store", help="Serve what is stored there: lance:PATH or s3://BUCKET/PREFIX.")
 ]
@@ -64,7 +70,7 @@ def serve(
 
 @commands.command()
 def mcp(
-    folders: Folders = None,
+    folders: FoldersOrHere = None,
     index_dir: IndexDir = None,
     store: Store = None,
     text: Text = None,
@@ -116,7 +122,10 @@ def token_list() -> None:
     """List the tokens: name, when made, when over, and what they open."""
     from dowse.serve.tokens import TokenFile
 
-    for one in TokenFile().tokens():
+    tokens = TokenFile().tokens()
+    if not tokens:
+        print("no tokens; make one with: dowse token add NAME", file=sys.stderr)
+    for one in tokens:
         print(f"{one.name}  {one.created}  {one.expires or 'for ever'}  {', '.join(one.folders or ['everything'])}")
 
 

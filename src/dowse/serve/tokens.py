@@ -71,7 +71,7 @@ class TokenFile:
                 self._seen = seen
         except FileNotFoundError:
             self._tokens, self._seen = [], None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{self.path} is no file of tokens ({error}); remove it, and make tokens anew") from error
         return self._tokens
 
@@ -151,6 +151,11 @@ def _token(record: dict[str, object]) -> Token:
     texts = {key: record.get(key) for key in ("name", "sha256", "created", "expires")}
     if not all(isinstance(value, str) or (key == "expires" and value is None) for key, value in texts.items()):
         raise ValueError(f"one of its tokens is {texts}")
+    expires = texts["expires"]
+    if isinstance(expires, str) and datetime.fromisoformat(expires).tzinfo is None:
+        raise ValueError(f"when {texts['name']} expires, {expires}, is of no time zone")
+    if not str(texts["sha256"]).isascii():
+        raise ValueError(f"the SHA-256 of {texts['name']} is none")
     if folders is not None and not (isinstance(folders, list) and all(isinstance(one, str) for one in folders)):
         raise ValueError(f"the folders of {texts['name']} are {folders!r}")
     return Token(**texts, folders=None if folders is None else tuple(folders))  # type: ignore[arg-type]

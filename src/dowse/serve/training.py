@@ -14,11 +14,12 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from dowse.evaluate.tasks import Task
     from dowse.train.recipes import RankerRecipe
     from dowse.types import CorpusRanker
@@ -121,14 +122,14 @@ def retriever(
     order_weight: Weight = None,
     contrastive: Contrastive = None,
     labelled_negatives: Masked = None,
-    max_queries: Annotated[int | None, typer.Option(min=2, help="A sample of the mined queries.")] = None,
+    max_queries: MaxQueries = None,
     epochs: Annotated[float | None, typer.Option(min=0.001, help="Passes over the rows.")] = None,
-    max_steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many batches.")] = None,
+    max_steps: MaxSteps = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Queries in a batch.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=0.0, help="At its highest.")] = None,
-    bf16: Annotated[bool | None, typer.Option("--bf16/--no-bf16", help="Compute in bfloat16.")] = None,
-    export: Annotated[bool, typer.Option(help="Write int8 ONNX for search too, below int8/.")] = True,
-    seed: Annotated[int | None, typer.Option("--seed", help="Where chance begins.")] = None,
+    learning_rate: LearningRate = None,
+    bf16: Bf16 = None,
+    export: Export = True,
+    seed: Seed = None,
 ) -> None:
     """Train a retriever, going on where an earlier run was stopped, and export it for search."""
     said: dict[str, Any] = {
@@ -314,6 +315,8 @@ class SearchRanking:
         self, queries: Sequence[str], documents: Sequence[str], depth: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the best documents of each query, (Q, K), -1 where search found no more, and their scores, (Q, K)."""
+        import numpy as np
+
         from dowse.evaluate.trees import evaluate_searcher
         from dowse.serve.evaluating import open_searcher
 

@@ -139,6 +139,15 @@ class View:
             hits = _first(searcher, question) if searcher else []
             return _answer(question, hits, _index(reader, chosen), started)
 
+    def has_later_stages(self, question: Question) -> bool:
+        """Whether stages after the first may answer, by the settings of the repositories; waits for nothing.
+
+        Raises:
+            NotFoundError: a repository is not served.
+        """
+        goes_on, chosen = self._workspace.searcher.has_later_stages, self.repositories(question.repositories)
+        return not question.literal and any(goes_on(one.settings.search, question.mode) for one in chosen)
+
     def later_stages(self, question: Question, wait_s: float) -> Generator[tuple[str, dict[str, Any]]]:
         """Yield what the stages after the first answer, under their names; may take a while.
 
@@ -150,7 +159,9 @@ class View:
         started = time.perf_counter()
         with self._workspace.ranking(wait_s) as reader:
             searcher, chosen = self._searcher(reader, question)
-            if searcher is None or question.literal or not searcher.has_later_stages(question.mode):
+            if searcher is None or question.literal:
+                return
+            if not searcher.has_later_stages(searcher.settings.search, question.mode):  # those that it goes by
                 return
             wanted = question.offset + question.top_k
             index = _index(reader, chosen)  # before the stages: it brings stores up to date, and ids hold until then

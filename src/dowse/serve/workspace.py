@@ -44,8 +44,8 @@ WARM_AGAIN_S = 0.05
 
 log = logging.getLogger(__name__)
 
-Event = tuple[Literal["state", "progress"], "Repository", Condition]
-"""What changed, of which repository, and how that stands now."""
+Event = tuple[Literal["state", "progress", "removed"], "Repository", Condition]
+"""What changed, of which repository, and how that stands now; one that was removed is served no longer."""
 
 
 class OverloadedError(DowseError):
@@ -213,16 +213,14 @@ class Workspace:
             is_cold = True
 
             def tell(what: Literal["state", "progress"], condition: Condition) -> None:
-                for listener in list(self._listeners):
-                    listener((what, repository, condition))
+                self._announce((what, repository, condition))
                 nonlocal is_cold
                 if condition.state == "ready" and is_cold and settings.index.store is None:
                     is_cold = False
-                    warming = threading.Thread(
-                        target=self._warm, args=[repository], name=f"warming {name}", daemon=True
-                    )
-                    self._warming.append(warming)
-                    warming.start()
+                    warming = threading.Thread(None, self._warm, f"warming {name}", [repository], daemon=True)
+                    with self._lock:
+                        warming.start()
+                        self._warming = [*filter(threading.Thread.is_alive, self._warming), warming]
 
             # the embeddings of a store are kept for all of its repositories together, and filled on request only
             # and no question asks for them where it ends with the first stage
@@ -267,17 +265,17 @@ class Workspace:
             with self._lock:
                 conditions = {name: one for name, one in conditions.items() if name not in self._hidden}
                 there = {name: one for name, one in self._repositories.items() if one.stored is not None}
-                for name in there.keys() - conditions.keys():
-                    del self._repositories[name]
+                gone = [self._repositories.pop(name) for name in there.keys() - conditions.keys()]
                 for name in conditions.keys() - self._repositories.keys():
                     own = KeptByOthers(conditions[name])
                     there[name] = self._repositories[name] = Repository(name, Path(name), settings, own, address)
                 now = [(one, conditions[name]) for name, one in there.items() if name in conditions]
+            for repository in gone:
+                self._announce(("removed", repository, repository.keeper.condition))
             for repository, condition in now:
                 if isinstance(repository.keeper, KeptByOthers):
                     repository.keeper.condition = condition
-                for listener in list(self._listeners):
-                    listener(("state", repository, condition))
+                self._announce(("state", repository, condition))
 
         self._follower = Follower(address, default_static().fingerprint, told)
 
@@ -288,11 +286,16 @@ class Workspace:
                 self._hidden.add(repository.name)
             self._repositories.pop(repository.name, None)
         repository.keeper.stop()
+        self._announce(("removed", repository, repository.keeper.condition))
 
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
         """Call `listener` on every event, from the thread that causes it; returns what ends that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def _announce(self, event: Event) -> None:
+        for listener in list(self._listeners):
+            listener(event)
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
@@ -348,7 +351,7 @@ class Workspace:
             OverloadedError: others have held it for `wait_s`.
         """
         if not self._ranking.acquire(timeout=wait_s):
-            raise OverloadedError(f"the ranker was busy for {wait_s:g} s; ask again in a second")
+            raise OverloadedError(f"the later stages were busy for {wait_s:g} s; ask again in a second")
         try:
             self._ranker = self._ranker or Reader(self.searcher)
             self._ranker.forget(self.repositories)

@@ -36,7 +36,7 @@ class TargetOptions:
         scale: 1/τ, by which scores are multiplied in the softmax.
         graded_share: λ: a query's labelled negatives join its list, and so much of the target is shared out among them
             and the answer by their labels; the rest is the answer's. 0 as in the papers.
-        label_scale: Sharpness of that share, softmax(label_scale · label).
+        label_scale: Sharpness of `graded_share`, softmax(label_scale · label).
         distill_share: How much of the target is a teacher's softmax over the list, where there is a teacher.
     """
 

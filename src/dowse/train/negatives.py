@@ -38,15 +38,18 @@ class SamplingOptions:
     """How negatives are drawn.
 
     Attributes:
-        negatives: `ranking` (above), `released` (the first m ranks, the answer among them, in every epoch), `random`
-            from the whole corpus, or `in_batch` (the answers to the other queries of the batch).
-        n_negatives: m, of a query; fewer where the window holds fewer.
-        first_rank, last_rank: The window, counted from 1 without the answer and its copies; it ends with the corpus.
-        min_score, max_score: rho_1 and rho_2, within the window of ranks; no bound where None.
-        sampling_scale: 1/tau'.
+        negatives: `ranking` (drawn from what a retriever ranks high), `released` (the first m ranks, the answer among
+            them, in every epoch), `random` from the whole corpus, or `in_batch` (the answers to the other queries of
+            the batch).
+        n_negatives: m, how many negatives a query has; fewer where the window of ranks holds fewer.
+        first_rank: First rank that negatives are drawn from, counted from 1 without the answer and its copies.
+        last_rank: Last rank that negatives are drawn from, counted as for `first_rank`; the corpus may end before.
+        min_score: ρ₁, the least that a negative scores with the retriever; no bound unless set.
+        max_score: ρ₂, the most that a negative scores with the retriever; no bound unless set.
+        sampling_scale: 1/τ′, how sharply the best ranked are preferred as negatives; 0 draws evenly.
         false_negatives: What becomes of a drawn document whose label says that it may answer the query too: `mask`
             leaves it out, `weight` lets it count 1 - label, `keep` takes it as any other.
-        max_label: A labelled document above it, or marked as suspect, is such a one.
+        max_label: A document labelled above this, or marked as suspect, is handled as `false_negatives` says.
 
     Raises:
         ConfigError: A value is of another kind, or the window is empty.

@@ -46,8 +46,8 @@ class LossOptions:
     Attributes:
         contrastive: the contrastive part: InfoNCE, that of OASIS's released recipe, or Soft-InfoNCE.
         contrastive_weight: what the contrastive part counts in the total.
-        order_weight: what the order loss counts in it.
-        angle_weight: what the angle loss counts in it, an ablation.
+        order_weight: what the order loss counts in the total.
+        angle_weight: what the angle loss counts in the total; for an ablation.
         scale: 1 / temperature, by which similarities are multiplied in a loss.
         order_margin: labels nearer to each other than this are of no known order.
         labelled_negatives: which of a query's labelled candidates are negatives: all, those not suspect, none.

@@ -61,8 +61,8 @@ class RankerOptions(RunOptions):
         ranker_input: `enriched` reads path and symbol before the code, where they are known; `code` is the paper's.
         max_query_tokens: Longer queries are cut.
         max_tokens: The window, of query, code and special tokens; longer code is cut.
-        layers: Of the network, if it is made shallower before training; all where 0.
-        layers_kept: Which.
+        layers: How many layers the network keeps, if it is made shallower before training; all where 0.
+        layers_kept: Which layers stay where `layers` drops some: the first, or evenly spread ones.
         batch_size: Lists in a batch, of one process.
         base, teacher, retriever: What it starts from, what is distilled and what ranks, by name and fingerprint; kept
             so that a run goes on with the same. The last is filled in by training.

@@ -41,7 +41,8 @@ class RunOptions:
             base: a third less to compute with half of them, and what the base has learnt elsewhere is better kept.
         dropout: In all layers; no part of the papers, and 0 trains faster.
         bf16: Compute in bfloat16 where the hardware can; emulated, it is many times slower than float32.
-        log_steps, save_steps: Steps between two lines of the log, and between two checkpoints with an evaluation.
+        log_steps: Steps between two lines of the log.
+        save_steps: Steps between two checkpoints, each with an evaluation.
     """
 
     rows: RowOptions = field(default_factory=RowOptions)

@@ -1,7 +1,7 @@
 // Step 7 of 7, serve: what the page shows, as its address has it. Every query, filter and view has a link of its own.
 
 /** The views there are; anything else is the search. */
-const VIEWS = ["search", "map", "index"];
+export const VIEWS = ["search", "map", "index"];
 
 /** What is asked when nothing is said. `near` is the place whose similar code is shown instead of a query's hits. */
 export const NOTHING = Object.freeze({

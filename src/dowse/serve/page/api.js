@@ -15,7 +15,7 @@ export class ApiError extends Error {
   }
 }
 
-/** Dispatches "lost" when the server does not answer and "back" when it does again. */
+/** Dispatches "lost" when the server does not answer, "back" when it does again, and "token" when one was given. */
 export const connection = new EventTarget();
 
 let isLost = false;
@@ -113,6 +113,7 @@ function remember(given) {
   } catch {
     // as above
   }
+  connection.dispatchEvent(new Event("token"));
 }
 
 /** Tell a call that was given up from a server that does not answer. */

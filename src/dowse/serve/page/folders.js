@@ -12,7 +12,8 @@ const UNCOLOURED = 0.1;
 /**
  * Divide points by folder: again and again the largest group is divided into its subfolders, while the colours suffice.
  * @param {{repository: string, path: string}[]} points
- * @returns {{name: string, points: number[]}[]} groups, largest first; at most COLOURS, and "other" for the rest.
+ * @returns {{name: string, isRest: boolean, points: number[]}[]} groups, largest first; at most COLOURS, and one of the
+ *   rest, called "other" as any folder may be.
  */
 export function folders(points) {
   const several = new Set(points.map((point) => point.repository)).size > 1;
@@ -32,8 +33,8 @@ export function folders(points) {
   }
   const named = groups.filter((group, at) => at < COLOURS && isLarge(group));
   const rest = groups.slice(named.length).flatMap((group) => group.points);
-  const found = named.map((group) => ({ name: group.name || "top folder", points: group.points }));
-  return rest.length ? [...found, { name: "other", points: rest }] : found;
+  const found = named.map((group) => ({ name: group.name || "top folder", isRest: false, points: group.points }));
+  return rest.length ? [...found, { name: "other", isRest: true, points: rest }] : found;
 }
 
 const bySize = (a, b) => b.points.length - a.points.length || a.name.localeCompare(b.name);

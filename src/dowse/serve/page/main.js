@@ -1,10 +1,11 @@
 // Step 7 of 7, serve: the page. Holds what is asked (the address says the same), shows the view it names, and passes
 // what each part tells to those that show it.
 
-import { filterCount, NOTHING, read, write } from "./address.js";
+import { filterCount, NOTHING, read, VIEWS, write } from "./address.js";
 import { ApiError, call, connection } from "./api.js";
 import { byId, counted, make, say } from "./dom.js";
 import { Filters } from "./filters.js";
+import { keyOf } from "./hit.js";
 import { listen } from "./keys.js";
 import { MapView } from "./map.js";
 import { Repositories } from "./repositories.js";
@@ -47,7 +48,7 @@ function show({ soon = false } = {}) {
   document.body.dataset.view = state.view;
   document.body.dataset.state = isAsking ? "asking" : "blank";
   if (document.activeElement !== box || box.value.trim() !== state.q.trim()) box.value = state.q;
-  for (const view of ["search", "map", "index"]) byId(`${view}-view`).hidden = view !== state.view;
+  for (const view of VIEWS) byId(`${view}-view`).hidden = view !== state.view;
   for (const link of document.querySelectorAll("nav a")) {
     link.href = write({ ...state, view: link.dataset.view });
     if (link.dataset.view === state.view) link.setAttribute("aria-current", "page");
@@ -71,7 +72,7 @@ function clear() {
   list.replaceChildren();
   message.hidden = true;
   byId("summary").textContent = "";
-  byId("more").hidden = true;
+  offerMore(false);
 }
 
 function showSimilar({ repository, path, start_line: line }) {
@@ -93,6 +94,12 @@ function whenAsked() {
   document.body.dataset.work = "asking";
 }
 
+/** Show the button for more hits or hide it, and what came of pressing it where that was no hits. */
+function offerMore(isOffered, fault = "") {
+  byId("more").hidden = !isOffered;
+  byId("more-fault").textContent = fault;
+}
+
 function whenAnswered(answer, isFirst) {
   document.body.dataset.work = "settling";
   hits = answer.hits;
@@ -106,7 +113,7 @@ function whenAnswered(answer, isFirst) {
 
 function whenDone() {
   document.body.dataset.work = "";
-  byId("more").hidden = Boolean(state.near) || isAll || !hits.length;
+  offerMore(!state.near && !isAll && hits.length > 0);
   if (!hits.length) showNoHits();
 }
 
@@ -135,7 +142,7 @@ function whenFailed(error) {
   hits = [];
   list.replaceChildren();
   byId("summary").textContent = "";
-  byId("more").hidden = true;
+  offerMore(false);
   const isOurs = error.status >= 400 && error.status < 500 && ![401, 408, 429].includes(error.status);
   const again = make("button", { type: "button", class: "plain" }, "Try again");
   again.addEventListener("click", () => asker.ask(state));
@@ -153,17 +160,25 @@ async function showMore() {
   const question = asked;
   const answer = await pageAfter(state, list.children.length).catch((error) => error);
   if (question !== asked) return;
-  if (answer instanceof Error) return say(answer.message);
+  if (answer instanceof Error) return whenNoMore(answer);
   const before = list.children.length;
-  const known = new Set([...list.children].map((item) => item.dataset.key));
+  const known = new Set(hits.map(keyOf));
+  const further = answer.hits.filter((hit) => !known.has(keyOf(hit)));
   const page = make("ol");
-  replace(page, answer.hits, about());
-  list.append(...[...page.children].filter((item) => !known.has(item.dataset.key)));
-  hits = [...hits, ...answer.hits];
-  isAll = !answer.hits.length || (typeof answer.total === "number" && answer.total <= list.children.length);
-  byId("more").hidden = isAll;
+  replace(page, further, about());
+  list.append(...page.children);
+  hits = [...hits, ...further];
+  isAll = !further.length || (typeof answer.total === "number" && answer.total <= hits.length);
+  offerMore(!isAll);
   summarise(answer);
   list.children[before]?.querySelector(".hit").focus();
+}
+
+/** Say beside the button why no more hits came; what cannot be asked for is not offered again. */
+function whenNoMore(error) {
+  if (!(error instanceof ApiError)) console.error(error);
+  if (error instanceof ApiError && !error.status) return; // the notice above says so
+  offerMore(error.status !== 400, error.message);
 }
 
 function whenKnown(known) {

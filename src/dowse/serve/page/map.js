@@ -87,15 +87,15 @@ export class MapView {
     Object.assign(this.sheet.shown, { present: null, only: null });
     byId("tip").hidden = true;
     byId("map-hit").replaceChildren();
-    const entries = this.#groups.map(({ name, points: inside }, at) => this.#entry(name, inside, at));
+    const entries = this.#groups.map((group, at) => this.#entry(group, at));
     byId("legend").replaceChildren(...entries);
     this.recolour();
-    const named = this.#groups.filter(({ name }) => name !== "other");
+    const named = this.#groups.filter(({ isRest }) => !isRest);
     this.sheet.set(points, named.map(({ name, points: inside }) => ({ name, ...thickest(inside, points) })));
   }
 
-  #entry(name, inside, at) {
-    const dot = make("span", { class: "dot", "data-colour": name === "other" ? COLOURS : at });
+  #entry({ name, isRest, points: inside }, at) {
+    const dot = make("span", { class: "dot", "data-colour": isRest ? COLOURS : at });
     const button = make(
       "button",
       { type: "button", "aria-pressed": "false" },

@@ -1,11 +1,11 @@
 // Step 7 of 7, serve: the index view: every repository, how far it is indexed and how fresh it is, adding and removing.
 
-import { ApiError, call, events } from "./api.js";
+import { ApiError, call, connection, events } from "./api.js";
 import { byId, copyOf, counted, make } from "./dom.js";
 
 const AGAIN_MS = 3000;
 const LANGUAGES_SHOWN = 6;
-const STATES = { indexing: "indexing", ready: "ready", failed: "failed" };
+const CHANGES = ["state", "progress", "removed"];
 
 export class Repositories {
   #told;
@@ -25,15 +25,18 @@ export class Repositories {
   async follow() {
     for (;;) {
       await seen();
-      await this.look();
       try {
+        await this.#ask();
         for await (const [name] of events("v1/repositories/events", { signal: untilHidden() })) {
-          if (name === "progress" || name === "state") this.#lookSoon();
+          if (CHANGES.includes(name)) this.#lookSoon();
         }
       } catch (error) {
         if (error.name === "AbortError") continue;
         if (!(error instanceof ApiError)) throw error;
-        if (error.status === 401 || error.status === 403) return;
+        if (error.status === 401 || error.status === 403) {
+          await given();
+          continue;
+        }
       }
       await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
     }
@@ -41,12 +44,17 @@ export class Repositories {
 
   /** Ask for the repositories anew. */
   async look() {
+    await this.#ask().catch((error) => {
+      if (!(error instanceof ApiError)) throw error;
+    });
+  }
+
+  async #ask() {
     try {
       this.known = (await call("v1/repositories")).repositories;
     } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      if (error.status) byId("index-lead").textContent = error.message;
-      return;
+      if (error instanceof ApiError && error.status) byId("index-lead").textContent = error.message;
+      throw error;
     }
     this.#draw();
     this.#told(this.known);
@@ -138,6 +146,11 @@ function seen() {
   });
 }
 
+/** Resolve once a token is given: whoever closed the dialog is not asked again before a question needs one. */
+function given() {
+  return new Promise((resolve) => connection.addEventListener("token", resolve, { once: true }));
+}
+
 /** A signal for when the page is hidden: browsers allow six connections to a server, and tabs are many. */
 function untilHidden() {
   const giveUp = new AbortController();
@@ -149,7 +162,7 @@ function fill(item, repository) {
   const { path, documents, files, languages, skipped, state, fresh, checked_at, note } = repository;
   const part = (selector) => item.querySelector(selector);
   part(".place").textContent = path;
-  const word = state === "ready" && !fresh ? "behind" : (STATES[state] ?? state);
+  const word = state === "ready" && !fresh ? "behind" : state;
   part(".state").textContent = word;
   part(".state").dataset.state = word;
   fillProgress(part(".progress"), repository);
