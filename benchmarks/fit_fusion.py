@@ -35,7 +35,7 @@ from dowse.models.biencoder import BiEncoder
 from dowse.records import write_json, write_result
 from dowse.search import retrieve
 from dowse.search.evidence import FEATURES, RETRIEVER_FEATURES, Candidates, Query, evidence
-from dowse.search.fuse import Weights, score, settle
+from dowse.search.fuse import Weights, fitted_weights, score, settle
 from dowse.search.searcher import Searcher
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +57,9 @@ AGAINST = {"is_test", "is_aside", "is_declaration"}
 EITHER = {"is_entrance", "is_function", "is_class", "is_text", "length"}
 """Features that speak against a document, or may do both; all others speak for it."""
 
+Fits = dict[str, Weights]
+"""Weights for each repository, fitted on the others."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -77,7 +80,7 @@ class Tried:
 
     penalty: float
     repeat: float
-    fits: dict[str, Weights]
+    fits: Fits
     scores: list[Score]
 
     @property
@@ -120,7 +123,7 @@ def with_cosines(row: Asked, cosines: np.ndarray) -> Asked:
     return replace(row, candidates=candidates, features=evidence(row.query, candidates))
 
 
-def look_at_best(rows: list[Asked], n: int, fits: dict[str, Weights]) -> list[Asked]:
+def look_at_best(rows: list[Asked], n: int, fits: Fits) -> list[Asked]:
     """Return the same with the cosines of the best `n` by the first stage alone."""
     fewer = []
     for row in rows:
@@ -190,6 +193,18 @@ def fit(rows: list[Asked], penalty: float) -> dict[str, np.ndarray]:
     return {"prose": prose.astype(np.float32), "symbol": symbol.astype(np.float32)}
 
 
+def fitted(rows: Sequence[Asked], names: Sequence[str], repeat: float) -> Fits:
+    """Fit some features without each repository in turn, with the penalty of the weights that ship; others get none."""
+    known = FEATURES if rows[0].candidates.retriever is None else RETRIEVER_FEATURES
+    used = np.array([name in names for name in known], np.float32)
+    masked = [replace(row, features=row.features * used) for row in rows]
+    boosts = fitted_weights().boosts
+    return {
+        left: Weights(boosts, fit([row for row in masked if row.repository != left], PENALTIES[0]), repeat)
+        for left in dict.fromkeys(row.repository for row in rows)
+    }
+
+
 def ndcg(row: Asked, weights: Weights) -> float:
     """Return the official NDCG@10 of one query under some weights."""
     order, _ = settle(row.candidates, score(row.query, row.candidates, weights), weights)
@@ -198,7 +213,7 @@ def ndcg(row: Asked, weights: Weights) -> float:
     return official_ndcg(hits, row.annotated.targets, row.indexed)
 
 
-def left_out(rows: list[Asked], fits: dict[str, Weights]) -> list[Score]:
+def left_out(rows: list[Asked], fits: Fits) -> list[Score]:
     """Score each query with weights fitted on the other repositories."""
     return [Score(row.repository, row.annotated.category, ndcg(row, fits[row.repository])) for row in rows]
 
@@ -206,10 +221,10 @@ def left_out(rows: list[Asked], fits: dict[str, Weights]) -> list[Score]:
 def attempts(rows: list[Asked], boosts: tuple[float, float, float], penalty: float) -> list[Tried]:
     """Fit without each repository in turn, and score with every penalty on repeats."""
     names = list(dict.fromkeys(row.repository for row in rows))
-    fitted = {name: fit([row for row in rows if row.repository != name], penalty) for name in names}
+    found = {name: fit([row for row in rows if row.repository != name], penalty) for name in names}
     tried = []
     for repeat in REPEATS:
-        fits = {name: Weights(boosts, features, repeat) for name, features in fitted.items()}
+        fits = {name: Weights(boosts, features, repeat) for name, features in found.items()}
         tried.append(Tried(penalty, repeat, fits, left_out(rows, fits)))
         print(f"{tried[-1].mean:.4f} boosts {boosts} penalty {penalty} repeat {repeat}", flush=True)
     return tried
@@ -218,11 +233,11 @@ def attempts(rows: list[Asked], boosts: tuple[float, float, float], penalty: flo
 def finish(rows: list[Asked], best: Tried, boosts: tuple[float, float, float], names: Sequence[str]) -> tuple:
     """Fit the chosen setting on all repositories; return the weights as they are kept, and the figures."""
     final = Weights(boosts, fit(rows, best.penalty), best.repeat)
-    fitted = [Score(row.repository, row.annotated.category, ndcg(row, final)) for row in rows]
+    scores = [Score(row.repository, row.annotated.category, ndcg(row, final)) for row in rows]
     kept = {kind: dict(zip(names, np.round(w, 4).tolist(), strict=True)) for kind, w in final.features.items()}
     figures = {
         "ndcg@10 official, left out": best.mean,
-        "ndcg@10 official, fitted on all": mean_over_repositories(fitted),
+        "ndcg@10 official, fitted on all": mean_over_repositories(scores),
         "left out by repository": mean_by(best.scores, "repository"),
         "left out by category": mean_by(best.scores, "category"),
         "settings": {"penalty": best.penalty, "repeat": best.repeat},

@@ -4,26 +4,34 @@
 
 Reads the annotated development benchmark; writes `results/ranker-share-<commit>.json`. The ranker reads the candidates
 of every question once; what each share makes of its probabilities is worked out from those, so the grid costs nothing.
-The figure reported for a repository is that of the share which is best on the others. The share to use, best on all, is
-for `[search] combine` or --combine. Shares within noise of each other are better left at the default.
+The order that it is handed for a repository comes from weights fitted on the others, penalty and repeat being those of
+the weights that ship, as in `stages.py`; the figure reported for a repository is that of the share which is best on the
+others. The share to use, best on all, is for `[search] combine` or --combine. Shares within noise of each other are
+better left at the default.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from fit_fusion import PENALTIES, Asked, Fits, fitted, gather, look_at_all
 from numpy.typing import NDArray
 
 from dowse import Searcher
 from dowse.evaluate.benchmarks import AnnotatedRepository, Score, load_annotated, mean_over_repositories
 from dowse.evaluate.metrics import K, Location, official_ndcg
+from dowse.models.biencoder import BiEncoder, default_biencoder
 from dowse.models.cascade import Combination, cascaded
 from dowse.models.crossencoder import CrossEncoder
 from dowse.records import write_result
+from dowse.search.evidence import FEATURES, RETRIEVER_FEATURES
+from dowse.search.fuse import fitted_weights, score, settle
 from dowse.search.rerank import scaled, text_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,23 +64,23 @@ def main() -> None:
     parser.add_argument("--retriever", type=Path, help="folder of an exported bi-encoder; the one that ships otherwise")
     parser.add_argument("--data", type=Path, required=True, help="folder of the annotated benchmark")
     parser.add_argument("--checkouts", type=Path, required=True, help="folder with the repositories' checkouts")
-    parser.add_argument("--only", nargs="+", help="names of the repositories to ask about, at least two")
+    parser.add_argument("--only", nargs="+", help="names of the repositories to ask about and to fit on, at least two")
     parser.add_argument("--candidates", type=int, default=20, help="documents that the ranker reads of a question")
     parser.add_argument(
         "--indexes", type=Path, help="where indexes and embeddings are kept, by default the user's cache"
     )
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="where the record goes")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     ranker = CrossEncoder.load(arguments.ranker)
     chosen = [one for one in load_annotated(arguments.data) if not arguments.only or one.name in arguments.only]
-    read = [row for repository in chosen for row in ask(repository, ranker, arguments)]
+    read = ask(chosen, ranker, arguments)
     by_share = {share: mean_over_repositories([row.ndcg(share) for row in read]) for share in SHARES}
     held_out = []
-    for repository in chosen:
-        own = [row for row in read if row.repository == repository.name]
-        share = best_share([row for row in read if row.repository != repository.name])
-        held_out += [row.ndcg(share) for row in own]
-        print(f"{repository.name}: share {share}, NDCG@10 {np.mean([row.ndcg(share).value for row in own]):.3f}")
+    for name, share in shares_of_the_others(read).items():
+        own = [row.ndcg(share) for row in read if row.repository == name]
+        held_out += own
+        print(f"{name}: share {share}, NDCG@10 {np.mean([found.value for found in own]):.3f}")
     figures = {
         "best_share": best_share(read),
         "without_ranker": by_share[0.0],
@@ -84,33 +92,63 @@ def main() -> None:
         "ranker": ranker.fingerprint,
         "retriever": str(arguments.retriever and arguments.retriever.name),
         "candidates": arguments.candidates,
+        "penalty": PENALTIES[0],
         "repositories": [one.name for one in chosen],
     }
     print("written:", write_result("ranker-share", figures, settings, arguments.results))
 
 
-def ask(repository: AnnotatedRepository, ranker: CrossEncoder, arguments: argparse.Namespace) -> list[Read]:
-    """Ask a repository's questions, and let the ranker read the candidates of each."""
-    search = {"budget_ms": UNHURRIED_MS, "ranker": "off"}
-    if arguments.retriever:
-        search["retriever"] = str(arguments.retriever)
-    overrides = {"index": {"directory": arguments.indexes and str(arguments.indexes)}, "search": search}
-    rows = []
-    with Searcher.open([repository.folder(arguments.checkouts)], overrides) as searcher:
-        indexed = sorted({document.path for document in searcher.documents()})
-        for asked in repository.queries:
-            hits = searcher.search(asked.query, top_k=max(arguments.candidates, K))
-            first = [text_of(ranker, hit.document) for hit in hits[: arguments.candidates]]
-            places = [Location(hit.document.path, hit.document.start_line, hit.document.end_line) for hit in hits]
-            before = scaled(np.array([hit.score for hit in hits], np.float32), len(first))
-            said = ranker.score(asked.query, first)
-            rows.append(Read(repository.name, places, before, said, asked.targets, indexed))
-    return rows
+def ask(benchmark: list[AnnotatedRepository], ranker: CrossEncoder, arguments: argparse.Namespace) -> list[Read]:
+    """Ask every question in the order that weights of the other repositories make, and let the ranker read the best."""
+    retriever = BiEncoder.load(arguments.retriever) if arguments.retriever else default_biencoder()
+    overrides = {
+        "index": {"directory": arguments.indexes and str(arguments.indexes)},
+        "search": {"budget_ms": UNHURRIED_MS},
+    }
+    with ExitStack() as opened:
+        searchers = {
+            one.name: opened.enter_context(Searcher.open([one.folder(arguments.checkouts)], overrides))
+            for one in benchmark
+        }
+        rows = gather(searchers, benchmark, fitted_weights().boosts)
+        names, stage = FEATURES, "instant"
+        if retriever:
+            rows = look_at_all(rows, searchers, retriever)
+            names, stage = RETRIEVER_FEATURES, "retriever"
+        fits = fitted(rows, list(names), fitted_weights(stage).repeat)
+        return read_best(rows, searchers, ranker, fits, arguments.candidates)
+
+
+def read_best(
+    rows: Sequence[Asked], searchers: Mapping[str, Searcher], ranker: CrossEncoder, fits: Fits, n: int
+) -> list[Read]:
+    """Let the ranker read the first `n` of each question, each repository in the order of its own weights."""
+    read = []
+    for row in rows:
+        weights = fits[row.repository]
+        order, scores = settle(row.candidates, score(row.query, row.candidates, weights), weights)
+        first = row.candidates.ids[order[:n]]
+        documents = searchers[row.repository].roots[0].store.fetch(first)
+        texts = [text_of(ranker, documents[i]) for i in first.tolist()]
+        entries = [row.candidates.entries[at] for at in order.tolist()]
+        hits = [Location(entry.path, entry.start_line, entry.end_line) for entry in entries]
+        before = scaled(scores, len(texts))
+        said = ranker.score(row.query.text, texts)
+        read.append(Read(row.repository, hits, before, said, row.annotated.targets, row.indexed))
+    return read
 
 
 def best_share(rows: Sequence[Read]) -> float:
     """Return the share with the highest mean over repositories, the smallest of equal ones."""
     return max(SHARES, key=lambda share: (mean_over_repositories([row.ndcg(share) for row in rows]), -share))
+
+
+def shares_of_the_others(rows: Sequence[Read]) -> dict[str, float]:
+    """Return, for each repository, the share that is best on the others."""
+    return {
+        left: best_share([row for row in rows if row.repository != left])
+        for left in dict.fromkeys(row.repository for row in rows)
+    }
 
 
 if __name__ == "__main__":

@@ -24,13 +24,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from annotated import check_checkouts
-from fit_fusion import PENALTIES, Asked, fit, gather, left_out, look_at_all
-from fit_share import UNHURRIED_MS, Read, best_share
+from fit_fusion import PENALTIES, Asked, Fits, fitted, gather, left_out, look_at_all
+from fit_share import UNHURRIED_MS, read_best, shares_of_the_others
 from measure import folder_mb, p50, timed
 
 from dowse.config import SearchSettings
 from dowse.evaluate.benchmarks import Score, load_annotated, mean_by, mean_over_repositories
-from dowse.evaluate.metrics import Location
 from dowse.index.lexical import LexicalIndex, expand
 from dowse.languages.identifiers import words
 from dowse.models.biencoder import BiEncoder
@@ -38,8 +37,7 @@ from dowse.models.crossencoder import CrossEncoder
 from dowse.models.text import document_text
 from dowse.records import write_result
 from dowse.search.evidence import FEATURES, RETRIEVER_FEATURES
-from dowse.search.fuse import Weights, fitted_weights, score, settle
-from dowse.search.rerank import scaled, text_of
+from dowse.search.fuse import Weights, fitted_weights, settle
 from dowse.search.searcher import Searcher
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,9 +46,6 @@ ALONE = {"lexical": ("lexical",), "static": ("dense",)}
 N_READ = SearchSettings().n_candidates
 N_SAMPLE = {"static": 1_000, "balanced": 16}
 """Documents of each repository that are embedded to know how long all of them take."""
-
-Fits = dict[str, Weights]
-"""Weights for each repository, fitted on the others."""
 
 
 def main() -> None:
@@ -123,35 +118,10 @@ def first_stages(rows: Sequence[Asked]) -> tuple[dict[str, list[Score]], Fits]:
     return scores | {"instant": left_out(rows, fits)}, fits
 
 
-def fitted(rows: Sequence[Asked], names: Sequence[str], repeat: float) -> Fits:
-    """Fit some features without each repository in turn; the others get no weight."""
-    known = FEATURES if rows[0].candidates.retriever is None else RETRIEVER_FEATURES
-    used = np.array([name in names for name in known], np.float32)
-    masked = [replace(row, features=row.features * used) for row in rows]
-    boosts = fitted_weights().boosts
-    return {
-        left: Weights(boosts, fit([row for row in masked if row.repository != left], PENALTIES[0]), repeat)
-        for left in dict.fromkeys(row.repository for row in rows)
-    }
-
-
 def with_ranker(rows: Sequence[Asked], searchers: dict[str, Searcher], ranker: CrossEncoder, fits: Fits) -> list[Score]:
     """Let the ranker read the best of each question, its share chosen on the other repositories."""
-    read = []
-    for row in rows:
-        weights = fits[row.repository]
-        order, scores = settle(row.candidates, score(row.query, row.candidates, weights), weights)
-        store = searchers[row.repository].roots[0].store
-        documents = store.fetch(row.candidates.ids[order[:N_READ]])
-        texts = [text_of(ranker, documents[i]) for i in row.candidates.ids[order[:N_READ]].tolist()]
-        entries = [row.candidates.entries[at] for at in order.tolist()]
-        hits = [Location(entry.path, entry.start_line, entry.end_line) for entry in entries]
-        before = scaled(scores, len(texts))
-        said = ranker.score(row.query.text, texts)
-        read.append(Read(row.repository, hits, before, said, row.annotated.targets, row.indexed))
-    shares = {
-        left: best_share([one for one in read if one.repository != left]) for left in {one.repository for one in read}
-    }
+    read = read_best(rows, searchers, ranker, fits, N_READ)
+    shares = shares_of_the_others(read)
     found = [one.ndcg(shares[one.repository]) for one in read]
     return [replace(one, category=row.annotated.category) for one, row in zip(found, rows, strict=True)]
 

@@ -1,9 +1,10 @@
-"""How well does the static model find functions, beside BM25 on the same words?
+"""How well does the static model find functions, beside BM25?
 
 Reads a mined folder (`dowse.mine`) and, where named, CoSQA's published files; prints a table and leaves
-`static-retriever-<split>-<commit>.json` in the results folder. A mined query is a docstring, a document the function
-without comments, under its path and symbol; all functions of the split compete. CoSQA's documents keep their
-docstrings and have no path. Settings are chosen on `dev`; `test` is looked at once they are fixed.
+`static-retriever-<split>-<commit>.json` in the results folder. Tasks, BM25 and metrics are those of `dowse evaluate`:
+mined queries are docstrings, documents functions without comments, under their path and symbol, and all functions of
+the split compete; CoSQA's documents keep their docstrings and have no path. Settings are chosen on `dev`; `test` is
+looked at once they are fixed.
 
 Rows of the static model:
 
@@ -17,10 +18,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from statistics import stdev
 
 import bm25s
 import numpy as np
@@ -29,101 +29,50 @@ from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer
 
-from dowse.languages.identifiers import unstemmed_terms, words
-from dowse.mine.pairs import read_rows, shards
+from dowse.evaluate.baselines import K1, B, evaluate_bm25
+from dowse.evaluate.cosqa import load_cosqa
+from dowse.evaluate.exact import ExactIndex
+from dowse.evaluate.harness import measure
+from dowse.evaluate.mined import load_mined
+from dowse.evaluate.runs import Run
+from dowse.evaluate.tasks import Task
+from dowse.languages.identifiers import words
+from dowse.mine.pairs import shards
 from dowse.models import static
 from dowse.models.static import StaticEncoder
 from dowse.records import sha256, write_result
 
 HERE = Path(__file__).resolve().parent
 SHIPPED = Path(static.__file__).parent / "default" / "static"
-Ranks = NDArray[np.int64]
+HEADLINE = "mrr@10"
+METRICS = (HEADLINE, "mrr@1000", "recall@10", "recall@100")
 
 
-@dataclass(frozen=True)
-class Task:
-    """Queries, the row of the document that answers each, and documents as words of path, symbol and text."""
-
-    queries: list[str]
-    answers: list[int]
-    paths: list[list[str]]
-    symbols: list[list[str]]
-    texts: list[list[str]]
-
-
-def mined_task(pairs: Path, split: str, n_queries: int, seed: int) -> Task:
-    """Return all functions of a split and a seeded sample of their docstrings."""
-    columns = ("query", "text_without_comments", "path", "symbol", "split")
-    rows = [row for row in read_rows(pairs, columns) if row["split"] == split]
-    chosen = sorted(random.Random(seed).sample(range(len(rows)), min(n_queries, len(rows))))
-    return Task(
-        queries=[rows[row]["query"] for row in chosen],
-        answers=chosen,
-        paths=[words(str(PurePosixPath(row["path"]).with_suffix(""))) for row in rows],
-        symbols=[words(row["symbol"]) for row in rows],
-        texts=[words(row["text_without_comments"]) for row in rows],
-    )
-
-
-def cosqa_task(folder: Path, split: str) -> Task:
-    """Return CoSQA's questions of a split and its 6,267 functions."""
-    codes = json.loads((folder / "code_idx_map_list_merged.json").read_text(encoding="utf-8"))
-    asked = json.loads((folder / f"cosqa-retrieval-{split}-500.json").read_text(encoding="utf-8"))
-    return Task(
-        queries=[row["doc"] for row in asked],
-        answers=[row["retrieval_idx"] for row in asked],
-        paths=[[] for _ in codes],
-        symbols=[[] for _ in codes],
-        texts=[words(code["code"]) for code in codes],
-    )
-
-
-def bm25_ranks(task: Task) -> Ranks:
-    """Rank by BM25 (k1 1.5, b 0.75) over the parts of identifiers."""
-    documents = [unstemmed_terms(" ".join([*path, *symbol, *text])) for path, symbol, text in _fields(task)]
-    index = bm25s.BM25(k1=1.5, b=0.75)
-    index.index(documents, show_progress=False)
-    known = index.vocab_dict
-    asked = [[term for term in unstemmed_terms(query) if term in known] for query in task.queries]
-    scores = np.stack([index.get_scores(known) if known else np.zeros(len(documents)) for known in asked])
-    return _ranks(scores.astype(np.float32), task.answers)
-
-
-def static_ranks(encoder: StaticEncoder, folder: Path, task: Task) -> dict[str, Ranks]:
-    """Rank by the three ways of pooling the same token vectors."""
-    queries = encoder.encode_queries(task.queries)
-    whole = [[*path, *symbol, *text] for path, symbol, text in _fields(task)]
-    placed = [[*path, *text] for path, _, text in _fields(task)]
-    names = [[*path[-1:], *symbol] for path, symbol, _ in _fields(task)]
+def static_runs(encoder: StaticEncoder, folder: Path, task: Task) -> list[Run]:
+    """Rank by the three ways of pooling the same token vectors; words and names are put together as in an index."""
+    paths = [words(document.path) for document in task.corpus.values()]
+    stems = [words(PurePosixPath(document.path).stem) for document in task.corpus.values()]
+    symbols = [words(document.symbol or "") for document in task.corpus.values()]
+    texts = [words(code) for code in task.codes.values()]
+    whole = [[*path, *symbol, *text] for path, symbol, text in zip(paths, symbols, texts, strict=True)]
+    placed = [[*path, *text] for path, text in zip(paths, texts, strict=True)]
+    names = [[*stem, *symbol] for stem, symbol in zip(stems, symbols, strict=True)]
     embeddings = {
         "static, linear": _linear(folder, whole),
         "static, roots": encoder.encode_words(whole),
         "static, roots + name": encoder.encode_words(placed, names),
     }
-    return {name: _ranks(queries @ documents.T, task.answers) for name, documents in embeddings.items()}
+    queries = encoder.encode_queries(list(task.queries.values()))
+    ranked = {name: ExactIndex(list(task.corpus), rows).rank(queries, task.depth) for name, rows in embeddings.items()}
+    return [Run(name, dict(zip(task.queries, rankings, strict=True))) for name, rankings in ranked.items()]
 
 
-def figures(ranks: Ranks) -> dict[str, float]:
-    """Return the metrics of the answers' 1-based ranks, with the standard error of MRR@10."""
-    reciprocal = np.where(ranks <= 10, 1 / ranks, 0)
-    return {
-        "mrr@10": float(reciprocal.mean()),
-        "mrr@10 standard error": float(reciprocal.std(ddof=1) / len(ranks) ** 0.5),
-        "mrr@1000": float(np.where(ranks <= 1000, 1 / ranks, 0).mean()),
-        "recall@10": float((ranks <= 10).mean()),
-        "recall@100": float((ranks <= 100).mean()),
-    }
-
-
-def _fields(task: Task) -> zip[tuple[list[str], list[str], list[str]]]:
-    return zip(task.paths, task.symbols, task.texts, strict=True)
-
-
-def _ranks(scores: NDArray[np.float32], answers: Sequence[int]) -> Ranks:
-    """Return the 1-based rank of each query's answer; of documents that score alike, half stand before it."""
-    own = scores[np.arange(len(answers)), answers][:, None]
-    ties = (scores == own).sum(axis=1) - 1
-    return (scores > own).sum(axis=1) + 1 + ties // 2
+def figures(task: Task, run: Run) -> dict[str, float]:
+    """Return the metrics of a run, with the standard error of the first."""
+    found = measure(task, run, METRICS)
+    means, values = found.means, list(found.per_query[HEADLINE].values())
+    error = stdev(values) / len(values) ** 0.5
+    return {HEADLINE: means.pop(HEADLINE), f"{HEADLINE} standard error": error, **means}
 
 
 def _linear(folder: Path, documents: Sequence[Sequence[str]]) -> NDArray[np.float32]:
@@ -161,15 +110,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=HERE.parent / "results")
     args = parser.parse_args()
-    tasks = {"mined": mined_task(args.pairs, args.split, args.queries, args.seed)}
+    tasks = {"mined": load_mined(args.pairs, args.split, "docstrings").sample(args.queries, args.seed)}
     if args.cosqa:
-        tasks["cosqa"] = cosqa_task(args.cosqa, args.split)
+        tasks["cosqa"] = load_cosqa(args.cosqa, args.split)
     encoder = StaticEncoder.load(args.model)
     found, sizes = {}, {}
     for name, task in tasks.items():
-        ranks = {"BM25": bm25_ranks(task)} | static_ranks(encoder, args.model, task)
-        found[name] = {row: figures(own) for row, own in ranks.items()}
-        sizes[name] = {"queries": len(task.queries), "documents": len(task.texts)}
+        runs = {"BM25": evaluate_bm25(task)} | {run.name: run for run in static_runs(encoder, args.model, task)}
+        found[name] = {row: figures(task, run) for row, run in runs.items()}
+        sizes[name] = {"queries": len(task.queries), "documents": len(task.corpus)}
     _print(found, sizes)
     config = json.loads((args.model / "config.json").read_text(encoding="utf-8"))
     settings = {
@@ -177,7 +126,7 @@ def main() -> None:
         "seed": args.seed,
         "sizes": sizes,
         "pairs_sha256": hashlib.sha256("".join(map(sha256, shards(args.pairs))).encode()).hexdigest(),
-        "bm25": {"k1": 1.5, "b": 0.75, "library": f"bm25s {bm25s.__version__}"},
+        "bm25": {"k1": K1, "b": B, "library": f"bm25s {bm25s.__version__}"},
         "model": {key: config[key] for key in ("vocabulary", "dimensions", "files", "trained")},
     }
     print(write_result(f"static-retriever-{args.split}", found, settings, args.results))

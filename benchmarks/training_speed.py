@@ -1,9 +1,10 @@
 """How fast does a retriever train beside MultipleNegativesRankingLoss, and how fast do the finished models embed?
 
-Both ways train the same base on the same rows for the same number of steps, with the same batch size, lengths and
-precision, turn by turn in one process; the speed is the trainer's own (queries a second, start and saving left out).
-Ours also learns order and masks suspects; theirs has the positives alone. Embedding is measured on documents of those
-rows, for every model named. Leaves `training-speed-<commit>.json` in the results folder.
+Both ways train the same base on the same rows for the same number of steps, turn by turn in one process, and both
+trainers are told the same: batch size, lengths of queries and of documents, precision, optimizer. The speed is their
+own (queries a second; loading is left out, the checkpoint at the end is not). Ours also learns order and masks
+suspects; theirs has the positives alone. Embedding is measured on documents of those rows, for every model named.
+Leaves `training-speed-<commit>.json` in the results folder.
 """
 
 from __future__ import annotations
@@ -21,19 +22,21 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 
 from dowse.evaluate.encoders import open_encoder
 from dowse.evaluate.protocols import OASIS
+from dowse.models.sentence import limit_tokens
 from dowse.records import sha256, write_result
 from dowse.train.batches import BatchOptions
 from dowse.train.recipes import base_folder
 from dowse.train.retriever import RetrieverOptions, checked_rows, fit
 from dowse.train.rows import RowOptions, TrainingRows
+from dowse.train.run import arguments_of
 
 HERE = Path(__file__).resolve().parent
 
 
-def fresh(base: Path, tokens: int) -> st.SentenceTransformer:
-    """Return the base model, without dropout, as ours trains."""
+def fresh(base: Path, options: RetrieverOptions) -> st.SentenceTransformer:
+    """Return the base model without dropout, as ours trains, that cuts queries and documents where ours are cut."""
     model = st.SentenceTransformer(str(base), model_kwargs={"attn_implementation": "eager"})
-    model.max_seq_length = tokens
+    limit_tokens(model, options.max_query_tokens, options.max_document_tokens)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -43,29 +46,20 @@ def fresh(base: Path, tokens: int) -> st.SentenceTransformer:
 def ours(rows: TrainingRows, options: RetrieverOptions, base: Path) -> float:
     """Return the queries a second of training with order labels."""
     with tempfile.TemporaryDirectory() as folder:
-        log = fit(fresh(base, options.max_document_tokens), rows, Path(folder), options, None)["log"]
+        log = fit(fresh(base, options), rows, Path(folder), options, None)["log"]
     return float(next(line["train_samples_per_second"] for line in log if "train_samples_per_second" in line))
 
 
 def theirs(rows: TrainingRows, options: RetrieverOptions, base: Path) -> float:
     """Return the queries a second of sentence-transformers' own loss on the same queries and their answers."""
-    model = fresh(base, options.max_document_tokens)
+    model, kind = fresh(base, options), st.SentenceTransformerTrainingArguments
     with tempfile.TemporaryDirectory() as folder:
+        size = options.batches.batch_size
+        arguments = arguments_of(kind, options, Path(folder), batch_size=size, evaluates=False, workers=2)
+        arguments.router_mapping = {"anchor": "query", "positive": "document"}  # which column is cut at which length
         trainer = st.SentenceTransformerTrainer(
             model=model,
-            args=st.SentenceTransformerTrainingArguments(
-                output_dir=folder,
-                max_steps=options.max_steps,
-                per_device_train_batch_size=options.batches.batch_size,
-                learning_rate=options.learning_rate,
-                optim="adamw_torch_fused",
-                bf16=options.bf16 and torch.cuda.is_available(),
-                dataloader_num_workers=2 if torch.cuda.is_available() else 0,
-                dataloader_pin_memory=torch.cuda.is_available(),
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-            ),
+            args=arguments,
             train_dataset=Dataset.from_dict(
                 {"anchor": rows.queries, "positive": [rows.answer(row) for row in range(len(rows))]}
             ),

@@ -5,11 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from crossencoders import write_crossencoder
 from sources import FILES, write_files
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import agent_tokens
 import failures
+import fit_fusion
+import fit_share
 import peer_grep
 
 REPOSITORY = {"name": "shop", "language": "python", "url": "https://example.org/shop", "revision": "0" * 40}
@@ -67,3 +70,32 @@ def test_grep_ranks_files_by_the_lines_that_hold_a_word(place):
     assert path in ("src/upload/client.py", "tests/test_client.py")
     assert (start, end) == (1, len((place / "checkouts/shop" / path).read_text().split("\n")))
     assert peer_grep.search(tree, "zzz_nowhere", 3) == []
+
+
+def test_the_rankers_share_is_measured_in_orders_that_were_fitted_on_other_repositories(tmp_path, monkeypatch):
+    names, annotated = ("shop", "kiosk"), json.dumps([ANNOTATIONS[1] | {"relevant": ["web/cart.ts"], "secondary": []}])
+    for name in names:
+        write_files(tmp_path / "checkouts" / name, FILES)
+    repositories = json.dumps([REPOSITORY | {"name": name} for name in names])
+    write_files(tmp_path / "data", {f"annotations/{name}.json": annotated for name in names})
+    write_files(tmp_path / "data", {"repos.json": repositories})
+    fit, fitted_on = fit_fusion.fit, []
+
+    def spy(rows, penalty):
+        """What is fitted on the kiosk, and so is the shop's, has what speaks for a document speak against it."""
+        fitted_on.append({row.repository for row in rows})
+        sign = -1 if fitted_on[-1] == {"kiosk"} else 1
+        return {kind: sign * weights for kind, weights in fit(rows, penalty).items()}
+
+    monkeypatch.setattr(fit_fusion, "fit", spy)
+    folders = {name: tmp_path / name for name in ("data", "checkouts", "indexes", "results")}
+    folders["ranker"] = write_crossencoder(tmp_path / "ranker")
+    options = [word for name, folder in folders.items() for word in (f"--{name}", str(folder))]
+    monkeypatch.setattr(sys, "argv", ["fit_share", *options])
+    fit_share.main()
+    assert fitted_on == [{"kiosk"}, {"shop"}]
+    (written,) = (tmp_path / "results").glob("ranker-share-*.json")
+    figures = json.loads(written.read_text())["figures"]
+    assert set(figures) == {"best_share", "without_ranker", "each_with_the_share_of_the_others", "by_share"}
+    assert len(figures["by_share"]) == 21
+    assert 0.5 <= figures["without_ranker"] < 0.9, "the kiosk's question is answered first, the shop's last"

@@ -2,14 +2,20 @@
 
 import numpy as np
 import pytest
+from checkpoints import write_bert
 from evaluating import small_task
 from labelling import cross_encoder, sentence_model
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers.models import WordLevel
 
 from dowse.errors import ConfigError, ModelError
 from dowse.evaluate.cascade import rescore
 from dowse.evaluate.encoders import default_retriever, open_encoder, open_ranker
 from dowse.evaluate.harness import evaluate
 from dowse.evaluate.protocols import OASIS, R2PS, Protocol
+from dowse.models.backbones import choose_backbone, load_backbone
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +33,32 @@ def test_a_sentence_transformers_folder_ranks_and_reads_no_more_than_a_protocol_
     assert cut.encode_documents(["sort the list"]) == pytest.approx(cut.encode_documents(["sort nothing else"]))
     assert not np.allclose(whole.encode_documents(["sort the list"]), whole.encode_documents(["sort of it"]))
     assert len(evaluate(small_task(), whole)["q1"]) == 5
+
+
+def test_the_limit_binds_a_model_that_a_preset_gave_its_lengths(tmp_path):
+    lengths = {"max_query_tokens": 20, "max_document_tokens": 30}
+    made = load_backbone(write_bert(tmp_path / "base"), choose_backbone("minilm", **lengths), device="cpu")
+    made.save_pretrained(str(tmp_path / "model"), create_model_card=False)
+    protocols = (OASIS, R2PS, Protocol("cut", "mrr@10", 4, 3))
+    whole, r2ps, cut = (open_encoder(str(tmp_path / "model"), protocol) for protocol in protocols)
+    # A letter is a token, and two are the model's marks: two letters are read of a query and one of a document.
+    assert cut.encode_queries(["sort"]) == pytest.approx(cut.encode_queries(["song"]))
+    assert not np.allclose(cut.encode_queries(["sort"]), cut.encode_queries(["send"]))
+    assert cut.encode_documents(["sort"]) == pytest.approx(cut.encode_documents(["send"]))
+    assert not np.allclose(whole.encode_documents(["sort"]), whole.encode_documents(["send"]))
+    assert whole.fingerprint == r2ps.fingerprint != cut.fingerprint
+    long = ["merge" * 9]
+    assert r2ps.encode_queries(long) == pytest.approx(whole.encode_queries(long)), "a limit lengthens nothing"
+
+
+def test_a_table_of_vectors_has_no_length_to_limit(tmp_path):
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "sort": 1}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    table = StaticEmbedding(tokenizer, embedding_dim=8)
+    SentenceTransformer(modules=[table], device="cpu").save_pretrained(str(tmp_path / "model"))
+    whole, limited = (open_encoder(str(tmp_path / "model"), protocol) for protocol in (OASIS, R2PS))
+    assert whole.fingerprint == limited.fingerprint
+    assert limited.encode_queries(["sort it"]) == pytest.approx(whole.encode_documents(["sort it"]))
 
 
 def test_the_static_model_and_the_default_need_no_name():

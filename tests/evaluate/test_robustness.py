@@ -9,6 +9,7 @@ from dowse.errors import ConfigError
 from dowse.evaluate.rewriting import paraphrased, with_masked_names, with_typos, without_comments
 from dowse.evaluate.robustness import VARIANTS, variant
 from dowse.evaluate.tasks import bare
+from dowse.languages.parsing import MAX_NESTING
 from dowse.types import Document
 
 
@@ -58,6 +59,14 @@ def test_code_that_cannot_be_parsed_or_has_no_grammar_is_left_alone_or_survives(
     assert with_masked_names("a a a", "text") == "a a a"
     assert isinstance(with_masked_names("def (((", "python"), str)
     assert with_masked_names("", "python") == "" == without_comments("", "python")
+
+
+def test_code_that_no_grammar_can_read_is_measured_as_it_stands():
+    nested = f"def f(a):\n    return {'(' * (MAX_NESTING + 1)}a  # why\n"
+    assert with_masked_names(nested, "python") == nested == without_comments(nested, "python")
+    task = small_task(corpus=small_task().corpus | {"date": bare(nested, "python")})
+    for name in ("masked", "uncommented"):
+        assert variant(task, name).texts["date"] == nested
 
 
 def test_questions_in_other_words_and_with_slips_repeat():

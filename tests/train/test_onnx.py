@@ -107,6 +107,18 @@ def test_a_float_export_is_the_model_for_each_pooling_and_its_first_numbers_made
     assert json.loads((tmp_path / "out" / "config.json").read_text())["pooling"] == pooling
 
 
+def test_a_model_with_a_length_for_each_task_is_compared_on_what_its_export_reads(tmp_path, trained):
+    model = SentenceTransformer(str(trained), device="cpu")
+    model[0].query_length, model[0].document_length = 5, 24  # as a preset sets them
+    model.save_pretrained(str(tmp_path / "model"), create_model_card=False)
+    options = ExportOptions(int8=False, max_query_tokens=16, max_document_tokens=6)
+    queries, documents = texts(6, seed=5), texts(40, seed=6)
+    agreement = export_biencoder(tmp_path / "model", tmp_path / "out", queries, documents, options)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["max_tokens"] == {"query": 5, "document": 6}
+    assert agreement["cosine_min"] > 0.999 and agreement["spearman"] > 0.999
+
+
 def test_an_export_that_does_not_agree_is_refused_and_leaves_nothing(tmp_path, trained):
     options = ExportOptions(int8=False, min_overlap=1.01)
     with pytest.raises(ModelError, match=r"the export's overlap@10 with the model is 1.0, expected at least 1.01"):

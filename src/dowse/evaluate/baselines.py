@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from dowse.errors import MissingExtraError
-from dowse.evaluate.exact import best_of
 from dowse.evaluate.harness import Told
 from dowse.evaluate.runs import Ranking, Run
 from dowse.evaluate.tasks import Task
 from dowse.languages.identifiers import unstemmed_terms
+from dowse.models.ranking import best_of_rows
 
 K1, B = 1.5, 0.75
 
@@ -42,9 +42,9 @@ def evaluate_bm25(task: Task, *, told: Told | None = None) -> Run:
             scores = index.get_scores(asked) if asked else np.zeros(len(members), np.float32)
             if query_id in task.excluded:
                 scores[[at for at, key in enumerate(members) if key == task.excluded[query_id]]] = 0
-            best = next(best_of(scores[None].astype(np.float32), task.depth))
-            best = best[scores[best] > 0]
-            rankings[query_id] = Ranking([members[at] for at in best.tolist()], scores[best].astype(np.float32))
+            [best], [found] = best_of_rows(scores[None].astype(np.float32), task.depth)
+            shares_a_word = found > 0
+            rankings[query_id] = Ranking([members[at] for at in best[shares_a_word].tolist()], found[shares_a_word])
             if told:
                 told("ranking by BM25", len(rankings), len(task.queries))
     return Run("bm25", {query_id: rankings[query_id] for query_id in task.queries})

@@ -19,9 +19,9 @@ from dowse.evaluate.protocols import Protocol
 from dowse.label.encoders import STATIC
 from dowse.models.biencoder import BiEncoder, default_biencoder
 from dowse.models.crossencoder import CrossEncoder, default_crossencoder
-from dowse.models.sentence import PACKAGES, CrossScorer, TorchEncoder, packaged
+from dowse.models.sentence import PACKAGES, CrossScorer, TorchEncoder, limit_tokens, packaged
 from dowse.models.static import StaticEncoder, default_static
-from dowse.types import Embeddings, Encoder, Ranker
+from dowse.types import Encoder, Ranker
 
 DEFAULT = "default"
 
@@ -37,23 +37,10 @@ class SentenceEncoder(TorchEncoder):
             ModelError: The folder cannot be loaded.
         """
         super().__init__(folder, folder.resolve().name)
-        own = self._model.max_seq_length
-        self._limits = [
-            own if limit is None else limit if own is None else min(own, limit)
-            for limit in (protocol.max_query_tokens, protocol.max_document_tokens)
-        ]
-        if self._limits != [own, own]:
-            self.fingerprint = f"{self.fingerprint}-{self._limits[0]}-{self._limits[1]}"
-
-    def encode_queries(self, queries: Sequence[str]) -> Embeddings:
-        """Embed N queries as float32 unit rows of shape (N, D)."""
-        self._model.max_seq_length = self._limits[0]
-        return super().encode_queries(queries)
-
-    def encode_documents(self, texts: Sequence[str]) -> Embeddings:
-        """Embed N document texts as float32 unit rows of shape (N, D)."""
-        self._model.max_seq_length = self._limits[1]
-        return super().encode_documents(texts)
+        own = limit_tokens(self._model)
+        read = limit_tokens(self._model, protocol.max_query_tokens, protocol.max_document_tokens)
+        if read != own:
+            self.fingerprint = f"{self.fingerprint}-{read[0]}+{read[1]}"
 
 
 class CrossRanker:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dowse.errors import ModelError
 from dowse.evaluate.runs import Ranking
+from dowse.models.ranking import best_of_rows
 from dowse.types import Embeddings
 
 _SCORES_AT_ONCE = 1 << 24
@@ -26,32 +27,30 @@ class ExactIndex:
         order = sorted(range(len(document_ids)), key=document_ids.__getitem__, reverse=True)
         self._ids = [document_ids[at] for at in order]
         self._embeddings = np.ascontiguousarray(embeddings[order])
-        self._place = {document_id: at for at, document_id in enumerate(self._ids)}
+        self._place: dict[str | None, int] = {document_id: at for at, document_id in enumerate(self._ids)}
 
     def rank(self, queries: Embeddings, depth: int, excluded: Sequence[str | None] = ()) -> Iterator[Ranking]:
         """Yield the best `depth` documents of each query, shape (Q, D), in the order of the queries.
 
         Args:
             excluded: For each query a document that is left out, or None; none where this is empty.
+
+        Raises:
+            ModelError: A score is no number.
         """
         at_once = max(1, _SCORES_AT_ONCE // max(1, len(self._ids)))
         for start in range(0, len(queries), at_once):
             scores = queries[start : start + at_once] @ self._embeddings.T
-            for row, own in zip(scores, excluded[start : start + at_once] or [None] * len(scores), strict=True):
-                if own is not None and own in self._place:
-                    row[self._place[own]] = -np.inf
-            for row, best in zip(scores, best_of(scores, depth), strict=True):
-                kept = best[np.isfinite(row[best])]
-                yield Ranking([self._ids[at] for at in kept.tolist()], row[kept])
-
-
-def best_of(scores: NDArray[np.float32], k: int) -> Iterator[NDArray[np.int64]]:
-    """Yield, for each row of scores (Q, N), the positions of the best k, best first, of equal ones the first."""
-    n = scores.shape[1]
-    if k >= n:
-        yield from np.argsort(-scores, axis=1, kind="stable")
-        return
-    bounds = np.partition(scores, n - k, axis=1)[:, n - k]
-    for row, bound in zip(scores, bounds, strict=True):
-        at_least = np.flatnonzero(row >= bound)  # more than k where scores are equal to the last
-        yield at_least[np.argsort(-row[at_least], kind="stable")[:k]]
+            own = excluded[start : start + at_once] or [None] * len(scores)
+            left_out = [self._place.get(document_id, -1) for document_id in own]
+            for row, place in zip(scores, left_out, strict=True):
+                if place >= 0:
+                    row[place] = -np.inf  # the last, so that it takes no other's rank
+            for best, found, place in zip(*best_of_rows(scores, depth), left_out, strict=True):
+                kept = best != place
+                if (faulty := kept & ~np.isfinite(found)).any():
+                    raise ModelError(
+                        f"the retriever's score of document {self._ids[best[faulty][0]]} is {found[faulty][0]}, "
+                        "expected a number; train it again, or name another with --retriever"
+                    )
+                yield Ranking([self._ids[at] for at in best[kept].tolist()], found[kept])

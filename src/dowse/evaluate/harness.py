@@ -83,7 +83,7 @@ def evaluate(
         cache: A file that keeps embeddings by content and encoder; made where there is none.
 
     Raises:
-        ModelError: The cache is something else, or the encoder fails.
+        ModelError: The cache is something else, or the encoder fails or leads to scores that are no numbers.
     """
     store = AnswerCache(cache) if cache else None
     try:

@@ -14,8 +14,8 @@ from statistics import median
 import numpy as np
 
 from dowse.evaluate.cascade import N_CANDIDATES, texts_for
-from dowse.evaluate.exact import best_of
 from dowse.evaluate.tasks import Task
+from dowse.models.ranking import best_of_rows
 from dowse.types import Encoder, Ranker
 
 N_QUERIES = 20
@@ -28,7 +28,7 @@ def retriever_ms(task: Task, encoder: Encoder) -> float:
     documents = chance.standard_normal((len(task.corpus), encoder.dimensions), dtype=np.float32)
 
     def ask(query: str) -> None:
-        next(best_of(encoder.encode_queries([query]) @ documents.T, min(task.depth, len(documents))))
+        best_of_rows(encoder.encode_queries([query]) @ documents.T, task.depth)
 
     return _median_ms(task, ask)
 

@@ -1,8 +1,8 @@
 """Step 4 of 7, evaluate: how published figures were obtained: what models read, how much of it, and what is ranked.
 
 - `oasis`: Gao et al. 2025 (arXiv:2503.08161) and its released script. Tokens joined by single spaces; CoSQA's codes
-  keep their docstrings; models read up to their own limit (8,192 tokens); cosine; the whole codebase; MRR, 0 beyond
-  rank 1,000; code to code by MAP over the whole ranking, the query itself left out.
+  keep their docstrings; models read up to their own limit (8,192 tokens in the paper); cosine; the whole codebase; MRR,
+  0 beyond rank 1,000; code to code by MAP over the whole ranking, the query itself left out.
 - `r2ps`: Dong et al. (arXiv:2305.04508) and its released script. The same texts and the same MRR; 128 tokens of a query
   and 256 of a code. Its script takes dot products of what the models return, which for CodeBERT and GraphCodeBERT are
   not of unit length; Dowse's models are compared by cosine.

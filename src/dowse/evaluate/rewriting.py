@@ -1,7 +1,7 @@
 """Step 4 of 7, evaluate: code without its comments or its names, and queries in other words or with typing errors.
 
 What robustness rows are made of. Everything is a rule with a seed: the same text always changes in the same way. Code
-is read through the grammars of `dowse.languages`; what has none stays as it is.
+is read through the grammars of `dowse.languages`; what has none, or keeps it busy for too long, stays as it is.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ def without_comments(code: str, language: str) -> str:
     known = LANGUAGES.get(language)
     if known is None or not known.is_code:
         return code
-    kept = _edited(code, known, lambda node: b"" if _is_comment(node, known) else None)
+    source = code.encode()
+    if (root := _parsed(source, known)) is None:
+        return code
+    kept = _edited(source, root, lambda node: b"" if _is_comment(node, known) else None)
     return "\n".join(line.rstrip() for line in kept.split("\n") if line.strip())
 
 
@@ -67,10 +70,12 @@ def with_masked_names(code: str, language: str) -> str:
     if known is None or not known.is_code:
         return code
     source = code.encode()
-    own = _own_function(source, known)
+    if (root := _parsed(source, known)) is None:
+        return code
+    own = _own_function(root, source, known)
     counts: Counter[bytes] = Counter()
     masks: dict[bytes, bytes] = {}
-    for node in _leaves(source, known):
+    for node in _leaves(root):
         if _is_variable(node, source, known):
             counts[source[node.start_byte : node.end_byte]] += 1
     for name, count in counts.items():
@@ -85,7 +90,7 @@ def with_masked_names(code: str, language: str) -> str:
             return masks[name]
         return masks.get(name) if _is_variable(node, source, known) else None
 
-    return _edited(code, known, changed)
+    return _edited(source, root, changed)
 
 
 def paraphrased(query: str) -> str:
@@ -125,11 +130,18 @@ def with_typos(query: str, seed: int = 0) -> str:
     return _WORD.sub(slip, query)
 
 
-def _edited(code: str, language: Language, change: Callable[[Node], bytes | None]) -> str:
+def _parsed(source: bytes, language: Language) -> Node | None:
+    """Return the syntax tree of some code; None where the grammar cannot read it."""
+    try:
+        return parse(source, language).root_node
+    except DataError:  # nested too deep, or kept the grammar busy for too long
+        return None
+
+
+def _edited(source: bytes, root: Node, change: Callable[[Node], bytes | None]) -> str:
     """Return code in which some nodes are replaced; the outermost where they lie in each other."""
-    source = code.encode()
     pieces, at = [], 0
-    for node in _leaves(source, language, change):
+    for node in _leaves(root, change):
         replaced = change(node)
         if replaced is not None and node.start_byte >= at:
             pieces += [source[at : node.start_byte], replaced]
@@ -137,12 +149,9 @@ def _edited(code: str, language: Language, change: Callable[[Node], bytes | None
     return b"".join([*pieces, source[at:]]).decode()
 
 
-def _leaves(source: bytes, language: Language, stop: Callable[[Node], bytes | None] = lambda _: None) -> Iterator[Node]:
+def _leaves(root: Node, stop: Callable[[Node], bytes | None] = lambda _: None) -> Iterator[Node]:
     """Yield names, other nodes without children, and those where to stop, in the order of the text."""
-    try:
-        waiting = [parse(source, language).root_node]
-    except DataError:  # kept the grammar busy for too long
-        return
+    waiting = [root]
     while waiting:
         node = waiting.pop()
         if not node.child_count or node.type in _NAMES or stop(node) is not None:
@@ -172,9 +181,9 @@ def _is_variable(node: Node, source: bytes, language: Language) -> bool:
     return not (called and place == 0)
 
 
-def _own_function(source: bytes, language: Language) -> bytes | None:
+def _own_function(root: Node, source: bytes, language: Language) -> bytes | None:
     """Return the name of the first function that is defined."""
-    waiting = [parse(source, language).root_node]
+    waiting = [root]
     while waiting:
         node = waiting.pop()
         if node.type in language.functions and (named := node.child_by_field_name("name")) is not None:

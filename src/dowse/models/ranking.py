@@ -1,4 +1,4 @@
-"""Models: a whole corpus ranked by the cosines of an encoder, every document compared. Used by label and train.
+"""Models: a corpus ranked by the cosines of an encoder, every document compared. Used by label, train and evaluate.
 
 Hard candidates and hard negatives are drawn from such a ranking. Of documents with equal scores the first come first,
 at the last rank that is kept too, so that what is drawn does not depend on how a library sorts.
@@ -38,9 +38,11 @@ class DenseRanking:
 def best_of_rows(scores: NDArray[np.float32], depth: int) -> Ranked:
     """Return the positions of the best of each row, (Q, K), best first, of equal ones the first, and their scores.
 
-    NaN counts as the best, so that a faulty score is seen and not sorted away.
+    NaN counts as the best, so that a faulty score is seen and not sorted away: whoever looks at what is returned has
+    looked at all of them.
     """
-    ordered = -np.where(np.isnan(scores), np.inf, scores)
+    ordered = -scores
+    ordered[np.isnan(ordered)] = -np.inf
     kept = min(depth, scores.shape[1])
     if kept == scores.shape[1]:
         ids = np.argsort(ordered, axis=1, kind="stable")

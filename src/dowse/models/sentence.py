@@ -93,6 +93,37 @@ class CrossScorer:
         return found
 
 
+def limit_tokens(model: Any, query: int | None = None, document: int | None = None) -> tuple[int | None, int | None]:
+    """Have a sentence-transformers model read no more than so many tokens, and return what it reads from now on.
+
+    The library cuts a text at the length of its task where a model has one, as those made with a preset do, and only
+    otherwise at `max_seq_length`: so the lengths of the tasks are what is set.
+
+    Args:
+        model: A `SentenceTransformer`.
+        query: The most that is read of a query, its prompt and special tokens included; as before where None.
+        document: The same for a document.
+
+    Returns:
+        What is read of a query and of a document; None of a model that reads everything, such as a table of vectors.
+    """
+    readers = [module for module in model.modules() if hasattr(module, "document_length")]
+    read: list[int | None] = []
+    for name, limit in (("query_length", query), ("document_length", document)):
+        for reader in readers:
+            if limit is not None:
+                setattr(reader, name, min(_length(reader, name) or limit, limit))
+        read.append(_length(readers[0], name) if readers else None)
+    return read[0], read[1]
+
+
+def _length(reader: Any, name: str) -> int | None:
+    """Return how many tokens are read of a task's text."""
+    own: int | None = getattr(reader, name)
+    whole: int | None = reader.max_seq_length
+    return own or whole
+
+
 def folder_fingerprint(folder: Path) -> str:
     """Return the SHA-256 over the files of a model folder, hidden ones and model cards aside."""
     files = sorted(

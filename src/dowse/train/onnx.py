@@ -16,7 +16,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from dowse.errors import MissingExtraError, ModelError
-from dowse.models.biencoder import FILES, FORMAT, FORMAT_VERSION, BiEncoder
+from dowse.models.biencoder import FILES, FORMAT, FORMAT_VERSION, ROLES, BiEncoder, Role
+from dowse.models.sentence import limit_tokens
 from dowse.records import sha256, write_json
 from dowse.types import Embeddings
 
@@ -40,7 +41,7 @@ class ExportOptions:
         dimensions: only the first so many numbers of an embedding are kept, made unit-norm again (for models trained
             with Matryoshka losses); all where None.
         int8: weights as int8; as float32 otherwise.
-        max_query_tokens: what is read of a query, special tokens included.
+        max_query_tokens: what is read of a query, special tokens included; never more than the model itself reads.
         max_document_tokens: what is read of a document; never more than the model itself reads.
         min_overlap: share of the ten nearest documents that must be the same, mean over the queries.
         min_correlation: Spearman's correlation that the documents' order must have, mean over the queries.
@@ -103,11 +104,13 @@ def export_biencoder(
     if not 1 <= (chosen.dimensions or whole) <= whole:
         fault = f"{chosen.dimensions} dimensions were asked for"
         raise ModelError(f"{trained}: {fault}, expected 1 to {whole}; change dimensions")
+    # From here on the model reads what its export will, or both would be compared on texts of different lengths.
+    limits = dict(zip(ROLES, limit_tokens(model, chosen.max_query_tokens, chosen.max_document_tokens), strict=True))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
         scratch = Path(name)
-        config = _write(model, trained, scratch, chosen)
-        agreement = _agreement(model, BiEncoder.load(scratch), queries, documents, config["max_tokens"])
+        config = _write(model, trained, scratch, chosen, limits)
+        agreement = _agreement(model, BiEncoder.load(scratch), queries, documents)
         _check_agreement(trained, agreement, chosen)
         write_json(scratch / "config.json", {**config, "agreement": agreement, "trained": dict(card or {})})
         folder.mkdir(exist_ok=True)
@@ -116,7 +119,9 @@ def export_biencoder(
     return agreement
 
 
-def _write(model: SentenceTransformer, trained: Path, folder: Path, options: ExportOptions) -> dict[str, Any]:
+def _write(
+    model: SentenceTransformer, trained: Path, folder: Path, options: ExportOptions, limits: Mapping[Role, int | None]
+) -> dict[str, Any]:
     """Write the network, the tokenizer and `config.json` into an empty folder; return what the last one holds."""
     dimensions = options.dimensions or int(model.get_embedding_dimension() or 0)
     inputs = ("input_ids", "attention_mask")
@@ -125,13 +130,11 @@ def _write(model: SentenceTransformer, trained: Path, folder: Path, options: Exp
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-    own = int(model.max_seq_length or options.max_document_tokens)
-    limits = {"query": min(own, options.max_query_tokens), "document": min(own, options.max_document_tokens)}
     config: dict[str, Any] = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "dimensions": dimensions,
-        "max_tokens": limits,
+        "max_tokens": dict(limits),
         "prompts": {role: model.prompts.get(role) or "" for role in limits},
         "pooling": next((str(module.pooling_mode) for module in model if isinstance(module, Pooling)), "none"),
         "weights": "int8" if options.int8 else "float32",
@@ -159,23 +162,18 @@ def _load(trained: Path) -> SentenceTransformer:
 
 
 def _agreement(
-    model: SentenceTransformer,
-    exported: BiEncoder,
-    queries: Sequence[str],
-    documents: Sequence[str],
-    limits: Mapping[str, int],
+    model: SentenceTransformer, exported: BiEncoder, queries: Sequence[str], documents: Sequence[str]
 ) -> dict[str, float]:
     """Embed everything with both and compare embeddings and rankings."""
 
-    def embed(texts: Sequence[str], role: str) -> Embeddings:
-        model.max_seq_length = limits[role]
-        encode: Any = model.encode_query if role == "query" else model.encode_document
+    def embed(encode: Any, texts: Sequence[str]) -> Embeddings:
         rows: Embeddings = encode(list(texts), show_progress_bar=False)[:, : exported.dimensions]
         rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         return rows
 
-    before, after = embed(documents, "document"), exported.encode_documents(documents)
-    expected, found = embed(queries, "query") @ before.T, exported.encode_queries(queries) @ after.T
+    before, after = embed(model.encode_document, documents), exported.encode_documents(documents)
+    expected = embed(model.encode_query, queries) @ before.T
+    found = exported.encode_queries(queries) @ after.T
     top = min(_TOP, len(documents) - 1)
     best = [np.argsort(-scores, axis=1, kind="stable")[:, :top] for scores in (expected, found)]
     overlap = [len(set(a) & set(b)) / top for a, b in zip(*(order.tolist() for order in best), strict=True)]

@@ -75,7 +75,7 @@ def arguments_of(
         evaluates: Whether every checkpoint is evaluated.
         workers: Processes that make batches beside a GPU; on a CPU the training makes them itself.
     """
-    has_gpu = torch.cuda.is_available()
+    has_gpu, bf16 = torch.cuda.is_available(), options.bf16 and computes_bfloat16()
     return kind(
         output_dir=str(output / "checkpoints"),
         num_train_epochs=options.epochs,
@@ -88,7 +88,8 @@ def arguments_of(
         max_grad_norm=options.max_grad_norm,
         warmup_steps=options.warmup_share,
         optim="adamw_torch_fused",
-        bf16=options.bf16 and computes_bfloat16(),
+        bf16=bf16,
+        use_cpu=bf16 and not torch.accelerator.is_available(),  # said aloud, or bfloat16 on a CPU is refused
         seed=options.seed,
         logging_steps=options.log_steps,
         logging_nan_inf_filter=False,
