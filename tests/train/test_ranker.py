@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 from evaluating import WordEncoder
-from labelling import row, rows, write_pairs
+from labelling import row as pair
+from labelling import rows, write_pairs
 from safetensors.torch import load_file, save_file
 from sources import write_files
 from training import label_folder, write_encoder
@@ -300,9 +301,9 @@ def test_dowses_own_search_ranks_a_corpus_with_and_without_places(pairs):
 
 def test_versions_are_as_good_as_the_answer_and_functions_without_a_name_are_not_all_the_same(tmp_path):
     found = [
-        row("Read a file whole.", "def load(path):\n    return open(path).read()\n", symbol="load"),
-        row("Strip what is read.", "def load(path):\n    return open(path).read().strip()\n", symbol="load"),
-        *(row(f"Call number {n} back.", f"lambda: f({n})", symbol="") for n in range(2)),
+        pair("Read a file whole.", "def load(path):\n    return open(path).read()\n", symbol="load"),
+        pair("Strip what is read.", "def load(path):\n    return open(path).read().strip()\n", symbol="load"),
+        *(pair(f"Call number {n} back.", f"lambda: f({n})", symbol="") for n in range(2)),
     ]
     corpus = read_corpus(write_pairs(tmp_path / "pairs", found), RowOptions())
     answers = [corpus.is_answer(at, np.arange(4)).tolist() for at in range(4)]

@@ -7,7 +7,8 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from labelling import row, write_pairs
+from labelling import row as pair
+from labelling import write_pairs
 from training import label_folder, mine_folder
 
 from dowse.errors import DataError
@@ -173,14 +174,14 @@ DOCUMENTED = LOAD.replace(":\n", ':\n    """Read a file whole."""\n', 1)
 @pytest.mark.parametrize("bare_share", [0.0, 0.5, 1.0])
 def test_versions_and_forms_of_a_function_are_one_and_other_functions_are_not(tmp_path, bare_share):
     found = [
-        row("Read a file whole.", DOCUMENTED, text_without_comments=LOAD, symbol="load"),
-        row("Get what a file holds.", DOCUMENTED, text_without_comments=LOAD, symbol="load", source="llm"),
-        row("Strip what is read.", LOAD.replace("read()", "read().strip()"), symbol="load", source="commits"),
-        row("Load bytes.", LOAD.replace("path)", "path, 'rb')"), path="src/b.py", symbol="load"),
-        row("Load lines.", LOAD.replace("read()", "readlines()"), repository="owner/two", symbol="load"),
-        row("Call back.", "lambda: f(1)  # at once", text_without_comments="lambda: f(1)", symbol="", source="llm"),
-        row("Call it back.", "lambda: f(1)  # at once", text_without_comments="lambda: f(1)", symbol=""),
-        row("Call another.", "lambda: f(2)", symbol=""),
+        pair("Read a file whole.", DOCUMENTED, text_without_comments=LOAD, symbol="load"),
+        pair("Get what a file holds.", DOCUMENTED, text_without_comments=LOAD, symbol="load", source="llm"),
+        pair("Strip what is read.", LOAD.replace("read()", "read().strip()"), symbol="load", source="commits"),
+        pair("Load bytes.", LOAD.replace("path)", "path, 'rb')"), path="src/b.py", symbol="load"),
+        pair("Load lines.", LOAD.replace("read()", "readlines()"), repository="owner/two", symbol="load"),
+        pair("Call back.", "lambda: f(1)  # at once", text_without_comments="lambda: f(1)", symbol="", source="llm"),
+        pair("Call it back.", "lambda: f(1)  # at once", text_without_comments="lambda: f(1)", symbol=""),
+        pair("Call another.", "lambda: f(2)", symbol=""),
     ]
     rows = read_rows(write_pairs(tmp_path / "pairs", found), RowOptions(bare_share=bare_share))
     own = functions_of(rows)
@@ -192,16 +193,16 @@ def test_versions_and_forms_of_a_function_are_one_and_other_functions_are_not(tm
 
 def test_equal_texts_are_one_even_where_they_are_of_two_functions(tmp_path):
     found = [
-        row("Load it stripped.", LOAD.replace("open", "reopen"), path="src/b.py", symbol="load"),
-        row("Load the whole of it.", LOAD + "# one way", path="src/a.py", symbol="load"),
-        row("Load it all at once.", LOAD + "# another", path="src/b.py", symbol="load"),
+        pair("Load it stripped.", LOAD.replace("open", "reopen"), path="src/b.py", symbol="load"),
+        pair("Load the whole of it.", LOAD + "# one way", path="src/a.py", symbol="load"),
+        pair("Load it all at once.", LOAD + "# another", path="src/b.py", symbol="load"),
     ]
     rows = read_rows(write_pairs(tmp_path / "pairs", found), RowOptions(bare_share=1.0, max_document_chars=len(LOAD)))
     assert len(rows.documents) == 2 and rows.document_ids.tolist() == [0, 0]
 
 
 def test_a_sample_questions_and_single_rows_know_the_same_functions(tmp_path):
-    found = [row(f"Ask number {n}.", f"def f(x):\n    return x + {n}\n", symbol=f"f{n // 2}") for n in range(40)]
+    found = [pair(f"Ask number {n}.", f"def f(x):\n    return x + {n}\n", symbol=f"f{n // 2}") for n in range(40)]
     pairs, file = write_pairs(tmp_path / "pairs", found), tmp_path / "q.jsonl"
     asked = {"query": "an old one", "code": found[7]["text"]}, {"query": "a new one", "code": "x = 1"}
     file.write_text("\n".join(map(json.dumps, asked)))

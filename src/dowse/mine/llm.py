@@ -69,7 +69,7 @@ class LlmQueries:
     endpoint: EndpointOptions
     max_functions: int = 0
     seed: int = 0
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     name: str = "llm"
     needs_all: bool = True
     dropped: Counter[str] = field(default_factory=Counter, compare=False)

@@ -276,9 +276,7 @@ def _pairs(folder: Path, options: RowOptions) -> Iterator[_Found]:
         yield row["query"], row["repository"], [_relation(row, options, np.nan, True, False)]
 
 
-def _relation(
-    row: dict[str, Any], options: RowOptions, label: float, is_positive: bool, is_suspect: bool
-) -> Relation:
+def _relation(row: dict[str, Any], options: RowOptions, label: float, is_positive: bool, is_suspect: bool) -> Relation:
     return Relation(_document(row, options), label, is_positive, is_suspect, _function(row))
 
 
