@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from checkpoints import write_bert
+from checkpoints import write_bert, write_roberta
 from evaluating import small_task
 from labelling import cross_encoder, sentence_model
 from sentence_transformers import SentenceTransformer
@@ -16,6 +16,7 @@ from dowse.evaluate.encoders import default_retriever, open_encoder, open_ranker
 from dowse.evaluate.harness import evaluate
 from dowse.evaluate.protocols import OASIS, R2PS, Protocol
 from dowse.models.backbones import choose_backbone, load_backbone
+from dowse.train.onnx import export_biencoder
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,18 @@ def test_the_limit_binds_a_model_that_a_preset_gave_its_lengths(tmp_path):
     assert whole.fingerprint == r2ps.fingerprint != cut.fingerprint
     long = ["merge" * 9]
     assert r2ps.encode_queries(long) == pytest.approx(whole.encode_queries(long)), "a limit lengthens nothing"
+
+
+def test_a_model_that_reads_data_flow_is_opened_as_it_was_saved(tmp_path):
+    lengths = {"max_query_tokens": 40, "max_document_tokens": 90}
+    base = write_roberta(tmp_path / "base", head=True)
+    made = load_backbone(base, choose_backbone("graphcodebert", **lengths), device="cpu")
+    made.save_pretrained(str(tmp_path / "model"), create_model_card=False)
+    code = ["def f(a):\n    b = a\n    return b\n"]
+    expected = made.encode_document(code, normalize_embeddings=True)
+    assert open_encoder(str(tmp_path / "model"), OASIS).encode_documents(code) == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(ModelError, match="it reads data flow, which search does not make"):
+        export_biencoder(tmp_path / "model", tmp_path / "int8", ["a query"], code * 2)
 
 
 def test_a_table_of_vectors_has_no_length_to_limit(tmp_path):

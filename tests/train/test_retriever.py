@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import sentence_transformers as st
 import torch
+from checkpoints import write_roberta
 from commands import dowse
 from labelling import row, write_pairs
 from training import label_folder, mine_folder, write_encoder
@@ -250,6 +251,13 @@ def test_the_command_trains_exports_and_prints_what_it_did(base, labelled, tmp_p
     exported = json.loads((tmp_path / "out" / "int8" / "config.json").read_text())
     assert exported["max_tokens"] == {"query": 9, "document": 33}  # as it was trained
     assert done.stderr.splitlines()[-1] == f"the model is in {tmp_path / 'out'}"
+
+
+def test_what_cannot_be_exported_is_said_before_it_is_trained(labelled, tmp_path):
+    base = write_roberta(tmp_path / "base", head=True)
+    done = dowse("train", "retriever", labelled, "-o", tmp_path / "out", "--base", base, "--preset", "graphcodebert")
+    assert done.returncode == 1 and not (tmp_path / "out").exists()
+    assert done.stderr == "error: a model that reads data flow cannot be exported for search; add --no-export\n"
 
 
 @pytest.mark.parametrize("missing", ["sentence_transformers", "torch", "pyarrow"])

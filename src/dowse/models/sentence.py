@@ -181,7 +181,11 @@ def _load(kind: str, folder: Path) -> Any:
         raise ModelError(f"{folder}: cannot be loaded ({found}), expected a sentence-transformers {kind}; name another")
     logging.disable_progress_bar()
     try:
-        return getattr(sentence_transformers, kind)(str(folder), local_files_only=True)
+        if kind == "SentenceTransformer":
+            from dowse.models.backbones import load_backbone
+
+            return load_backbone(folder)  # which also knows the module that reads data flow
+        return sentence_transformers.CrossEncoder(str(folder), local_files_only=True)
     except Exception as error:  # loading code raises whatever it meets
         fault = " ".join(str(error).split())[:300]
         raise ModelError(f"{folder}: cannot be loaded ({fault}), expected a sentence-transformers {kind}") from error

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dowse.errors import ConfigError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -176,6 +178,8 @@ def _train(
     from dowse.train.run import writes
 
     recipe = read_recipe(config, said)
+    if export and recipe.backbone is not None and recipe.backbone.data_flow_nodes:
+        raise ConfigError("a model that reads data flow cannot be exported for search; add --no-export")
     card = train_retriever(labelled, recipe.load(), output, recipe.options, questions)
     if not writes():
         return None

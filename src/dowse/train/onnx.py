@@ -153,6 +153,8 @@ def _load(trained: Path) -> SentenceTransformer:
         )
     try:
         options = {"attn_implementation": "eager", "dtype": torch.float32}
+        if "DataFlowTransformer" in (trained / "modules.json").read_text(encoding="utf-8"):
+            raise ModelError("it reads data flow, which search does not make; evaluate the folder itself")
         model = SentenceTransformer(str(trained), device="cpu", model_kwargs=options, local_files_only=True)
     except Exception as error:  # transformers raises whatever its loaders raise
         raise ModelError(
