@@ -172,6 +172,18 @@ def test_hard_candidates_are_nearer_than_random_ones(pairs, tmp_path):
     assert "static" in figures["models"]["retriever"]
 
 
+def test_the_answers_version_that_a_retriever_ranks_first_is_no_hard_candidate(tmp_path):
+    found = rows(count=30)
+    for one in list(found):
+        older = one["text_without_comments"].replace("total=0", "total=1")
+        place = {name: one[name] for name in ("path", "symbol")}
+        found.append(row(f"Rather begin {one['symbol']} at one.", older, source="commits", **place))
+    settings = replace(STATIC, draw=DrawOptions(negatives=3, hard=3, hard_window=3))
+    label_pairs(write_pairs(tmp_path / "pairs", found), tmp_path / "labelled", settings)
+    for positive, *others in by_query(labelled(tmp_path / "labelled")).values():
+        assert len(others) == 6 and positive["symbol"] not in {one["symbol"] for one in others}
+
+
 def prefers_candidates(messages):
     """Name the code that closes something, else the first one."""
     first, second = messages[-1]["content"].split("Code F:")

@@ -13,7 +13,7 @@ from dowse.label.report import draw_labels, write_report
 from dowse.label.settings import LabelSettings
 from dowse.label.suspects import Mixture
 
-COLOURS = {"random": (0x9A, 0xA5, 0xB1), "suspect": (0xD1, 0x49, 0x5B), "positive": (0x2E, 0x93, 0x3C)}
+COLOURS = {"random": (0x9A, 0xA5, 0xB1), "suspect": (0xE8, 0x87, 0x1E), "positive": (0x1B, 0x4F, 0x9C)}
 
 
 def pixels(path, colour):

@@ -5,10 +5,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from labelling import row as pair
+from labelling import write_pairs
 
 from dowse.train.batches import BatchOptions, Collator, RunSampler
 from dowse.train.losses import Relations, negatives_of
-from dowse.train.rows import TrainingRows
+from dowse.train.rows import RowOptions, TrainingRows, read_rows
 
 
 def rows(queries, groups=None, candidates=0):
@@ -124,3 +126,21 @@ def test_another_form_of_the_answer_is_no_negative():
     negatives = negatives_of(Relations(**batch["label"])).documents
     assert batch["label"]["document_ids"].tolist() == [0, 0, 2]
     assert negatives.tolist() == [[False, False, True], [False, False, True], [True, True, False]]
+
+
+def test_code_whose_comment_is_the_query_word_by_word_is_no_negative_of_it(tmp_path):
+    bare = "def load(path):\n    return open(path).read()\n"
+    whole = bare.replace(":\n", ':\n    """Read a file whole."""\n', 1)
+    mined = [
+        pair("Read a file whole.", whole, text_without_comments=bare, symbol="load"),
+        pair("Get what a file holds.", whole, text_without_comments=bare, symbol="load", source="llm"),
+        pair("Count the lines.", "def count(path):\n    return len(open(path).readlines())\n", symbol="count"),
+    ]
+    found = read_rows(write_pairs(tmp_path / "pairs", mined), RowOptions(bare_share=1.0))
+    assert "Read a file whole." in found.documents[1] and "Read" not in found.documents[0]
+    relations = Relations(**Collator(found, read_nothing, 7, 9)([{"row": row} for row in range(3)])["label"])
+    assert negatives_of(relations).documents.tolist() == [
+        [False, False, True],
+        [False, False, True],
+        [True, True, False],
+    ]
