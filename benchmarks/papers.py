@@ -110,7 +110,7 @@ def ablation(record: Mapping[str, Any]) -> list[str]:
         (
             "pairs",
             "53 M, docstrings written by an LLM",
-            f"{settings['trained_on']:,} mined ones, epochs: {settings['epochs']:g}",
+            f"{_trained_on(settings)} mined ones, epochs: {settings['epochs']:g}",
         ),
         ("labels", "query and code under text-embedding-3-large", labels.get("encoder", NONE)),
         ("K, candidates of a query", "not published", labels.get("negatives", NONE)),
@@ -188,6 +188,11 @@ def _steps(values: Sequence[float | None]) -> list[str]:
     for before, value in pairwise(values):
         shown += [NONE, NONE] if before is None or value is None else [f"{value:.1f}", f"{value - before:+.1f}"]
     return shown
+
+
+def _trained_on(settings: Mapping[str, Any]) -> str:
+    """Return how many queries were trained on; older records hold only how many were asked for."""
+    return f"{settings['trained_on']:,}" if "trained_on" in settings else f"at most {settings['queries']:,}"
 
 
 def _tokens_read(settings: Mapping[str, Any]) -> object:
