@@ -60,7 +60,7 @@ def test_a_model_that_reads_data_flow_is_opened_as_it_was_saved(tmp_path):
     code = ["def f(a):\n    b = a\n    return b\n"]
     expected = made.encode_document(code, normalize_embeddings=True)
     assert open_encoder(str(tmp_path / "model"), OASIS).encode_documents(code) == pytest.approx(expected, abs=1e-5)
-    with pytest.raises(ModelError, match="it reads data flow, which search does not make"):
+    with pytest.raises(ModelError, match="reads data flow, which search does not make; evaluate that folder itself"):
         export_biencoder(tmp_path / "model", tmp_path / "int8", ["a query"], code * 2)
 
 

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -228,8 +228,6 @@ def _annotated(
 
 
 def _measured(options: TaskOptions, plan: Plan, ray: str | None) -> Measured:
-    from dataclasses import replace
-
     from dowse.cluster import joined
     from dowse.evaluate.suite import measure_all
     from dowse.serve.progress import stage_progress
@@ -265,8 +263,6 @@ def _report(measured: Measured, path: Path, labels: Path | None, trainings: Sequ
 
 def _task_of(runs: Sequence[Path], data: Path | None) -> tuple[str, Task]:
     """Return the benchmark's name and the one task that all runs were made on."""
-    from dataclasses import replace
-
     from dowse.evaluate.catalogue import TaskOptions, load_tasks
 
     found: list[TaskOptions] = []

@@ -151,10 +151,11 @@ def _load(trained: Path) -> SentenceTransformer:
             f"{trained} lacks modules.json or tokenizer.json, expected a sentence-transformers folder; "
             "name one that dowse train retriever wrote"
         )
+    if "DataFlowTransformer" in (trained / "modules.json").read_text(encoding="utf-8"):
+        fault = f"{trained} reads data flow, which search does not make"
+        raise ModelError(f"{fault}; evaluate that folder itself, or train from another base")
     try:
         options = {"attn_implementation": "eager", "dtype": torch.float32}
-        if "DataFlowTransformer" in (trained / "modules.json").read_text(encoding="utf-8"):
-            raise ModelError("it reads data flow, which search does not make; evaluate the folder itself")
         model = SentenceTransformer(str(trained), device="cpu", model_kwargs=options, local_files_only=True)
     except Exception as error:  # transformers raises whatever its loaders raise
         raise ModelError(
