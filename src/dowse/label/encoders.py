@@ -1,7 +1,7 @@
 """Step 2 of 7, label: the encoder that a user names, opened. Reads model folders; writes nothing.
 
-Labels by the static model or by an endpoint do without torch. A name is an address (an endpoint), a package with a
-model in it, `static` (the model that ships with Dowse) or a folder: of sentence-transformers, or of a static model.
+A name is an address (an endpoint) or one of those of `dowse.models.named`. Labels by an endpoint, by the static model
+or by an exported bi-encoder do without torch.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from dowse.errors import ConfigError
-from dowse.models.sentence import PACKAGES, TorchEncoder, packaged
-from dowse.models.static import StaticEncoder, default_static
+from dowse.models.named import DEFAULT, STATIC, open_named
+from dowse.models.sentence import TorchEncoder
+from dowse.models.static import StaticEncoder
 from dowse.types import Embeddings
 
 if TYPE_CHECKING:
+    from dowse.models.biencoder import BiEncoder
     from dowse.models.endpoint import Endpoint
-
-STATIC = "static"
 
 
 class LabellingEncoder(Protocol):
@@ -50,12 +49,11 @@ class LabellingEncoder(Protocol):
 
 
 class NamedEncoder:
-    """A static model under a name."""
+    """An encoder of search under a name."""
 
-    is_worth_caching = False
-
-    def __init__(self, encoder: StaticEncoder, name: str) -> None:
+    def __init__(self, encoder: BiEncoder | StaticEncoder, name: str) -> None:
         self._encoder = encoder
+        self.is_worth_caching = not isinstance(encoder, StaticEncoder)
         self.fingerprint = encoder.fingerprint
         self.name = f"{name} ({self.fingerprint[:12]})"
 
@@ -91,24 +89,14 @@ class EndpointEncoder:
 
 
 def open_local(name: str) -> NamedEncoder | TorchEncoder:
-    """Open the encoder of a package, a folder, or the one that ships with Dowse.
+    """Open the encoder of a name, as `dowse.models.named` does.
 
     Raises:
-        ConfigError: The name is none of these.
-        MissingExtraError: The package, or sentence-transformers, is not installed.
-        ModelError: The model cannot be loaded.
+        ConfigError, MissingExtraError, ModelError: As there.
     """
-    if name == STATIC:
-        return NamedEncoder(default_static(), "static as shipped")
-    if name in PACKAGES:
-        return TorchEncoder(packaged(name), name)
-    folder = Path(name)
-    if (folder / "modules.json").is_file():
-        return TorchEncoder(folder, folder.resolve().name)
-    if (folder / "embeddings.npy").is_file():
-        return NamedEncoder(StaticEncoder.load(folder), f"static {folder.resolve().name}")
-    fault = "a folder without modules.json" if folder.is_dir() else "no such folder"
-    raise ConfigError(
-        f"encoder {name!r}: {fault}, expected a sentence-transformers folder, {', '.join(PACKAGES)}, {STATIC}, "
-        "or the address of an endpoint; check --encoder"
-    )
+    encoder = open_named(name, "--encoder")
+    if isinstance(encoder, TorchEncoder):
+        return encoder
+    kind = "static" if isinstance(encoder, StaticEncoder) else "bi-encoder"
+    origin = "as shipped" if name in (STATIC, DEFAULT) else Path(name).resolve().name
+    return NamedEncoder(encoder, f"{kind} {origin}")

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from dowse.errors import ConfigError
 from dowse.label.candidates import DRAWING, DrawOptions
-from dowse.label.encoders import STATIC
 from dowse.label.judge import Orders
 from dowse.label.suspects import SuspectOptions
+from dowse.models.named import STATIC
 from dowse.records import cores
 
 Against = Literal["docstring", "code"]

@@ -11,15 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.errors import ModelError
-from dowse.models.sentence import TorchEncoder
-from dowse.models.static import StaticEncoder, default_static
+from dowse.models.named import STATIC
 from dowse.models.text import document_text
 from dowse.types import Embeddings, Encoder
 
@@ -35,32 +32,14 @@ class Consistency:
     """Which retriever judges, and how strictly.
 
     Attributes:
-        retriever: Its folder; the static model that ships with Dowse where None.
+        retriever: One of the names of `dowse.models.named`.
         max_rank: Among how many first functions a query's own must be.
         min_score: The least cosine of both; the default is meant for the static model.
     """
 
-    retriever: Path | None = None
+    retriever: str = STATIC
     max_rank: int = 2
     min_score: float = 0.3
-
-
-def load_retriever(folder: Path | None) -> Encoder:
-    """Load a static model or a sentence-transformers folder.
-
-    Raises:
-        ModelError: The folder holds neither.
-    """
-    if folder is None:
-        return default_static()
-    if (folder / "scales.npy").is_file():
-        return StaticEncoder.load(folder)
-    if not (folder / "modules.json").is_file():
-        raise ModelError(
-            f"{folder}: neither scales.npy nor modules.json in it, expected a static model or a sentence-transformers "
-            "folder; check the path"
-        )
-    return TorchEncoder(folder, folder.resolve().name)
 
 
 def inconsistent(batches: Iterable[pa.RecordBatch], encoder: Encoder, options: Consistency) -> NDArray[np.bool_]:

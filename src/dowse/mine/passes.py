@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dowse.errors import MissingExtraError
-from dowse.mine.consistency import Consistency, inconsistent, load_retriever
+from dowse.mine.consistency import Consistency, inconsistent
 from dowse.mine.dedupe import Fingerprints
 from dowse.mine.pairs import BATCH_ROWS, SCHEMA, completed
+from dowse.models.named import open_named
 from dowse.types import Encoder
 
 try:
@@ -90,7 +91,7 @@ def write_final(
 ) -> Kept:
     """Write the rows that stay into a folder, one file for each shard that has any, and count them."""
     result = Kept({name: Counter() for name in COUNTED})
-    encoder = load_retriever(consistency.retriever) if consistency is not None else None
+    encoder = open_named(consistency.retriever, "--retriever") if consistency is not None else None
     total = sum(map(len, masks))
     done = 0
     for path, mask in zip(shards, masks, strict=True):

@@ -28,8 +28,10 @@ class TorchEncoder:
 
     is_worth_caching = True
 
-    def __init__(self, folder: Path, name: str) -> None:
-        """Load the model on the fastest device there is.
+    def __init__(
+        self, folder: Path, name: str, max_query_tokens: int | None = None, max_document_tokens: int | None = None
+    ) -> None:
+        """Load the model on the fastest device there is; what it reads is limited as in `limit_tokens`.
 
         Raises:
             MissingExtraError: sentence-transformers is not installed.
@@ -38,6 +40,9 @@ class TorchEncoder:
         self.fingerprint = folder_fingerprint(folder)
         self.name = f"{name} ({self.fingerprint[:12]})"
         self._model: Any = _load("SentenceTransformer", folder)
+        own, read = limit_tokens(self._model), limit_tokens(self._model, max_query_tokens, max_document_tokens)
+        if read != own:
+            self.fingerprint = f"{self.fingerprint}-{read[0]}+{read[1]}"
 
     @property
     def dimensions(self) -> int:

@@ -38,7 +38,10 @@ Share = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the repos
 Seed = Annotated[int, typer.Option(help="Of the division into splits, and of what --max-functions draws.")]
 MaxCopies = Annotated[int, typer.Option(min=1, help="Functions that may share a query.")]
 Consistent = Annotated[bool, typer.Option("--consistent", help="Drop pairs that a retriever does not find.")]
-Retriever = Annotated[Path | None, typer.Option(help="For --consistent: a model's folder; the shipped one by default.")]
+Retriever = Annotated[
+    str | None,
+    typer.Option(help="For --consistent: default, static (unless said), a package or a folder."),
+]
 MaxRank = Annotated[int, typer.Option(min=1, help="For --consistent.")]
 MinScore = Annotated[float | None, typer.Option(help="For --consistent: the least cosine.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processes; all cores by default, one for llm.")]
@@ -92,8 +95,9 @@ def mine(
     """Turn repositories into pairs of a query and its answer."""
     from dowse.mine.consistency import Consistency
     from dowse.mine.split import SplitOptions
+    from dowse.models.named import STATIC
 
-    chosen = Consistency(retriever, max_rank) if consistent or retriever is not None else None
+    chosen = Consistency(retriever or STATIC, max_rank) if consistent or retriever is not None else None
     if chosen is not None and min_score is not None:
         chosen = replace(chosen, min_score=min_score)
     named = list(dict.fromkeys([*(source or []), *(["feedback"] if feedback else [])])) or ["docstrings"]
