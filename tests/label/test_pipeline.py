@@ -436,7 +436,7 @@ def test_a_model_that_changed_in_between_is_noticed(pairs, tmp_path):
         ({"draw": DrawOptions(negatives=-1)}, "negatives is -1, expected 0 to 1000"),
         ({"draw": DrawOptions(hard=20, hard_window=10)}, "hard window is 10, expected 20 to"),
         ({"suspects": SuspectOptions(ast_cutoff=2.0)}, "ast cut-off is 2, expected 0 to 1"),
-        ({"encoder": "/no/such/model"}, "no such folder, expected a sentence-transformers folder"),
+        ({"encoder": "/no/such/model"}, "no such folder, expected a folder of sentence-transformers"),
         ({"judge": "/no/such/model"}, "no such folder, expected a cross-encoder's"),
         ({"encoder": "http://127.0.0.1:9/v1"}, "no model is named"),
     ],
