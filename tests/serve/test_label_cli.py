@@ -39,7 +39,7 @@ def test_faults_are_one_line_on_stderr(tmp_path):
     pairs = write_pairs(tmp_path / "pairs", rows(count=10))
     cases = {
         (tmp_path / "missing", "static"): "missing: does not exist, expected a folder of pairs with manifest.json",
-        (pairs, tmp_path / "nowhere"): "no such folder, expected a sentence-transformers folder",
+        (pairs, tmp_path / "nowhere"): "no such folder, expected a folder of sentence-transformers",
         (pairs, "http://127.0.0.1:9/v1"): "no model is named for http://127.0.0.1:9/v1",
     }
     for number, ((folder, encoder), message) in enumerate(cases.items()):
