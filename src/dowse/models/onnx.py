@@ -1,9 +1,9 @@
 """Models: how a network exported to ONNX is opened and given texts. Used by the bi-encoder and the ranker.
 
-Every text, or pair of texts, goes through a network by itself. An int8 network scales its activations by the largest of
-a call, so that in a batch an answer would depend on its neighbours; and a batch is no faster on a CPU, where one text
-already fills a core and padding is wasted: 29 ms of one core for 128 tokens of MiniLM-L6 alone, 28 to 30 ms in batches
-of 2 to 8. Several cores take several texts at once.
+Every text, or pair of texts, goes through a network by itself. A batch is no faster on a CPU, where one text already
+fills a core and padding is wasted: 29 ms of one core for 128 tokens of MiniLM-L6 alone, 28 to 30 ms in batches of 2 to
+8. And an int8 network that scales its activations by the largest of a call, as quantisers make them, would let an
+answer depend on its neighbours. Several cores take several texts at once.
 """
 
 from __future__ import annotations

@@ -26,10 +26,11 @@ try:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    from dowse.train.network import spearman, write_network
+    from dowse.train.network import EXAMPLES, spearman, write_network
 except ImportError as error:
     raise MissingExtraError("dowse train", "train") from error
 
+INPUTS = ("input_ids", "attention_mask")
 _TOP = 10
 
 
@@ -109,7 +110,7 @@ def export_biencoder(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
         scratch = Path(name)
-        config = _write(model, trained, scratch, chosen, limits)
+        config = _write(model, trained, scratch, chosen, limits, documents)
         agreement = _agreement(model, BiEncoder.load(scratch), queries, documents)
         _check_agreement(trained, agreement, chosen)
         write_json(scratch / "config.json", {**config, "agreement": agreement, "trained": dict(card or {})})
@@ -120,15 +121,23 @@ def export_biencoder(
 
 
 def _write(
-    model: SentenceTransformer, trained: Path, folder: Path, options: ExportOptions, limits: Mapping[Role, int | None]
+    model: SentenceTransformer,
+    trained: Path,
+    folder: Path,
+    options: ExportOptions,
+    limits: Mapping[Role, int | None],
+    documents: Sequence[str],
 ) -> dict[str, Any]:
     """Write the network, the tokenizer and `config.json` into an empty folder; return what the last one holds."""
     dimensions = options.dimensions or int(model.get_embedding_dimension() or 0)
-    inputs = ("input_ids", "attention_mask")
-    write_network(_Embedder(model, dimensions), inputs, "embeddings", folder / "model.onnx", int8=options.int8)
     tokenizer = Tokenizer.from_file(str(trained / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    read = [tokens.ids[: limits["document"]] for tokens in tokenizer.encode_batch(list(documents[:EXAMPLES]))]
+    rows = [np.array([ids], np.int64) for ids in read if ids]
+    examples = [{"input_ids": row, "attention_mask": np.ones_like(row)} for row in rows]
+    path, network = folder / "model.onnx", _Embedder(model, dimensions)
+    write_network(network, INPUTS, "embeddings", path, int8=options.int8, examples=examples)
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     config: dict[str, Any] = {
         "format": FORMAT,

@@ -26,7 +26,7 @@ try:
 
     from dowse.train.calibration import Calibration, calibrate
     from dowse.train.judged import JudgedList
-    from dowse.train.network import spearman, write_network
+    from dowse.train.network import EXAMPLES, spearman, write_network
     from dowse.train.ranker_model import depth_of, load_ranker, tokenizer_of
     from dowse.train.reading import PairReader
 except ImportError as error:
@@ -105,7 +105,7 @@ def export_ranker(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
         scratch = Path(name)
-        config = _write(model, scratch, chosen)
+        config = _write(model, scratch, chosen, lists)
         expected, found = _torch_scores(model, lists, chosen), _exported_scores(scratch, lists)
         agreement = _agreement(expected, found)
         _check_agreement(trained, agreement, chosen)
@@ -119,9 +119,12 @@ def export_ranker(
     return {"agreement": agreement, "calibration": calibration}
 
 
-def _write(model: st.CrossEncoder, folder: Path, options: RankerExport) -> dict[str, Any]:
+def _write(model: st.CrossEncoder, folder: Path, options: RankerExport, lists: Sequence[JudgedList]) -> dict[str, Any]:
     """Write all three files into an empty folder, scores as they are; return what `config.json` holds."""
-    write_network(_Scorer(model), INPUTS, OUTPUT, folder / "ranker.onnx", int8=options.int8)
+    reader = PairReader(tokenizer_of(model), options.max_query_tokens, options.max_tokens)
+    pairs = [(judged.query, judged.documents[0]) for judged in lists[:EXAMPLES] if judged.documents]
+    examples = [_example(reader([query], [document])) for query, document in pairs]
+    write_network(_Scorer(model), INPUTS, OUTPUT, folder / "ranker.onnx", int8=options.int8, examples=examples)
     tokenizer = Tokenizer.from_str(tokenizer_of(model).backend_tokenizer.to_str())
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -139,6 +142,11 @@ def _write(model: st.CrossEncoder, folder: Path, options: RankerExport) -> dict[
     }
     write_json(folder / "config.json", config)
     return config
+
+
+def _example(features: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.int64]]:
+    ids = features["input_ids"].numpy()
+    return {name: features[name].numpy() if name in features else np.zeros_like(ids) for name in INPUTS}
 
 
 def _torch_scores(
