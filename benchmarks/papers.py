@@ -168,7 +168,20 @@ def cascades(record: Mapping[str, Any]) -> list[str]:
         ("measured on", "each codebase whole", sizes),
     ]
     by_k = _table(["by k", *map(str, BY_K)], curves)
-    return [*_cascade_table(rows), "", *by_k, "", *_differing(differences, record)]
+    return [*_cascade_table(rows), "", *_arms(record["figures"]), "", *by_k, "", *_differing(differences, record)]
+
+
+def _arms(tasks: Mapping[str, Any]) -> list[str]:
+    """Return what every arm gains on the retriever alone, scores replaced and averaged, and what ten documents take."""
+    rows = []
+    for task, arms in tasks.items():
+        for arm, row in arms.items():
+            if "replace" in row:
+                ways = (row[way] for way in ("replace", "average"))
+                cells = [cell for way in ways for cell in (_mean(way), _gain(way["against the retriever"]))]
+                rows.append([task, arm, *cells, f"{row['query_ms']['10']:.0f} ms" if "query_ms" in row else NONE])
+    ways = ("replaced", "gain on the retriever", "averaged", "gain on the retriever")
+    return _table(["ours, k = 10", "ranker", *ways, "time of the ranker"], rows)
 
 
 def _cascade_table(ours: list[list[str]]) -> list[str]:

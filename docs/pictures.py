@@ -139,6 +139,31 @@ def draw_latency() -> None:
     save_png(drawn, IMAGES / "quality-latency.png")
 
 
+def draw_candidates() -> None:
+    """Draw what reading more candidates is worth, by the latest table of rankers: quality against time, for each k."""
+    from matplotlib.figure import Figure
+
+    from dowse.evaluate.plots import COLOURS, save_png
+
+    tasks = _latest("ranker")
+    drawing = Figure(figsize=(10, 3.6), layout="constrained")
+    for axes, (task, arms) in zip(drawing.subplots(1, len(tasks), squeeze=False)[0], tasks.items(), strict=True):
+        axes.axhline(arms["retriever"]["mean"], color="0.6", linewidth=1, label="retriever alone")
+        timed = {name: arm for name, arm in arms.items() if "query_ms" in arm}
+        for colour, (name, arm) in zip(COLOURS, timed.items(), strict=False):
+            times, values = ([arm[of][k] for k in arm["query_ms"]] for of in ("query_ms", "k_curve"))
+            axes.plot(times, values, ".-", color=colour, label=name)
+            for k, x, y in zip(arm["query_ms"], times, values, strict=True):
+                axes.annotate(k, (x, y), (2, 4), textcoords="offset points", fontsize=7, color=colour)
+        axes.set_xscale("log")
+        axes.set_xlabel("the ranker's time, ms; numbers: documents read")
+        axes.set_title(task, fontsize=10, loc="left")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    save_png(drawing, IMAGES / "candidates.png")
+
+
 def main() -> None:
     """Draw all pictures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -146,6 +171,7 @@ def main() -> None:
     arguments = parser.parse_args()
     IMAGES.mkdir(exist_ok=True)
     draw_latency()
+    draw_candidates()
     if arguments.labels:
         shutil.copyfile(arguments.labels / "labels.png", IMAGES / "labels.png")
     with tempfile.TemporaryDirectory() as home:
