@@ -13,6 +13,7 @@ import agent_tokens
 import failures
 import fit_fusion
 import fit_share
+import newcomer
 import peer_grep
 
 REPOSITORY = {"name": "shop", "language": "python", "url": "https://example.org/shop", "revision": "0" * 40}
@@ -99,3 +100,11 @@ def test_the_rankers_share_is_measured_in_orders_that_were_fitted_on_other_repos
     assert set(figures) == {"best_share", "without_ranker", "each_with_the_share_of_the_others", "by_share"}
     assert len(figures["by_share"]) == 21
     assert 0.5 <= figures["without_ranker"] < 0.9, "the kiosk's question is answered first, the shop's last"
+
+
+def test_the_newcomers_clock_follows_the_readme():
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    found = newcomer.commands(readme)
+    assert list(found) == ["make search", "dowse search", "pip install", "dowse serve", "curl"]
+    assert all(command in readme for command in found.values())
+    assert newcomer.commands(readme.replace("top_k=3'", "top_k=4'"))["curl"].endswith("top_k=4'")
