@@ -23,7 +23,7 @@ from dowse.mine.pipeline import MineOptions, mine
 from dowse.models.biencoder import BiEncoder
 from dowse.models.static import default_static
 from dowse.search.searcher import Searcher
-from dowse.serve.cli import app
+from dowse.serve.cli import whole
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def dowse(capfd):
 
     def run(*arguments):
         capfd.readouterr()
-        app([*map(str, arguments)], standalone_mode=False)
+        whole()([*map(str, arguments)], standalone_mode=False)
         return capfd.readouterr().out
 
     return run

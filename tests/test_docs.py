@@ -19,7 +19,7 @@ from servers import PATIENCE_S, serving, until
 from sources import FILES, write_files
 
 from dowse.config import load_settings
-from dowse.serve.cli import EXAMPLES, app
+from dowse.serve.cli import EXAMPLES, whole
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -134,7 +134,7 @@ def unknown_options(text: str) -> list[str]:
     """Return the commands and options in the blocks of a document that the command line does not have."""
     unknown = []
     for words in commands(text):
-        command = typer.main.get_command(app)
+        command = typer.main.get_command(whole())
         while words and hasattr(command, "commands"):
             name = words.pop(0)
             if name not in command.commands:

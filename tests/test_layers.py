@@ -229,7 +229,7 @@ def test_a_search_loads_neither_torch_nor_the_web_stack(tmp_path):
         str(tmp_path / "index"),
     ]
     statement = (
-        f"import runpy\nsys.argv = {arguments!r}\n"
+        f"import os, runpy\nos._exit = sys.exit\nsys.argv = {arguments!r}\n"
         "try:\n    runpy.run_module('dowse', run_name='__main__')\n"
         "except SystemExit as end:\n    assert not end.code, end.code"
     )

@@ -150,9 +150,9 @@ def watch(event, given):
         os.write(2, f"{event} {given}\\n".encode())
         os._exit(77)  # an exception might be caught
 sys.addaudithook(watch)
-from dowse.serve.cli import app
+from dowse.serve.cli import whole
 for arguments in json.loads(sys.argv[1]):
-    app(arguments, standalone_mode=False)
+    whole()(arguments, standalone_mode=False)
 exec(sys.argv[2])
 print("all done", file=sys.stderr)
 """

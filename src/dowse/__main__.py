@@ -1,5 +1,6 @@
 """`python -m dowse` and the command `dowse`."""
 
+import os
 import sys
 
 
@@ -13,6 +14,13 @@ def main() -> None:
         from dowse.serve.cli import main as run
 
         run()
+    except SystemExit as done:
+        if sys.argv[1:2] == ["search"] and isinstance(done.code, int):
+            # All files are closed and all is said: to take the interpreter apart would take longer than the search.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(done.code)
+        raise
     except KeyboardInterrupt:
         sys.exit(130)
     except ModuleNotFoundError as error:

@@ -16,7 +16,6 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 UNKNOWN = "unknown"
@@ -106,6 +105,8 @@ def cores() -> int:
 
 def versions() -> dict[str, str]:
     """Return the installed version of each package that figures may depend on."""
+    from importlib import metadata  # takes longer to load than all else here, and a search reads no versions
+
     installed = {}
     for name in _RECORDED:
         try:

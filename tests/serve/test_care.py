@@ -15,7 +15,7 @@ from dowse.index.local import LocalStore
 from dowse.index.opening import open_stored
 from dowse.models.static import default_static
 from dowse.serve.care import forgotten
-from dowse.serve.cli import app
+from dowse.serve.cli import whole
 from dowse.serve.feedback import COLUMNS, Feedback
 from dowse.serve.tokens import TokenFile
 
@@ -30,7 +30,7 @@ def traces(folder, word):
 
 
 def run(capsys, *arguments):
-    app([*map(str, arguments)], standalone_mode=False)
+    whole()([*map(str, arguments)], standalone_mode=False)
     return capsys.readouterr().out
 
 
@@ -181,5 +181,5 @@ def test_verdicts_that_cannot_be_kept_are_one_sentence(tmp_path, monkeypatch):
 
 
 def test_the_doctor_is_a_command_like_the_others(index_dir, capsys):
-    assert app(["doctor", "--index-dir", str(index_dir)], standalone_mode=False) == 0
+    assert whole()(["doctor", "--index-dir", str(index_dir)], standalone_mode=False) == 0
     assert sys.executable in capsys.readouterr().out

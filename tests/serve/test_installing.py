@@ -7,7 +7,7 @@ import commands
 import pytest
 
 from dowse.errors import ConfigError
-from dowse.serve.cli import app
+from dowse.serve.cli import whole
 from dowse.serve.installing import Agent, agents, changed, entry_for
 
 ENTRY = entry_for([Path("/code/shop")])
@@ -20,7 +20,7 @@ def in_a_folder(tmp_path, monkeypatch):
 
 
 def install(*arguments):
-    app(["install", *arguments], standalone_mode=False)
+    whole()(["install", *arguments], standalone_mode=False)
 
 
 @pytest.mark.parametrize("name", sorted(agents()))

@@ -15,7 +15,7 @@ from sources import FILES, write_files
 from dowse.config import IndexSettings, ServeSettings, index_folder, load_settings
 from dowse.errors import ConfigError
 from dowse.search.searcher import Searcher
-from dowse.serve.cli import UsageError, app
+from dowse.serve.cli import UsageError, whole
 from dowse.serve.running import serve
 
 
@@ -115,7 +115,7 @@ def test_what_cannot_be_served_is_said_before_anything_starts(project, tmp_path)
 @pytest.mark.parametrize("command", ["serve", "mcp"])
 def test_two_places_for_the_same_index_are_refused(command, tmp_path):
     with pytest.raises(ConfigError, match="are two places for the same index; give one of them"):
-        app([command, "--index-dir", str(tmp_path), "--store", f"lance:{tmp_path}"], standalone_mode=False)
+        whole()([command, "--index-dir", str(tmp_path), "--store", f"lance:{tmp_path}"], standalone_mode=False)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_tokens_are_made_listed_and_removed(project, capsys):
     said = []
 
     def token(*arguments):
-        app(["token", *map(str, arguments)], standalone_mode=False)
+        whole()(["token", *map(str, arguments)], standalone_mode=False)
         out, err = capsys.readouterr()
         said.append(err)
         return out

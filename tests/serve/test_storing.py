@@ -14,7 +14,7 @@ from sources import FILES, write_files
 
 from dowse.errors import ConfigError, DowseError
 from dowse.index.opening import open_stored
-from dowse.serve.cli import app
+from dowse.serve.cli import whole
 from dowse.serve.workspace import Workspace
 
 
@@ -24,7 +24,7 @@ def dowse(capfd):
 
     def run(*arguments):
         capfd.readouterr()
-        app([*map(str, arguments)], standalone_mode=False)
+        whole()([*map(str, arguments)], standalone_mode=False)
         return capfd.readouterr()
 
     return run

@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -20,7 +21,6 @@ import typer
 
 from dowse import __version__
 from dowse.errors import ConfigError, DowseError
-from dowse.serve import workbench
 from dowse.serve.options import AsJson, IndexDir, Ray, Stored, Text, places
 
 if TYPE_CHECKING:
@@ -239,7 +239,13 @@ def status(
         _print_status(searcher.status(), as_json, [findings(root.store.documents()) for root in searcher.roots])
 
 
-workbench.register(app)
+@cache
+def whole() -> typer.Typer:
+    """Return the command line with all its commands; `app` alone searches, indexes and tells of it."""
+    from dowse.serve import workbench
+
+    workbench.register(app)
+    return app
 
 
 def main() -> NoReturn:
@@ -248,7 +254,9 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = app(standalone_mode=False) or 0
+        # To build the other commands takes longer than most searches do.
+        command_line = app if sys.argv[1:2] == ["search"] else whole()
+        code = command_line(standalone_mode=False) or 0
         sys.stdout.flush()
         if code == INTERRUPTED:
             _say("stopped; what was finished so far is kept, and the next run goes on from there where it can")
