@@ -150,7 +150,9 @@ def cascades(record: Mapping[str, Any]) -> list[str]:
             curve = found[1]["k_curve"]
             curves.append([f"ours: {layers}, PS, {task}", *(f"{100 * curve[str(k)]:.1f}" for k in BY_K)])
     settings = record["settings"]
-    trained = f"{settings['queries']:,} mined queries" if settings["queries"] else "all mined queries"
+    trained = f"at most {settings['queries']:,} mined queries" if settings["queries"] else "all mined queries"
+    if settings.get("steps"):
+        trained = f"{settings['steps'] * settings['batch_size']:,} mined queries"
     length = f"steps: {settings['steps']:,}" if settings.get("steps") else f"epochs: {settings['epochs']:g}"
     sizes = "; ".join(
         f"{task}: {arms['retriever']['queries']:,} queries, {arms['retriever']['documents']:,} documents"
