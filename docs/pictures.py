@@ -158,7 +158,7 @@ def draw_candidates() -> None:
         axes.set_xscale("log")
         axes.set_xticks(times := [10, 30, 100, 300, 1000], [f"{time:,}" for time in times])
         axes.minorticks_off()
-        axes.set_xlabel("the ranker's time, ms, by the documents it reads; its score counts alone")
+        axes.set_xlabel("the ranker's time, ms, by the documents that it reads")
         axes.set_title(task, fontsize=10, loc="left")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
