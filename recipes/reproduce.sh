@@ -17,7 +17,8 @@
 # With a GPU all repositories are mined, 150,000 queries are trained on in an arm of OASIS and 60,000 in one of R2PS, with
 # all its sweeps; without one every eighth repository and those of configs/test.txt, at most 15,000 queries an arm of
 # OASIS, and 80 steps of 16 an arm of R2PS. Neither size has been run from end to end: what results/papers.md holds was made with
-# ABLATION="--base static --epochs 4", whose table of token vectors trains in minutes.
+# ABLATION="--base static --epochs 4", whose table of token vectors trains in minutes, and RANKER="--steps 64 --asked 150
+# --seeds 1".
 set -euo pipefail
 work=${1:?"name a folder to work in: recipes/reproduce.sh WORK [DATA]"}
 data=${2:-}

@@ -88,7 +88,7 @@ def test_all_options_reach_the_miner(repository, tmp_path):
     assert list(manifest["inputs"]) == [(tmp_path / "list.txt").as_posix()]
     assert manifest["config"]["exclude"] == ["owner/two"]
     assert manifest["config"]["permissive_only"] is True
-    assert manifest["config"]["consistency"] == {"retriever": None, "max_rank": 2, "min_score": -1.0}
+    assert manifest["config"]["consistency"] == {"retriever": "static", "max_rank": 2, "min_score": -1.0}
     counts = json.loads((tmp_path / "pairs" / "counts.json").read_text())
     assert counts["repositories_skipped"] == {"reserved repository": 1}
     assert counts["dropped"]["docstrings"]["stands in a benchmark"] == 1
@@ -129,7 +129,10 @@ def test_a_model_writes_queries_after_its_cost_was_estimated(repository, tmp_pat
             ["{kit}", "--dev-share", "0.7", "--test-share", "0.7"],
             "error: --dev-share and --test-share are 1.4 together",
         ),
-        (["{kit}", "--retriever", "{kit}"], "neither scales.npy nor modules.json"),
+        (
+            ["{kit}", "--retriever", "{kit}"],
+            "kit': a folder without a model, expected a folder of sentence-transformers",
+        ),
     ],
 )
 def test_mistakes_are_one_line(repository, tmp_path, arguments, said):
