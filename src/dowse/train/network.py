@@ -176,6 +176,8 @@ def _evening(reached: NDArray[np.float32] | None, weights: Sequence[NDArray[np.f
 
 def _reached(graph: onnx.ModelProto, names: Collection[str], examples: Examples) -> dict[str, NDArray[np.float32]]:
     """Run a network and return the largest size of each channel, shape (K,), of some of its inner values."""
+    if not examples:
+        return {}
     watched = onnx.ModelProto()
     watched.CopyFrom(graph)
     watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)

@@ -56,7 +56,7 @@ class ExportOptions:
     min_correlation: float = 0.95
 
 
-class _Embedder(torch.nn.Module):
+class Embedder(torch.nn.Module):
     """A sentence-transformers model as a function of ids and mask, (B, L) each, to unit rows of shape (B, D)."""
 
     def __init__(self, model: SentenceTransformer, dimensions: int) -> None:
@@ -100,7 +100,7 @@ def export_biencoder(
             "expected at least 1 and 2; give more"
         )
     chosen = options or ExportOptions()
-    model = _load(trained)
+    model = load_traceable(trained)
     whole = int(model.get_embedding_dimension() or 0)
     if not 1 <= (chosen.dimensions or whole) <= whole:
         fault = f"{chosen.dimensions} dimensions were asked for"
@@ -136,7 +136,7 @@ def _write(
     read = [tokens.ids[: limits["document"]] for tokens in tokenizer.encode_batch(list(documents[:EXAMPLES]))]
     rows = [np.array([ids], np.int64) for ids in read if ids]
     examples = [{"input_ids": row, "attention_mask": np.ones_like(row)} for row in rows]
-    path, network = folder / "model.onnx", _Embedder(model, dimensions)
+    path, network = folder / "model.onnx", Embedder(model, dimensions)
     write_network(network, INPUTS, "embeddings", path, int8=options.int8, examples=examples)
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     config: dict[str, Any] = {
@@ -153,7 +153,7 @@ def _write(
     return config
 
 
-def _load(trained: Path) -> SentenceTransformer:
+def load_traceable(trained: Path) -> SentenceTransformer:
     """Open the model so that it can be traced: on the CPU, its attention written out."""
     if not (trained / "modules.json").is_file() or not (trained / "tokenizer.json").is_file():
         raise ModelError(
