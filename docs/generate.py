@@ -28,7 +28,7 @@ from test_layers import BASE, STEPS, dotted, imports  # noqa: E402  (who imports
 PART = re.compile(r"(<!-- made by docs/generate\.py: ([\w. ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 FOLDERS = ["languages", "models", *STEPS]
 WORKBENCH, DOORS = STEPS[:4], STEPS[4:]
-RECIPES = ("tiny", "base", "oasis", "r2ps")
+RECIPES = ("tiny", "cpu", "base", "oasis", "r2ps")
 
 PLAIN = {
     "learning_rate": "its highest value.",

@@ -12,7 +12,10 @@
 # MIRROR a folder with a clone of every repository as MIRROR/owner/name; without it they are cloned from their addresses.
 # BENCH  checkouts of benchmark repositories, whose functions are kept out of the pairs too.
 # PYTHON the interpreter of an environment with Dowse's extras data, train and evaluate; python3 if unset.
-# CONFIG settings of the bi-encoder: configs/base.toml (one GPU) if unset, configs/tiny.toml for a CPU in minutes.
+# CONFIG settings of the bi-encoder: configs/base.toml (one GPU) if unset, configs/cpu.toml for two cores in an hour,
+#        configs/tiny.toml for a CPU in minutes.
+# MAX_PAIRS of a repository that are labelled, drawn where it has more; all if unset (40 minutes on two cores; 400: ten,
+#        which is as much as configs/cpu.toml reads).
 #
 # The splits are by repository: dev (configs/dev.txt) chooses settings, test (configs/test.txt) is reported once.
 set -euo pipefail
@@ -71,7 +74,8 @@ PYTHON
 cp "$work"/results/*.json "$repository/results/"
 
 # Labels in groups, so that seven candidates a query cost no more than its positive.
-"${dowse[@]}" label "$work/pairs" -o "$work/labelled" --in-groups --negatives 7 --positive docstring --ast-cutoff 0
+"${dowse[@]}" label "$work/pairs" -o "$work/labelled" --in-groups --negatives 7 --positive docstring --ast-cutoff 0 \
+  --max-pairs "${MAX_PAIRS:-0}"
 "${dowse[@]}" train retriever "$work/labelled" -o "$work/retriever" \
   --config "${CONFIG:-$repository/configs/base.toml}" ${questions[@]+"${questions[@]}"}
 

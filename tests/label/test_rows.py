@@ -142,6 +142,25 @@ def test_small_repositories_share_a_block_and_a_large_one_is_cut_evenly(tmp_path
     assert [span.repository for span in blocks[3].spans] == ["owner/small", "owner/tiny"]
 
 
+@pytest.mark.parametrize("size", [7, 20, 1000])
+def test_of_a_large_repository_a_draw_is_read_and_all_of_a_small_one(tmp_path, size):
+    pairs = rows("owner/big", 90) + rows("owner/small", 7)
+    files = shards(write_pairs(tmp_path / "pairs", pairs, group=13))
+
+    def drawn(seed):
+        blocks = plan_blocks(files, size, 20, seed)
+        assert max(block.pairs for block in blocks) <= size
+        tables = [read_block(files, block)[0] for block in blocks]
+        assert [table.num_rows for table in tables] == [block.pairs for block in blocks]
+        return [identifier for table in tables for identifier in table["pair_id"].to_pylist()]
+
+    place = {pair["pair_id"]: number for number, pair in enumerate(pairs)}
+    found = [place[identifier] for identifier in drawn(0)]
+    assert found == sorted(set(found)) and found[20:] == list(range(90, 97))
+    assert found[0] < 45 <= found[19], "the draw is of the whole repository"
+    assert drawn(0) == drawn(0) != drawn(1)
+
+
 def test_a_file_that_mixes_repositories_is_read_as_well(tmp_path):
     one, two = rows("owner/one", 30), rows("owner/two", 30)
     mixed = [pair for both in zip(one, two, strict=True) for pair in both]

@@ -3,12 +3,14 @@
 Reads the Parquet files of a pairs folder; writes nothing. A block holds whole repositories,
 as many as fit, so that a query meets candidates of its own repository and memory stays flat in the number of pairs. A
 repository larger than a block is cut into even parts, each with candidates of its own part: they follow the order of
-its files, so those candidates are, if anything, nearer. `dowse mine` writes each repository by itself; files that mix
-many are read as well, more slowly.
+its files, so those candidates are, if anything, nearer. Of each repository a draw can be taken instead of all pairs.
+`dowse mine` writes each repository by itself; files that mix many are read as well, more slowly.
 """
 
 from __future__ import annotations
 
+import random
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,11 +58,10 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The rows `start` to `stop` of one repository, counted over all its files, and where they lie."""
+    """Some rows of one repository, ascending and counted over all its files, and where they lie."""
 
     repository: str
-    start: int
-    stop: int
+    rows: Sequence[int]
     parts: tuple[Part, ...]
 
 
@@ -74,7 +75,7 @@ class Block:
     @property
     def pairs(self) -> int:
         """Rows in the block."""
-        return sum(span.stop - span.start for span in self.spans)
+        return sum(len(span.rows) for span in self.spans)
 
 
 @dataclass(slots=True)
@@ -83,8 +84,14 @@ class _Found:
     parts: list[Part] = field(default_factory=list)
 
 
-def plan_blocks(files: Sequence[Path], block_pairs: int) -> list[Block]:
-    """Read which repository each row belongs to and cut the whole into blocks of at most `block_pairs` rows.
+def plan_blocks(files: Sequence[Path], block_pairs: int, max_pairs: int = 0, seed: int = 0) -> list[Block]:
+    """Read which repository each row belongs to and cut the whole into blocks.
+
+    Args:
+        files: Of the pairs folder.
+        block_pairs: Rows in a block at most.
+        max_pairs: Rows of a repository at most, drawn where there are more; all of them where 0.
+        seed: Another one draws others.
 
     Raises:
         DataError: A file is no Parquet file of pairs, or there is no row at all.
@@ -103,7 +110,7 @@ def plan_blocks(files: Sequence[Path], block_pairs: int) -> list[Block]:
                     found.rows += count
     if not repositories:
         raise DataError(f"{files[0].parent}: its Parquet files hold no row, expected pairs; run dowse mine again")
-    return list(_pack(repositories, block_pairs))
+    return list(_pack(repositories, block_pairs, max_pairs, seed))
 
 
 def read_block(files: Sequence[Path], block: Block) -> tuple[Any, list[tuple[int, int]]]:
@@ -151,24 +158,27 @@ def open_pairs(path: Path) -> Iterator[Any]:
         yield file
 
 
-def _pack(repositories: dict[str, _Found], block_pairs: int) -> Iterator[Block]:
-    number, waiting, rows = 0, list[Span](), 0
+def _pack(repositories: dict[str, _Found], block_pairs: int, max_pairs: int, seed: int) -> Iterator[Block]:
+    number, waiting, filled = 0, list[Span](), 0
     for name, found in repositories.items():
-        if waiting and rows + found.rows > block_pairs:
+        rows: Sequence[int] = range(found.rows)
+        if 0 < max_pairs < found.rows:
+            rows = sorted(random.Random(f"{seed} {name}").sample(rows, max_pairs))
+        if waiting and filled + len(rows) > block_pairs:
             yield Block(number, tuple(waiting))
-            number, waiting, rows = number + 1, [], 0
-        pieces = -(-found.rows // block_pairs)
+            number, waiting, filled = number + 1, [], 0
+        pieces = -(-len(rows) // block_pairs)
         for piece in range(pieces):
-            start, stop = found.rows * piece // pieces, found.rows * (piece + 1) // pieces
+            taken = rows[len(rows) * piece // pieces : len(rows) * (piece + 1) // pieces]
             ends = [part.first for part in found.parts[1:]] + [found.rows]
             parts = tuple(
-                part for part, end in zip(found.parts, ends, strict=True) if part.first < stop and end > start
+                part for part, end in zip(found.parts, ends, strict=True) if part.first <= taken[-1] and end > taken[0]
             )
-            waiting.append(Span(name, start, stop, parts))
-            rows += stop - start
+            waiting.append(Span(name, taken, parts))
+            filled += len(taken)
             if pieces > 1:
                 yield Block(number, tuple(waiting))
-                number, waiting, rows = number + 1, [], 0
+                number, waiting, filled = number + 1, [], 0
     if waiting:
         yield Block(number, tuple(waiting))
 
@@ -196,11 +206,11 @@ def _collect(
             if name in wanted:
                 span = wanted[name][0]
                 rows = batch.filter(pc.equal(batch["repository"], name))
-                start = max(span.start - seen[name], 0)
-                stop = min(span.stop - seen[name], rows.num_rows)
-                if start < stop:
-                    collected[name].append(rows.slice(start, stop - start))
+                before = seen[name]
                 seen[name] += rows.num_rows
+                taken = span.rows[bisect_left(span.rows, before) : bisect_left(span.rows, seen[name])]
+                if taken:
+                    collected[name].append(rows.take([row - before for row in taken]))
         first += batch.num_rows
 
 

@@ -92,7 +92,8 @@ def label_pairs(
     kept = folder.root / "counts.json"
     folder.begin(settings.as_record() | {"pairs": {path.name: sha256(path) for path in files}})
     if not folder.is_finished:
-        run = _Run(settings, files, plan_blocks(files, settings.block_pairs), folder, progress, cluster)
+        blocks = plan_blocks(files, settings.block_pairs, settings.max_pairs, settings.draw.seed)
+        run = _Run(settings, files, blocks, folder, progress, cluster)
         with ExitStack() as stack:
             _measure(run, stack)
             mixture = _fit(run)

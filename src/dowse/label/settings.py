@@ -55,6 +55,7 @@ class LabelSettings:
         retriever: the encoder whose ranking gives hard candidates, if there are to be any.
         judge: a cross-encoder's folder, or an endpoint's address with `judge_model`; nobody where empty.
         raised_by: how much a label rises when the judge prefers its candidate.
+        max_pairs: of a repository at most so many pairs, drawn, be they queries or candidates; all where 0.
         cache: where embeddings and answers are kept; inside the output folder where None.
     """
 
@@ -69,6 +70,7 @@ class LabelSettings:
     judge_model: str = ""
     orders: Orders = "both"
     raised_by: float = RAISED_BY
+    max_pairs: int = 0
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
     cache: Path | None = None
     block_pairs: int = BLOCK_PAIRS
@@ -86,6 +88,7 @@ class LabelSettings:
             ("hard window", self.draw.hard_window, max(self.draw.hard, 1), 1e6),
             ("ast cut-off", self.suspects.ast_cutoff, 0, 1),
             ("raise by", self.raised_by, 0, 1),
+            ("max pairs", self.max_pairs, 0, 1e9),
             ("block pairs", self.block_pairs, 1, 1e6),
             ("workers", self.workers, 0, 1024),
         ]

@@ -27,6 +27,7 @@ AstCutoff = Annotated[float, typer.Option(help="Tree distance up to which candid
 Judge = Annotated[str, typer.Option(help="A cross-encoder's folder, or a URL; nobody by default.")]
 Orders = Annotated[str, typer.Option(help="Ask an endpoint in both orders, or in one random order.")]
 KeyVariable = Annotated[str, typer.Option(help="Environment variable that holds the endpoints' key.")]
+MaxPairs = Annotated[int, typer.Option(help="Of a repository at most so many pairs, drawn; 0 for all.")]
 Cache = Annotated[Path | None, typer.Option(help="File for embeddings and answers, shared by runs.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Processes that compare trees; all cores by default.")]
 
@@ -61,6 +62,7 @@ def label(
     requests_per_minute: Annotated[int, typer.Option(min=0, help="Of an endpoint; 0 for no limit.")] = 0,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 8,
     key_variable: KeyVariable = "DOWSE_API_KEY",
+    max_pairs: MaxPairs = 0,
     seed: Annotated[int, typer.Option(help="Another seed draws other candidates.")] = 0,
     cache: Cache = None,
     jobs: Jobs = 0,
@@ -84,6 +86,7 @@ def label(
         judge_model=judge_model,
         orders=orders,  # type: ignore[arg-type]
         raised_by=raise_by,
+        max_pairs=max_pairs,
         endpoint=EndpointSettings(key_variable, requests_per_minute, concurrency),
         cache=cache,
         workers=jobs,
