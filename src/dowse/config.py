@@ -46,7 +46,8 @@ class IndexSettings:
     store: str | None = None
 
 
-MODEL_CHOICES = ("auto", "off")
+AUTO = "auto"
+MODEL_CHOICES = (AUTO, "off")
 """What a setting that names a model may say beside a folder: the one that ships, where one does, or none."""
 
 MODES = ("instant", "balanced", "best")
@@ -61,7 +62,8 @@ class SearchSettings:
         top_k: how many hits there are at most where a question does not say; over HTTP and MCP a question has defaults
             of its own.
         mode: how far a question goes: "instant" (words and static embedding), "balanced" (the bi-encoder too) or
-            "best" (the ranker too); a stage whose model is off or not installed is left out.
+            "best" (the ranker too); a stage whose model is off or not installed is left out. "auto" goes to the last
+            stage whose model is named, and to the first where none is.
         retriever: the bi-encoder of the second stage: "auto" for the one that ships, if one does, "off" for none, or
             the folder of another one.
         n_embedded: how many of the first stage's best documents the bi-encoder looks at; as many as hits are asked for
@@ -76,7 +78,7 @@ class SearchSettings:
     """
 
     top_k: int = 10
-    mode: str = "best"
+    mode: str = "auto"
     retriever: str = "auto"
     n_embedded: int = 50
     ranker: str = "auto"
@@ -86,8 +88,8 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         """Refuse a mode that is not known, and a model that is neither known nor there."""
-        if self.mode not in MODES:
-            raise ConfigError(f"[search] mode is {self.mode!r}{suggestion(self.mode, MODES)}")
+        if self.mode not in (AUTO, *MODES):
+            raise ConfigError(f"[search] mode is {self.mode!r}{suggestion(self.mode, (AUTO, *MODES))}")
         for name, said in (("retriever", self.retriever), ("ranker", self.ranker)):
             if said not in MODEL_CHOICES and not expanded(said).is_dir():
                 known = suggestion(said, (*MODEL_CHOICES, "the folder of a model"))

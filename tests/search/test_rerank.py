@@ -61,7 +61,8 @@ def opened(index):
 
     def open_it(ranker=None, retriever=None, **settings):
         root, folder = index
-        plain = Searcher.open([root], {"index": {"directory": str(folder)}, "search": FOR_EVER | settings})
+        search = FOR_EVER | {"retriever": "auto" if retriever else "off"} | settings
+        plain = Searcher.open([root], {"index": {"directory": str(folder)}, "search": search})
         searchers.append(Searcher(plain.roots, plain.encoder, retriever=retriever, ranker=ranker))
         return searchers[-1]
 

@@ -263,6 +263,7 @@ def test_settings_come_from_the_command_line_then_the_repository_then_the_user(p
 
 
 def test_a_mode_says_once_which_models_it_lacks_and_answers_all_the_same(project):
+    write_files(project, {".dowse.toml": "[search]\nretriever = 'off'\nranker = 'off'\n"})
     run = dowse("search", "retry a failed upload", project, "--mode", "best", check=0)
     notes = [line for line in run.stderr.splitlines() if line.startswith("--mode best: no ")]
     assert len(notes) == 1 and "dowse train" in notes[0] and "--ranker" in notes[0]
@@ -272,7 +273,7 @@ def test_a_mode_says_once_which_models_it_lacks_and_answers_all_the_same(project
 
 def test_a_wrong_setting_is_named_with_the_nearest_right_one(project):
     write_files(project, {".dowse.toml": "[search]\nmode = 'fast'\n"})
-    assert "mode is 'fast'; known are: instant, balanced, best" in dowse("search", "x", project, check=1).stderr
+    assert "mode is 'fast'; known are: auto, instant, balanced, best" in dowse("search", "x", project, check=1).stderr
     write_files(project, {".dowse.toml": "[search]\ntopk = 2\n"})
     assert "has no setting 'topk'; did you mean 'top_k'?" in dowse("search", "x", project, check=1).stderr
     write_files(project, {".dowse.toml": "[search]\ntop_k = true\n"})

@@ -77,7 +77,7 @@ def test_a_table_has_a_row_for_each_baseline_and_variant_and_a_report_is_written
     (path,) = (tmp_path / "results").iterdir()
     record = json.loads(path.read_text())
     assert list(record["figures"]["rows"]) == ["searcher", "bm25", "static"] and record["settings"]["queries"] == 20
-    assert record["settings"]["search"]["mode"] == "best"
+    assert record["settings"]["search"]["mode"] == "auto"
     assert str(tmp_path) not in path.read_text() and str(pairs) not in path.read_text()
     assert "<svg" in (tmp_path / "r.html").read_text() and (tmp_path / "png" / "rows.png").is_file()
 

@@ -98,7 +98,7 @@ def test_the_command_line_prints_what_the_ranker_says_and_that_nothing_answers(p
 
 def test_wrong_wishes_are_one_sentence(place):
     for arguments, message in (
-        (("--mode", "fast"), "mode is 'fast'; known are: instant, balanced, best"),
+        (("--mode", "fast"), "mode is 'fast'; known are: auto, instant, balanced, best"),
         (("--mode", "instant", "--min-score", 0.5), "--min-score needs the ranker"),
         (("--literal", "--min-score", 0.5), "--literal finds an exact string, which has no probability"),
         (

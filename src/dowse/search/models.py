@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import dowse.models
-from dowse.config import MODES, SearchSettings, expanded
+from dowse.config import AUTO, MODEL_CHOICES, MODES, SearchSettings, expanded
 from dowse.types import CalibratedRanker, Encoder
 
 SHIPPED = Path(dowse.models.__file__).parent / "default"
@@ -26,7 +26,7 @@ def retriever_named(name: str) -> Encoder | None:
         return None
     from dowse.models.biencoder import BiEncoder, default_biencoder
 
-    return default_biencoder() if name == "auto" else BiEncoder.load(expanded(name))
+    return default_biencoder() if name == AUTO else BiEncoder.load(expanded(name))
 
 
 @cache
@@ -40,21 +40,38 @@ def ranker_named(name: str) -> CalibratedRanker | None:
         return None
     from dowse.models.crossencoder import CrossEncoder, default_crossencoder
 
-    return default_crossencoder() if name == "auto" else CrossEncoder.load(expanded(name))
+    return default_crossencoder() if name == AUTO else CrossEncoder.load(expanded(name))
 
 
-def goes_on(settings: SearchSettings, mode: str) -> bool:
-    """Tell whether settings name a model for a stage after the first, up to the one that a mode ends with.
+def mode_of(settings: SearchSettings, mode: str | None, has_retriever: bool = False, has_ranker: bool = False) -> str:
+    """Return how far a question goes, one of `MODES`: as it says, or as settings say, or as far as models are named.
+
+    Args:
+        settings: of the search.
+        mode: what the question says, one of `MODES`, "auto" or None.
+        has_retriever: whether a bi-encoder was handed over, which counts as named.
+        has_ranker: the same for a ranker.
+    """
+    said = mode or settings.mode
+    if said != AUTO:
+        return said
+    if has_ranker or settings.ranker not in MODEL_CHOICES:
+        return "best"
+    return "balanced" if has_retriever or settings.retriever not in MODEL_CHOICES else "instant"
+
+
+def goes_on(settings: SearchSettings, mode: str | None) -> bool:
+    """Tell whether there is a model for a stage after the first, up to the one that a question ends with.
 
     No model is loaded: this can be asked where nothing may wait.
 
     Args:
         settings: of the search.
-        mode: one of `MODES`.
+        mode: what the question says, as in `mode_of`.
     """
     later = (("retriever", settings.retriever), ("ranker", settings.ranker))
-    return any(_is_there(kind, name) for kind, name in later[: MODES.index(mode)])
+    return any(_is_there(kind, name) for kind, name in later[: MODES.index(mode_of(settings, mode))])
 
 
 def _is_there(kind: str, name: str) -> bool:
-    return name != "off" and (name != "auto" or (SHIPPED / kind).is_dir())
+    return name != "off" and (name != AUTO or (SHIPPED / kind).is_dir())

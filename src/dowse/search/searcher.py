@@ -30,7 +30,7 @@ from dowse.search import retrieve
 from dowse.search.candidates import N_DENSE, as_question, brought_up, described, fetched, looked_up_ahead
 from dowse.search.evidence import Candidates, Query, pooled
 from dowse.search.fuse import Weights, fitted_weights, score, settle
-from dowse.search.models import goes_on, ranker_named, retriever_named
+from dowse.search.models import goes_on, mode_of, ranker_named, retriever_named
 from dowse.search.only import EVERYTHING, Only
 from dowse.search.rerank import Found, Wanted, found_in, rerank
 from dowse.search.roots import Root, open_roots, overall
@@ -171,7 +171,7 @@ class Searcher:
     @staticmethod
     def has_later_stages(settings: SearchSettings, mode: str | None = None) -> bool:
         """Whether a mode, that of the settings where None, goes on after the first stage; loads no model."""
-        return goes_on(settings, mode or settings.mode)
+        return goes_on(settings, mode)
 
     def stages(
         self, query: str, top_k: int | None = None, only: Only = EVERYTHING, mode: str | None = None
@@ -356,7 +356,7 @@ class Searcher:
 
     def _wanted_stages(self, mode: str | None) -> tuple[str, ...]:
         """Return the stages up to the one that a mode ends with."""
-        mode = mode or self.settings.search.mode
+        mode = mode_of(self.settings.search, mode, self._retriever is not None, self._ranker is not None)
         if mode not in MODES:
             raise ConfigError(f"mode is {mode!r}{suggestion(mode, MODES)}")
         return self.STAGES[: 1 + MODES.index(mode)]

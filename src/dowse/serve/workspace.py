@@ -27,6 +27,7 @@ from dowse.index.files import Source
 from dowse.index.opening import open_store
 from dowse.index.scan import checked_root
 from dowse.models.static import StaticEncoder, default_static
+from dowse.search.models import mode_of
 from dowse.search.roots import Root, status_of, stored_name, stored_root
 from dowse.search.searcher import Searcher
 from dowse.serve.filling import Filler
@@ -224,7 +225,7 @@ class Workspace:
 
             # the embeddings of a store are kept for all of its repositories together, and filled on request only
             # and no question asks for them where it ends with the first stage
-            is_asked_for = settings.search.retriever != "off" and settings.search.mode != "instant"
+            is_asked_for = settings.search.retriever != "off" and mode_of(settings.search, None) != "instant"
             fill = None
             if settings.index.store is None and is_asked_for:
                 fill = partial(self._filler.slice, settings.search.retriever)
