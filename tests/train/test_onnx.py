@@ -95,6 +95,11 @@ def test_an_int8_export_holds_its_settings_and_only_int8_weights(int8):
     assert sorted(path.name for path in folder.parent.iterdir()) == ["out"]
 
 
+def test_an_export_does_not_say_where_it_was_made(int8):
+    network = (int8[0] / "model.onnx").read_bytes()
+    assert b"site-packages" not in network and b"dowse/train" not in network
+
+
 @pytest.mark.parametrize(("pooling", "dimensions"), [("cls", None), ("lasttoken", 8)])
 def test_a_float_export_is_the_model_for_each_pooling_and_its_first_numbers_made_unit(tmp_path, pooling, dimensions):
     trained, documents = write_sentence_transformer(tmp_path, pooling), texts(12, seed=1)

@@ -107,6 +107,8 @@ def _graph(network: torch.nn.Module, inputs: Sequence[str], output: str) -> onnx
         raise ModelError("torch returned no ONNX program, expected one; is this torch too old?")
     graph = program.model_proto
     del graph.graph.value_info[:]  # torch's shapes contradict those that the quantiser works out
+    for described in (graph, graph.graph, *graph.graph.node, *graph.functions):
+        del described.metadata_props[:]  # stack traces, with the paths of the machine that exports
     return graph
 
 
