@@ -9,7 +9,6 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 REPO ?= .
-DATA ?= ../shared/bench
 CORE := .venv/.ready
 DEV := .venv-dev/.ready
 BROWSER := .venv-dev/.browser
@@ -53,12 +52,12 @@ examples: $(DEV) ## examples in docstrings alone
 	@.venv-dev/bin/python -m pytest --doctest-modules src
 
 bench: $(CORE) ## CHECKOUTS= DATA= [PEER= MODEL=]: quality and speed of search
-	@test -n "$(CHECKOUTS)" || { echo 'error: no checkouts; name the folder that holds them: make bench CHECKOUTS=dir' >&2; exit 2; }
+	@test -n "$(CHECKOUTS)" && test -n "$(DATA)" || { echo 'error: name the folder of the checkouts and the one of repos.json and annotations/ (docs/evaluate.md): make bench CHECKOUTS=dir DATA=dir' >&2; exit 2; }
 	@here="$$PWD"; cd "$$CALLER"; "$$here/.venv/bin/python" "$$here/benchmarks/annotated.py" "$(CHECKOUTS)" \
 		--data "$(DATA)" --results "$$here/results" $(if $(PEER),--peer-python "$(PEER)" --peer-model "$(MODEL)")
 
 peers: $(CORE) ## CHECKOUTS= DATA= MODEL=: bench beside semble, bm25s and grep
-	@test -n "$(CHECKOUTS)" && test -n "$(MODEL)" || { echo 'error: name the folder of the checkouts and the one of a model2vec model for semble: make peers CHECKOUTS=dir MODEL=dir' >&2; exit 2; }
+	@test -n "$(CHECKOUTS)" && test -n "$(DATA)" && test -n "$(MODEL)" || { echo 'error: name the folders of the checkouts, of repos.json and annotations/ (docs/evaluate.md), and of a model2vec model for semble: make peers CHECKOUTS=dir DATA=dir MODEL=dir' >&2; exit 2; }
 	@test -x .venv-peers/bin/pip || "$(PYTHON)" -m venv .venv-peers
 	@.venv-peers/bin/python -m pip install -qq semble==0.7.0 bm25s==0.3.16
 	@here="$$PWD"; cd "$$CALLER"; "$$here/.venv/bin/python" "$$here/benchmarks/annotated.py" "$(CHECKOUTS)" \

@@ -25,7 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from measure import p50, p95, timed
+from measure import UNHURRIED_MS, p50, p95, timed
 from numpy.typing import NDArray
 from source_tree import queries, write_tree
 
@@ -39,7 +39,6 @@ from dowse.types import CalibratedRanker, Embeddings, Encoder
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = (1_000, 10_000, 100_000)
-UNHURRIED_MS = 3_600_000
 
 
 class Drawn:

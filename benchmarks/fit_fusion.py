@@ -27,18 +27,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from annotated import check_checkouts
 from scipy.optimize import minimize
 
 from dowse.evaluate.benchmarks import AnnotatedQuery, Score, load_annotated, mean_by, mean_over_repositories
 from dowse.evaluate.metrics import Location, hits_target, official_ndcg
 from dowse.models.biencoder import BiEncoder
+from dowse.models.static import default_static
 from dowse.records import write_json, write_result
 from dowse.search import retrieve
 from dowse.search.evidence import FEATURES, RETRIEVER_FEATURES, Candidates, Query, evidence
 from dowse.search.fuse import Weights, fitted_weights, score, settle
 from dowse.search.searcher import Searcher
+from dowse.types import Encoder
 
 ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = ROOT / "src/dowse/search/weights.json"
 BOOSTS = [(1.0, 3.0, 2.0), (1.0, 1.0, 0.5), (1.0, 2.0, 1.0), (1.0, 1.0, 1.0), (1.0, 0.5, 0.0)]
 REPEATS = [2.0, 4.0, 8.0]
 PENALTIES = [0.003, 0.001, 0.01]
@@ -105,7 +109,7 @@ def gather(searchers: dict[str, Searcher], benchmark: list, boosts: tuple[float,
     return rows
 
 
-def look_at_all(rows: list[Asked], searchers: dict[str, Searcher], encoder: BiEncoder) -> list[Asked]:
+def look_at_all(rows: list[Asked], searchers: dict[str, Searcher], encoder: Encoder) -> list[Asked]:
     """Return the same with the bi-encoder's cosine of every candidate."""
     looked_at = []
     for row in rows:
@@ -259,9 +263,13 @@ def main() -> None:
     parser.add_argument("--checkouts", type=Path, required=True)
     parser.add_argument("--retriever", type=Path, help="a bi-encoder's folder: fit the second stage as well")
     parser.add_argument("--indexes", type=Path, help="keep indexes and embeddings here")
+    parser.add_argument("--weights", type=Path, default=SHIPPED, help="file for the weights; else those that ship")
+    parser.add_argument("--results", type=Path, default=ROOT / "results", help="where the record goes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     benchmark = load_annotated(arguments.data)
+    check_checkouts(benchmark, arguments.checkouts)
+    retriever = BiEncoder.load(arguments.retriever) if arguments.retriever else None
     with nullcontext(arguments.indexes) if arguments.indexes else tempfile.TemporaryDirectory() as indexes:
         searchers = {r.name: Searcher.from_path(r.folder(arguments.checkouts), indexes) for r in benchmark}
         gathered = {boosts: gather(searchers, benchmark, boosts) for boosts in BOOSTS}
@@ -276,9 +284,9 @@ def main() -> None:
             n: alone(rows, boosts, n, list(FEATURES)) for n in ("lexical", "dense")
         }
         figures["share of queries with a candidate"] = float(np.mean([row.targets.any() for row in rows]))
-        if arguments.retriever:
+        if retriever:
             names = list(RETRIEVER_FEATURES)
-            whole = look_at_all(rows, searchers, BiEncoder.load(arguments.retriever))
+            whole = look_at_all(rows, searchers, retriever)
             second = max((one for p in PENALTIES for one in attempts(whole, boosts, p)), key=lambda one: one.mean)
             stages["retriever"], figures["retriever"] = finish(whole, second, boosts, names)
             figures["retriever"]["one feature alone"] = {"retriever": alone(whole, boosts, "retriever", names)}
@@ -286,12 +294,17 @@ def main() -> None:
                 n: mean_over_repositories(left_out(look_at_best(whole, n, best.fits), second.fits)) for n in LOOKED_AT
             }
     print(json.dumps(figures, indent=1))
-    place = ROOT / "src/dowse/search/weights.json"
     if "retriever" not in stages:  # the second stage keeps what it has
-        stages["retriever"] = json.loads(place.read_text(encoding="utf-8"))["stages"]["retriever"]
-    write_json(place, {"boosts": boosts, "stages": stages})
-    settings = {"boosts": boosts, "difference_penalty": DIFFERENCE_PENALTY, "sharpness": SHARPNESS}
-    print(write_result("fusion", figures, settings, ROOT / "results"))
+        stages["retriever"] = json.loads(SHIPPED.read_text(encoding="utf-8"))["stages"]["retriever"]
+    write_json(arguments.weights, {"boosts": boosts, "stages": stages})
+    settings = {
+        "boosts": boosts,
+        "difference_penalty": DIFFERENCE_PENALTY,
+        "sharpness": SHARPNESS,
+        "static": default_static().fingerprint,
+        "retriever": retriever.fingerprint if retriever else None,
+    }
+    print(write_result("fusion", figures, settings, arguments.results))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Fit the ranker's share of the score in search, and measure it on repositories it was not fitted on.
 
-    python benchmarks/fit_share.py --ranker DIR --data DIR --checkouts DIR [--retriever DIR] [--candidates 20]
+    python benchmarks/fit_share.py --ranker DIR --data DIR --checkouts DIR [--retriever DIR|off] [--candidates 20]
 
-Reads the annotated development benchmark; writes `results/ranker-share-<commit>.json`. The ranker reads the candidates
-of every question once; what each share makes of its probabilities is worked out from those, so the grid costs nothing.
+Reads the annotated development benchmark; writes `results/share-of-the-ranker-<commit>.json`. The ranker reads the
+candidates of every question once; what each share makes of its probabilities is worked out from those, so the grid
+costs nothing.
 The order that it is handed for a repository comes from weights fitted on the others, penalty and repeat being those of
 the weights that ship, as in `stages.py`; the figure reported for a repository is that of the share which is best on the
 others. The share to use, best on all, is for `[search] combine` or --combine. Shares within noise of each other are
@@ -20,23 +21,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from annotated import check_checkouts
 from fit_fusion import PENALTIES, Asked, Fits, fitted, gather, look_at_all
+from measure import UNHURRIED_MS
 from numpy.typing import NDArray
 
 from dowse import Searcher
 from dowse.evaluate.benchmarks import AnnotatedRepository, Score, load_annotated, mean_over_repositories
 from dowse.evaluate.metrics import K, Location, official_ndcg
-from dowse.models.biencoder import BiEncoder, default_biencoder
 from dowse.models.cascade import Combination, cascaded
 from dowse.models.crossencoder import CrossEncoder
 from dowse.records import write_result
 from dowse.search.evidence import FEATURES, RETRIEVER_FEATURES
 from dowse.search.fuse import fitted_weights, score, settle
+from dowse.search.models import retriever_named
 from dowse.search.rerank import scaled, text_of
+from dowse.types import Encoder
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARES = tuple(round(share, 2) for share in np.linspace(0, 1, 21).tolist())
-UNHURRIED_MS = 3_600_000
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def main() -> None:
     """Read everything once, try every share, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--ranker", type=Path, required=True, help="folder of an exported ranker")
-    parser.add_argument("--retriever", type=Path, help="folder of an exported bi-encoder; the one that ships otherwise")
+    parser.add_argument("--retriever", default="", help="an exported bi-encoder's folder, or off; else what ships")
     parser.add_argument("--data", type=Path, required=True, help="folder of the annotated benchmark")
     parser.add_argument("--checkouts", type=Path, required=True, help="folder with the repositories' checkouts")
     parser.add_argument("--only", nargs="+", help="names of the repositories to ask about and to fit on, at least two")
@@ -73,8 +76,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     ranker = CrossEncoder.load(arguments.ranker)
+    retriever = None if arguments.retriever == "off" else retriever_named(arguments.retriever or "auto")
     chosen = [one for one in load_annotated(arguments.data) if not arguments.only or one.name in arguments.only]
-    read = ask(chosen, ranker, arguments)
+    check_checkouts(chosen, arguments.checkouts)
+    read = ask(chosen, ranker, retriever, arguments)
     by_share = {share: mean_over_repositories([row.ndcg(share) for row in read]) for share in SHARES}
     held_out = []
     for name, share in shares_of_the_others(read).items():
@@ -90,17 +95,21 @@ def main() -> None:
     print({name: value for name, value in figures.items() if name != "by_share"})
     settings = {
         "ranker": ranker.fingerprint,
-        "retriever": str(arguments.retriever and arguments.retriever.name),
+        "retriever": retriever.fingerprint if retriever else None,
         "candidates": arguments.candidates,
         "penalty": PENALTIES[0],
         "repositories": [one.name for one in chosen],
     }
-    print("written:", write_result("ranker-share", figures, settings, arguments.results))
+    print("written:", write_result("share-of-the-ranker", figures, settings, arguments.results))
 
 
-def ask(benchmark: list[AnnotatedRepository], ranker: CrossEncoder, arguments: argparse.Namespace) -> list[Read]:
+def ask(
+    benchmark: list[AnnotatedRepository],
+    ranker: CrossEncoder,
+    retriever: Encoder | None,
+    arguments: argparse.Namespace,
+) -> list[Read]:
     """Ask every question in the order that weights of the other repositories make, and let the ranker read the best."""
-    retriever = BiEncoder.load(arguments.retriever) if arguments.retriever else default_biencoder()
     overrides = {
         "index": {"directory": arguments.indexes and str(arguments.indexes)},
         "search": {"budget_ms": UNHURRIED_MS},

@@ -17,6 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median, quantiles
 
+UNHURRIED_MS = 3_600_000
+"""Time for a question where every stage is to do all that it would."""
+
 SAMPLE_S = 0.05
 """Between two looks at the process tree: short beside any build, long beside the cost of one look."""
 

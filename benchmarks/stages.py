@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from annotated import check_checkouts
 from fit_fusion import PENALTIES, Asked, Fits, fitted, gather, left_out, look_at_all
-from fit_share import UNHURRIED_MS, read_best, shares_of_the_others
-from measure import folder_mb, p50, timed
+from fit_share import read_best, shares_of_the_others
+from measure import UNHURRIED_MS, folder_mb, p50, timed
 
 from dowse.config import SearchSettings
 from dowse.evaluate.benchmarks import Score, load_annotated, mean_by, mean_over_repositories
@@ -63,14 +63,10 @@ def main() -> None:
     check_checkouts(benchmark, arguments.checkouts)
     retriever = arguments.retriever and BiEncoder.load(arguments.retriever)
     ranker = arguments.ranker and CrossEncoder.load(arguments.ranker)
+    models = {"retriever": "auto" if retriever else "off", "ranker": "auto" if ranker else "off"}
     with nullcontext(arguments.indexes) if arguments.indexes else tempfile.TemporaryDirectory() as indexes:
-        searchers = {
-            one.name: Searcher.open(
-                [one.folder(arguments.checkouts)],
-                {"index": {"directory": str(indexes)}, "search": {"budget_ms": UNHURRIED_MS}},
-            )
-            for one in benchmark
-        }
+        overrides = {"index": {"directory": str(indexes)}, "search": {"budget_ms": UNHURRIED_MS} | models}
+        searchers = {one.name: Searcher.open([one.folder(arguments.checkouts)], overrides) for one in benchmark}
         rows = gather(searchers, benchmark, fitted_weights().boosts)
         scores, fits = first_stages(rows)
         if retriever:

@@ -7,7 +7,6 @@ folder that `dowse label --report` wrote. Needs the extras `serve`, `evaluate` a
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pty
 import re
@@ -25,7 +24,7 @@ from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
-sys.path.append(str(ROOT / "tests"))
+sys.path += [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
 QUESTION = "which split does a repository belong to"
 COLUMNS = 90
@@ -113,8 +112,10 @@ def draw_page(home: Path) -> None:
 
 
 def _latest(name: str) -> dict[str, Any]:
-    """Return the figures of the latest record of a name."""
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "results").glob(f"{name}-*.json")]
+    """Return the figures of the latest record whose name begins so."""
+    from results_readme import latest
+
+    records = [record for record in latest(ROOT / "results") if record["name"].startswith(name)]
     return max(records, key=lambda record: record["date"])["figures"]
 
 

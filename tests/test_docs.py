@@ -156,6 +156,12 @@ def test_a_document_names_only_what_exists(document):
     assert unknown_options(text) == []
 
 
+@pytest.mark.parametrize("script", ["results_readme.py", "papers.py"])
+def test_the_pages_of_results_say_what_their_records_say(script):
+    done = subprocess.run([sys.executable, ROOT / "benchmarks" / script, "--check"], capture_output=True, timeout=300)
+    assert done.returncode == 0, f"out of date; make it anew with: python benchmarks/{script}"
+
+
 def test_the_checks_find_what_does_not_exist(tmp_path):
     document = tmp_path / "page.md"
     document.write_text(

@@ -6,7 +6,7 @@ from repos import commit, function, git, make_repository
 
 from dowse.errors import ConfigError, DataError
 from dowse.mine.inputs import open_places, read_places
-from dowse.mine.names import read_names
+from dowse.mine.names import matches, read_names
 from dowse.mine.repositories import Repository
 
 NONE: frozenset[str] = frozenset()
@@ -25,6 +25,14 @@ def install(site: Path, name: str, files: dict[str, str], metadata: str = "Licen
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.2\n{metadata}\n")
     (info / "RECORD").write_text("".join(f"{relative},,\n" for relative in files))
+
+
+def test_no_repository_that_models_are_trained_on_is_reserved():
+    configs = Path(__file__).resolve().parents[2] / "configs"
+    addresses = [line.split()[0] for line in (configs / "repositories.txt").read_text().splitlines() if line[0] != "#"]
+    reserved = read_names(configs / "reserved.txt")
+    assert len(addresses) > 150 and "psf/requests" in reserved
+    assert not [address for address in addresses if matches(address.removeprefix("https://github.com/"), reserved)]
 
 
 def test_a_list_names_paths_commits_and_names(tmp_path):

@@ -77,7 +77,7 @@ def test_a_table_has_a_row_for_each_baseline_and_variant_and_a_report_is_written
     (path,) = (tmp_path / "results").iterdir()
     record = json.loads(path.read_text())
     assert list(record["figures"]["rows"]) == ["searcher", "bm25", "static"] and record["settings"]["queries"] == 20
-    assert record["settings"]["search"]["mode"] == "auto"
+    assert record["settings"]["search"]["mode"] == "auto" and len(record["settings"]["fingerprints"]["static"]) == 1
     assert str(tmp_path) not in path.read_text() and str(pairs) not in path.read_text()
     assert "<svg" in (tmp_path / "r.html").read_text() and (tmp_path / "png" / "rows.png").is_file()
 
@@ -113,6 +113,8 @@ def test_the_annotated_repositories_are_asked_of_the_search(tmp_path):
         (("evaluate", "cosqa", "--data", ".", "--protocol", "oasys"), "did you mean 'oasis'?"),
         (("evaluate", "cosqa", "--data", ".", "--combine", "half"), "combine is 'half'"),
         (("evaluate", "cosqa", "--data", ".", "--searcher", "--ranker", "x"), "--searcher measures the whole search"),
+        (("evaluate", "annotated", "--data", ".", "--results", "r"), "annotated does without --results; leave it out"),
+        (("evaluate", "annotated", "--data", ".", "--searcher", "--retriever", "x"), "--searcher measures the whole"),
         (("evaluate", "codesearchnet", "--data", ".", "--run", "r"), "--run holds one task"),
         (("compare", "one.trec"), "1 run was named, expected two or more"),
         (("compare", "one.trec", "two.trec"), "one.trec.json cannot be read"),

@@ -122,6 +122,7 @@ def test_a_model_writes_queries_after_its_cost_was_estimated(repository, tmp_pat
         (["{kit}", "--license", "free"], "error: --licence is 'free', expected any or permissive"),
         (["{kit}", "--source", "rumours"], "error: --source is 'rumours', expected one of: docstrings, commits"),
         (["{kit}", "--source", "llm"], "error: --source llm needs --endpoint and --model"),
+        (["{kit}", "--min-score", "0.5"], "error: --max-rank and --min-score are about --consistent"),
         (["{kit}", "--estimate"], "error: --estimate is about --source llm"),
         (["{kit}", "--benchmark", "gone"], "error: gone: no such benchmark"),
         (["{kit}", "--exclude-list", "gone"], "error: gone: "),

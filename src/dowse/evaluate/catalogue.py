@@ -59,6 +59,19 @@ class TaskOptions:
         """Return what `from_json` reads."""
         return asdict(self) | {"data": str(self.data.resolve()), "repositories": list(self.repositories)}
 
+    def label(self) -> tuple[str, ...]:
+        """Return words that tell these questions from others: benchmark and split, and what is not as it usually is.
+
+        >>> TaskOptions("codesearchnet", Path(), language="go", queries=100).label()
+        ('codesearchnet', 'test', 'go', '100_queries')
+        """
+        words = [self.benchmark, self.split, self.language, self.source]
+        words += [self.protocol] * (self.protocol != "oasis") + ["own_repository"] * self.same_repository
+        words += [name.replace("/", "_") for name in self.repositories]
+        words += ["without_docstrings"] * self.without_docstrings
+        words += [f"{self.queries}_queries"] * bool(self.queries) + [f"seed_{self.seed}"] * bool(self.seed)
+        return tuple(word for word in words if word)
+
     @classmethod
     def from_json(cls, said: dict[str, Any]) -> Self:
         """Read what `as_json` returned.

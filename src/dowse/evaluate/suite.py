@@ -137,7 +137,8 @@ def _model_row(
     if not plan.ranker:
         measured.runs = runs
         time = _retriever_ms(tasks, encoder) if plan.time_queries else None
-        return row(_short(name), _figures(tasks, runs, metrics), query_ms=time, retriever=name)
+        models = {"retriever": name, "fingerprints": [encoder.fingerprint]}
+        return row(_short(name), _figures(tasks, runs, metrics), query_ms=time, **models)
     ranker = opened(plan.cluster, open_ranker, plan.ranker)
     scored = [rescore(task, run, ranker, plan.n_candidates, told=told) for task, run in zip(tasks, runs, strict=True)]
     title = f"{_short(name)} + {_short(plan.ranker)}"
@@ -148,6 +149,7 @@ def _model_row(
         query_ms=_cascade_ms(tasks, encoder, ranker, plan.n_candidates) if plan.time_queries else None,
         retriever=name,
         ranker=plan.ranker,
+        fingerprints=[encoder.fingerprint, ranker.fingerprint],
         candidates=plan.n_candidates,
         ranker_share=plan.combination.alpha,
         retriever_alone=_means(_figures(tasks, runs, metrics)),
@@ -172,7 +174,7 @@ def _baseline_row(
     encoder = opened(plan.cluster, open_encoder, name, protocol_named(options.protocol))
     runs = [evaluate(task, encoder, name=_short(name), cache=plan.cache, told=told) for task in tasks]
     time = _retriever_ms(tasks, encoder) if plan.time_queries else None
-    return row(_short(name), _figures(tasks, runs, metrics), query_ms=time)
+    return row(_short(name), _figures(tasks, runs, metrics), query_ms=time, fingerprints=[encoder.fingerprint])
 
 
 def _k_curve(tasks: list[Task], scored: list[Scored], plan: Plan, metric: str) -> dict[str, float]:

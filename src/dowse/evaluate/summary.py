@@ -66,6 +66,7 @@ def record(result: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     times = {each["name"]: each["query_ms"] for each in rows if "query_ms" in each}
     further = {name: result[name] for name in ("k_curve", "tasks", "retriever_alone") if name in result}
     settings = task | {name: result[name] for name in kept if name in result}
+    settings["fingerprints"] = {each["name"]: each["fingerprints"] for each in rows if "fingerprints" in each}
     if "search" in result:  # of the folders of models their names only
         said = result["search"].items()
         settings["search"] = {name: Path(value).name if isinstance(value, str) else value for name, value in said}

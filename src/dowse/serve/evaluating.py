@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from dowse.types import TreeSearcher
 
 ANNOTATED = "annotated"
+READ_OF_ANNOTATED = {"benchmark", "data", "retriever", "searcher", "baseline", "cache", "checkouts", "as_json"}
+"""The arguments that mean something there; `benchmarks/annotated.py` leaves the records."""
 
 Benchmark = Annotated[
     str,
@@ -73,6 +75,7 @@ commands = typer.Typer()
 
 @commands.command()
 def evaluate(
+    said: typer.Context,
     benchmark: Benchmark,
     data: Data,
     split: Split = "test",
@@ -106,17 +109,16 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a retriever, a cascade or the search on a benchmark."""
+    if searcher and (retriever or ranker):
+        raise ConfigError("--searcher measures the whole search; leave out --retriever and --ranker, or --searcher")
     if benchmark == ANNOTATED:
-        if ray is not None:
-            raise ConfigError(f"{ANNOTATED} asks some questions of checkouts on this machine; leave out --ray")
+        _check_annotated(said)
         _annotated(data, checkouts, retriever, searcher, tuple(baseline or ()), cache, as_json)
         return
     from dowse.evaluate.cascade import Combination
     from dowse.evaluate.catalogue import ONE_TASK_A_LANGUAGE, TaskOptions
     from dowse.evaluate.suite import Plan
 
-    if searcher and (retriever or ranker):
-        raise ConfigError("--searcher measures the whole search; leave out --retriever and --ranker, or --searcher")
     if run and benchmark in ONE_TASK_A_LANGUAGE and not language:
         raise ConfigError(f"--run holds one task, and {benchmark} is one for each language; name a --language")
     options = TaskOptions(
@@ -186,6 +188,19 @@ def search_settings() -> dict[str, object]:
     return asdict(load_settings(None).search)
 
 
+def _check_annotated(said: typer.Context) -> None:
+    """Refuse options that the annotated repositories are not asked by: nothing is dropped in silence.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    for parameter in said.command.params:
+        source = said.get_parameter_source(parameter.name or "")
+        is_given = source is not None and source.name == "COMMANDLINE"
+        if is_given and parameter.name not in READ_OF_ANNOTATED:
+            raise ConfigError(f"{ANNOTATED} does without {parameter.opts[0]}; leave it out")
+
+
 def _annotated(
     data: Path,
     checkouts: Path | None,
@@ -250,7 +265,7 @@ def _save(measured: Measured, options: TaskOptions, run: Path | None, results: P
         write_json(_beside(run), {"task": options.as_json(), "name": measured.runs[0].name})
         print(f"run: {run}", file=sys.stderr)
     if results:
-        name = f"evaluate-{options.benchmark}-{options.split}-{measured.result['name'].replace(' ', '')}"
+        name = "-".join(("evaluate", *options.label(), measured.result["name"].replace(" ", "")))
         print(f"record: {write_result(name, *record(measured.result), results)}", file=sys.stderr)
 
 

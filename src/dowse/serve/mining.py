@@ -42,7 +42,7 @@ Retriever = Annotated[
     str | None,
     typer.Option(help="For --consistent: default, static (unless said), a package or a folder."),
 ]
-MaxRank = Annotated[int, typer.Option(min=1, help="For --consistent.")]
+MaxRank = Annotated[int | None, typer.Option(min=1, help="For --consistent: among how many first ones; 2 unless said.")]
 MinScore = Annotated[float | None, typer.Option(help="For --consistent: the least cosine.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processes; all cores by default, one for llm.")]
 Url = Annotated[str, typer.Option(help="For llm: an OpenAI-compatible address, such as http://localhost:8000/v1.")]
@@ -77,7 +77,7 @@ def mine(
     max_copies: MaxCopies = 3,
     consistent: Consistent = False,
     retriever: Retriever = None,
-    max_rank: MaxRank = 2,
+    max_rank: MaxRank = None,
     min_score: MinScore = None,
     jobs: Jobs = 0,
     ray: Ray = None,
@@ -97,7 +97,11 @@ def mine(
     from dowse.mine.split import SplitOptions
     from dowse.models.named import STATIC
 
-    chosen = Consistency(retriever or STATIC, max_rank) if consistent or retriever is not None else None
+    chosen = Consistency(retriever or STATIC) if consistent or retriever is not None else None
+    if chosen is None and (max_rank is not None or min_score is not None):
+        raise ConfigError("--max-rank and --min-score are about --consistent, which is not asked for; add it")
+    if chosen is not None and max_rank is not None:
+        chosen = replace(chosen, max_rank=max_rank)
     if chosen is not None and min_score is not None:
         chosen = replace(chosen, min_score=min_score)
     named = list(dict.fromkeys([*(source or []), *(["feedback"] if feedback else [])])) or ["docstrings"]

@@ -150,8 +150,8 @@ def _evaluated(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield "None yet: this retriever has not been measured.\n"
         return
     yield (
-        "Ranked by the embeddings alone, beside its base without training and others; in brackets the 95 % interval of "
-        "the first row's first figure, by bootstrap over the queries.\n"
+        "Ranked by the embeddings alone, beside others; in brackets the 95 % interval of the first row's first figure, "
+        "by bootstrap over the queries.\n"
     )
     for record in measured:
         settings, rows, intervals = record["settings"], record["figures"]["rows"], record["figures"]["intervals"]
