@@ -58,9 +58,10 @@ def test_search_within_a_budget_of_tokens_prints_what_agents_get(project):
     assert "two forms" in dowse("search", "x", project, "--budget-tokens", "300", "--json", check=1).stderr
 
 
-def test_search_on_a_terminal_is_coloured_and_its_locations_are_links(project):
+def on_a_terminal(*arguments):
+    """Run Dowse on a terminal of its own and return what appears there."""
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "dowse", "search", "retry a failed upload", str(project)]
+    command = [sys.executable, "-m", "dowse", *map(str, arguments)]
     environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "100"}
     with subprocess.Popen(command, stdout=slave, stderr=slave, env=environment) as process:
         os.close(slave)
@@ -74,9 +75,20 @@ def test_search_on_a_terminal_is_coloured_and_its_locations_are_links(project):
                 break
         assert process.wait(300) == 0
     os.close(master)
-    text = shown.decode()
+    return shown.decode()
+
+
+def test_search_on_a_terminal_is_coloured_and_its_locations_are_links(project):
+    text = on_a_terminal("search", "retry a failed upload", project)
     assert "\x1b]8;" in text and (project / "src/upload/client.py").as_uri() in text
     assert "\x1b[" in text and "retry_upload" in text
+
+
+def test_what_is_stored_for_many_has_no_folder_to_link_to(project, tmp_path):
+    store = f"lance:{tmp_path / 'shared'}"
+    dowse("index", project, "--store", store, check=0)
+    text = on_a_terminal("search", "retry a failed upload", "--store", store)
+    assert "\x1b[" in text and "retry_upload" in text and "\x1b]8;" not in text
 
 
 def test_filters_are_taken_and_wrong_ones_are_named_with_the_nearest(project):

@@ -180,6 +180,19 @@ def translate(glob: str) -> str:
     return "".join(out)
 
 
+def is_pattern(glob: str) -> bool:
+    """Tell whether a pattern can match anything at all: git matches nothing with a malformed one.
+
+    >>> is_pattern("src/**/*.py"), is_pattern("src/[ab")
+    (True, False)
+    """
+    try:
+        translate(glob.removeprefix("!").removesuffix("/"))
+    except _Unmatchable:
+        return False
+    return True
+
+
 def _bracket(glob: str, i: int) -> tuple[str, int]:
     """Translate the bracket expression whose first inner character stands at `i`; return it and where it ends."""
 

@@ -30,6 +30,7 @@ from pathspec import GitIgnoreSpec
 from dowse.index.cache import EmbeddingCache, Hashes, hash_of
 from dowse.index.dense import Rows, unpack
 from dowse.index.documents import Span
+from dowse.index.globs import Globs
 from dowse.index.lance_care import ensure_indexes, has_vector_index
 from dowse.index.lance_table import FILE, FORMAT_VERSION, HEAD, Table, among, key_of, packed_of, quoted
 from dowse.index.lance_words import Frequencies, best_by_words, ranked
@@ -360,7 +361,8 @@ class LanceStore:
         spec = GitIgnoreSpec.from_lines(globs)
         if any(pattern.include is False for pattern in spec.patterns):
             rows = self.table.scan(["key", "path"], self._is(FILE)).to_pylist()
-            return among("key", [row["key"] for row in rows if spec.match_file(row["path"])])
+            let_through = Globs(globs).let_through
+            return among("key", [row["key"] for row in rows if let_through(row["path"])])
         patterns = [pattern.regex.pattern for pattern in spec.patterns if pattern.include and pattern.regex]
         return f"({' OR '.join(f'regexp_like(path, {quoted(pattern)})' for pattern in patterns) or 'false'})"
 

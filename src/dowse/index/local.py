@@ -28,6 +28,7 @@ from dowse.index.cache import EmbeddingCache, Hashes
 from dowse.index.database import connect, transaction, translated
 from dowse.index.dense import Rows, unpack
 from dowse.index.documents import Span
+from dowse.index.globs import Globs
 from dowse.index.lexical import LexicalIndex
 from dowse.index.scan import Stat, Tree
 from dowse.index.store import Entry, Filter, IndexedFile, KnownFile, tally
@@ -368,16 +369,12 @@ class LocalStore:
             return self._filtered[only]
         if len(self._filtered) >= FILTERS_KEPT:
             self._filtered.clear()
-        globs = None
-        if only.paths is not None:
-            from pathspec import GitIgnoreSpec  # takes longer to import than an unfiltered search to answer
-
-            globs = GitIgnoreSpec.from_lines(only.paths)
+        globs = None if only.paths is None else Globs(only.paths)
         self._filtered[only] = [
             known.id
             for path, known in self.files.items()
             if (only.languages is None or known.language.lower() in only.languages)
-            and (globs is None or globs.match_file(path))
+            and (globs is None or globs.let_through(path))
         ]
         return self._filtered[only]
 

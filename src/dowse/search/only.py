@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dowse.config import suggestion
 from dowse.errors import ConfigError
+from dowse.index.ignore import is_pattern
 from dowse.index.store import Filter
 from dowse.languages import LANGUAGES
 
@@ -53,19 +54,12 @@ class Only:
         """
         if not (self.languages or self.paths or self.kinds):
             return None
-        own = [_below(path, root) for path in self.paths]
-        if own:
-            import pathspec  # takes longer to import than an unfiltered search to answer
-
-            try:
-                pathspec.GitIgnoreSpec.from_lines(own)
-            except ValueError as error:
-                raise ConfigError(
-                    f"the path {' '.join(self.paths)!r} is no glob ({error}); give for instance 'src/**'"
-                ) from None
+        for path in self.paths:
+            if not is_pattern(path):
+                raise ConfigError(f"the path {path!r} is no glob, expected for instance 'src/**'; correct its brackets")
         return Filter(
             frozenset(name.lower() for name in self.languages) or None,
-            tuple(own) or None,
+            tuple(_below(path, root) for path in self.paths) or None,
             frozenset(kind.lower() for kind in self.kinds) or None,
         )
 

@@ -78,7 +78,8 @@ def _print_coloured(hit: Hit, several: bool, root: Path) -> None:
     document = hit.document
     console = Console(highlight=False)
     where = f"{document.repository}/{document.path}" if several else document.path
-    head = Text(visible(f"{where}:{document.start_line}"), f"bold cyan link {(root / document.path).as_uri()}")
+    link = f" link {(root / document.path).as_uri()}" if root.is_absolute() else ""  # a stored repository has no folder
+    head = Text(visible(f"{where}:{document.start_line}"), f"bold cyan{link}")
     head.append(f"-{document.end_line}", "cyan")
     head.append(visible(f"  {document.symbol or ''}"), "bold")
     head.append(f"  {document.kind}  {_scores(hit)}", "dim")
