@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from dowse.errors import ConfigError
 from dowse.serve.options import Ray
 
 if TYPE_CHECKING:
+    from dowse.mine.consistency import Consistency
     from dowse.mine.llm import LlmQueries
     from dowse.mine.pipeline import MineOptions
     from dowse.mine.sources import Source
@@ -93,17 +94,9 @@ def mine(
     estimate: EstimateOnly = False,
 ) -> None:
     """Turn repositories into pairs of a query and its answer."""
-    from dowse.mine.consistency import Consistency
     from dowse.mine.split import SplitOptions
-    from dowse.models.named import STATIC
 
-    chosen = Consistency(retriever or STATIC) if consistent or retriever is not None else None
-    if chosen is None and (max_rank is not None or min_score is not None):
-        raise ConfigError("--max-rank and --min-score are about --consistent, which is not asked for; add it")
-    if chosen is not None and max_rank is not None:
-        chosen = replace(chosen, max_rank=max_rank)
-    if chosen is not None and min_score is not None:
-        chosen = replace(chosen, min_score=min_score)
+    chosen = _consistency(consistent, retriever, max_rank=max_rank, min_score=min_score)
     named = list(dict.fromkeys([*(source or []), *(["feedback"] if feedback else [])])) or ["docstrings"]
     if estimate and "llm" not in named:
         raise ConfigError("--estimate is about --source llm, which is not asked for; add it")
@@ -122,6 +115,18 @@ def mine(
         return LlmQueries(EndpointOptions(endpoint, model, key_variable, answers, *pace), max_functions, seed)
 
     _mine(repositories, output, _sources(named, llm), options, prices, estimate, ray)
+
+
+def _consistency(consistent: bool, retriever: str | None, **limits: float | None) -> Consistency | None:
+    """Return what pairs must be found by, None where they need not be."""
+    from dowse.mine.consistency import Consistency
+
+    said: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
+    if consistent or retriever is not None:
+        return Consistency(**said | ({"retriever": retriever} if retriever else {}))
+    if said:
+        raise ConfigError("--max-rank and --min-score are about --consistent, which is not asked for; add it")
+    return None
 
 
 @commands.command()
