@@ -323,10 +323,9 @@ def test_an_interrupted_run_sends_nothing_more():
     with EndpointServer(always="slow 0.05") as server, endpoint(server, requests_per_minute=600) as client:
         answers = client.ask((conversation(str(n)) for n in range(100)), str)
         next(answers)
-        started = time.monotonic()
         answers.close()
-        assert time.monotonic() - started < 5  # to ask them all takes ten
         sent = len(server.bodies)
+        assert sent < 100
         time.sleep(0.3)
         assert len(server.bodies) == sent
 
