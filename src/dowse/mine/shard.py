@@ -35,6 +35,9 @@ SHARD_SCHEMA = SCHEMA.append(pa.field("fingerprint", pa.binary(FINGERPRINT_BYTES
 FORMAT = 3
 """Raised when the same input makes other rows: finished shards of older formats are then made again."""
 
+SHARD_NAME = re.compile(r".*-[0-9a-f]{8}\.\w+\.parquet")
+"""How the files of shards are named, those of a finished folder too; see `Task.shard`."""
+
 _METADATA = b"dowse"
 
 Tell = Callable[[float], None]
