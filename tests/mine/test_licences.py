@@ -86,7 +86,10 @@ OWN = "Copyright A Company. All rights reserved. No part of it may be copied. Th
         ({"LICENSE": MIT, "COPYING.LESSER": "A note."}, "MIT"),
         ({"LICENSE": "", "LICENSE.MIT": MIT}, "MIT"),
         ({"LICENSE": "See COPYING.", "COPYING": MIT}, "MIT"),
-        ({"LICENSE": "Either LICENSE.MIT or LICENSE.BSD.", "LICENSE.MIT": MIT, "LICENSE.BSD": BSD2}, "BSD-2-Clause AND MIT"),
+        (
+            {"LICENSE": "Either LICENSE.MIT or LICENSE.BSD.", "LICENSE.MIT": MIT, "LICENSE.BSD": BSD2},
+            "BSD-2-Clause AND MIT",
+        ),
         ({"LICENSE": MIT, "package.json": '{"license": "UNLICENSED"}'}, ""),
         ({"LICENSE": MIT, "pyproject.toml": '[tool.poetry]\nlicense = "Proprietary"\n'}, ""),
         ({"LICENSE": MIT, "package.json": '{"license": "SEE LICENSE IN LICENSE"}'}, "MIT"),

@@ -131,13 +131,12 @@ class ListCollator:
         answer = corpus.positives(row)[:1]
         drawn = self._sampler.draw(row, epoch)
         if self._in_batch:
-            others = np.unique(answers[~corpus.is_answer(row, answers)])
-            drawn = drawn._replace(documents=others, weights=np.ones(len(others), np.float32))
+            drawn = self._sampler.weighed(row, np.unique(answers[~corpus.is_answer(row, answers)]))
         labelled = np.zeros(0, np.int64)
         shares = np.ones(1, np.float32)
         if options.graded_share:
             labelled, shares = self._graded(row)
-            fresh = ~np.isin(drawn.documents, labelled)
+            fresh = ~corpus.is_same(drawn.documents, labelled)
             drawn = drawn._replace(documents=drawn.documents[fresh], weights=drawn.weights[fresh])
         documents = np.concatenate([answer, labelled, drawn.documents])
         targets = np.zeros(len(documents), np.float32)
