@@ -82,7 +82,7 @@ def label_pairs(
     place of this process; endpoints are asked from here all the same, at the pace of one.
 
     Raises:
-        ConfigError: A setting is wrong, or `output` holds the work of other settings or pairs.
+        ConfigError: A setting is wrong, or `output` holds the work of other settings or pairs, or of a run under way.
         DataError: The pairs are no finished pairs folder, or a row is faulty.
         ModelError: A model cannot be loaded, or an endpoint cannot be used.
     """
@@ -90,17 +90,18 @@ def label_pairs(
     files = shards(pairs)
     folder = LabelFolder(output)
     kept = folder.root / "counts.json"
-    folder.begin(settings.as_record() | {"pairs": {path.name: sha256(path) for path in files}})
-    if not folder.is_finished:
-        blocks = plan_blocks(files, settings.block_pairs, settings.max_pairs, settings.draw.seed)
-        run = _Run(settings, files, blocks, folder, progress, cluster)
-        with ExitStack() as stack:
-            _measure(run, stack)
-            mixture = _fit(run)
-            _adjust(run, mixture, stack)
-        figures = _figures(run, mixture)
-        write_json(kept, figures)
-        _finish(run, figures)
+    with folder.held():
+        folder.begin(settings.as_record() | {"pairs": {path.name: sha256(path) for path in files}})
+        if not folder.is_finished:
+            blocks = plan_blocks(files, settings.block_pairs, settings.max_pairs, settings.draw.seed)
+            run = _Run(settings, files, blocks, folder, progress, cluster)
+            with ExitStack() as stack:
+                _measure(run, stack)
+                mixture = _fit(run)
+                _adjust(run, mixture, stack)
+            figures = _figures(run, mixture)
+            write_json(kept, figures)
+            _finish(run, figures)
     found: Mapping[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
     return found
 

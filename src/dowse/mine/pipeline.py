@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from dowse.cluster import Cluster
 from dowse.errors import ConfigError
+from dowse.lock import alone
 from dowse.mine.card import data_card
 from dowse.mine.consistency import Consistency
 from dowse.mine.filter import Limits
@@ -98,7 +97,7 @@ def mine(
         raise ConfigError("a cluster cannot ask a model at the pace of one, expected one process; leave out --ray")
     run = _Run(output, options, tuple(_within(options.limits, source) for source in sources), progress, cluster)
     _begin(output)
-    with _alone(output / SHARDS):
+    with alone(output / SHARDS):
         progress("reading benchmarks", 0, 1)
         leaks = benchmark_hashes(list(options.benchmarks))
         progress("opening repositories", 0, 1)
@@ -165,8 +164,8 @@ def _is_mined(folder: Path) -> bool:
     """Whether a manifest is that of pairs, whose shards may have been deleted since."""
     try:
         config = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["config"]
-        return {"sources", "limits", "benchmark_functions"} <= config.keys()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return all(name in config for name in ("sources", "limits", "benchmark_functions"))
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
@@ -292,20 +291,3 @@ def _mine_all(run: _Run, tasks: Sequence[Task]) -> None:
         mine_on(run.cluster, open_tasks, tell)
     else:
         mine_all(open_tasks, run.options.jobs or cores(), tell)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system takes back from a killed process."""
-    with (folder / "lock").open("w") as file:
-        if sys.platform != "win32":
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ConfigError(
-                    f"{folder.parent}: another run is writing there, expected a folder of one's own; wait for it or "
-                    "name another with -o"
-                ) from None
-        yield
