@@ -148,6 +148,18 @@ def test_other_settings_and_another_retriever_do_not_go_on_from_a_checkpoint(bas
         train_ranker(pairs, fresh(base), DenseRanking(WordEncoder("words-2")), trained[0], SMALL)
 
 
+def test_another_way_to_pool_does_not_go_on_from_a_checkpoint(base, pairs, tmp_path):
+    bare, changes = str(base.parent / "bert"), CHANGES | {"max_steps": 1}
+    mean, first = (
+        read_ranker_recipe(None, {"base": bare, "preset": "minilm", "pooling": word} | changes)
+        for word in ("mean", "cls")
+    )
+    train_ranker(pairs, mean.load()[0], RETRIEVER, tmp_path, mean.options)
+    assert json.loads((tmp_path / "manifest.json").read_text())["config"]["backbone"]["pooling"] == "mean"
+    with pytest.raises(ConfigError, match=r"holds a run with other settings \(backbone\)"):
+        train_ranker(pairs, first.load()[0], RETRIEVER, tmp_path, first.options)
+
+
 def test_a_run_that_could_not_begin_does_not_stand_in_the_way_of_the_next(base, pairs, tmp_path):
     with pytest.raises(ConfigError, match="begins at rank 40, expected less than the 24 documents"):
         train_ranker(pairs, fresh(base), RETRIEVER, tmp_path, changed(SMALL, {"first_rank": 40, "last_rank": 50}))

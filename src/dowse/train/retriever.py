@@ -23,12 +23,14 @@ try:
     from datasets import Dataset
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
+    from dowse.models.backbones import Backbone
     from dowse.train.batches import BatchOptions, Collator, RunSampler
     from dowse.train.objective import LossOptions, RetrieverLoss
     from dowse.train.rows import RowOptions, TrainingRows, is_labelled, read_rows
     from dowse.train.run import (
         RunOptions,
         StopsWhenDiverged,
+        alone_in,
         arguments_of,
         as_model_error,
         card_of,
@@ -60,8 +62,8 @@ class RetrieverOptions(RunOptions):
             shuffled by itself, as in the released OASIS recipe.
         base_share: Of the base's weights in those saved, the rest being the trained ones: their mean keeps what only
             the base knows (Wortsman et al. 2022, arXiv:2109.01903).
-        base, preset: What it starts from, by name and fingerprint, and how that is read; kept so that a run goes on
-            with the same.
+        base, preset, backbone: What it starts from, by name and fingerprint, and how that reads and pools; kept so that
+            a run goes on with the same.
     """
 
     batches: BatchOptions = field(default_factory=BatchOptions)
@@ -73,6 +75,7 @@ class RetrieverOptions(RunOptions):
     base_share: float = 0.0
     base: str = ""
     preset: str = ""
+    backbone: Backbone | None = None
 
     def __post_init__(self) -> None:
         """Refuse a value of another kind, and a share that is none."""
@@ -93,20 +96,21 @@ def train_retriever(
     A run that was stopped goes on from its last checkpoint, and ends as it would have without the stop.
 
     Raises:
-        ConfigError: The output holds a run of other settings.
+        ConfigError: The output holds a run of other settings, or one that is under way.
         DataError: The folder is faulty or holds nothing to train on, or holds no labels where order is to be learnt.
         ModelError: The loss is no number or diverges, or a checkpoint does not fit the model.
     """
-    rows = checked_rows(folder, options, questions)
-    base = {name: weights.clone() for name, weights in model.state_dict().items()} if options.base_share else {}
-    card = fit(model, rows, output, options, dev_evaluator(folder, options.rows))
-    with torch.no_grad():
-        for name, weights in model.state_dict().items():
-            if name in base and weights.is_floating_point():
-                weights.lerp_(base[name].to(weights.device), options.base_share)
-    if writes():
-        model.save_pretrained(str(output), create_model_card=False)
-        describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], asdict(options), options.seed)
+    with alone_in(output):
+        rows = checked_rows(folder, options, questions)
+        base = {name: weights.clone() for name, weights in model.state_dict().items()} if options.base_share else {}
+        card = fit(model, rows, output, options, dev_evaluator(folder, options.rows))
+        with torch.no_grad():
+            for name, weights in model.state_dict().items():
+                if name in base and weights.is_floating_point():
+                    weights.lerp_(base[name].to(weights.device), options.base_share)
+        if writes():
+            model.save_pretrained(str(output), create_model_card=False)
+            describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], asdict(options), options.seed)
     return card
 
 

@@ -34,7 +34,7 @@ try:
     from dowse.train.objective import LossOptions
     from dowse.train.retriever import RetrieverOptions, checked_rows, dev_evaluator, fit
     from dowse.train.rows import RowOptions, TrainingRows
-    from dowse.train.run import describe, writes
+    from dowse.train.run import alone_in, describe, writes
     from dowse.train.vocabulary import UNKNOWN, build_tokenizer, count_parts, distil, token_counts
 except ImportError as error:
     raise MissingExtraError("dowse train retriever", "train") from error
@@ -100,23 +100,24 @@ def train_static(folder: Path, output: Path, options: StaticOptions, questions: 
         DataError, ModelError: As `dowse.train.retriever.train_retriever`.
     """
     training = options.training
-    rows = checked_rows(folder, training, questions)
-    torch.manual_seed(training.seed)
-    encoder = load_backbone(options.base)
-    name = training.base.partition(" ")[0] or options.base.name
-    base = {"name": name, "sha256": sha256(weights_of(options.base))}
-    tokenizer, first = _first_vectors(rows, encoder, options)
-    module = SquareRootBag(tokenizer, embedding_weights=torch.from_numpy(first))
-    model = st.SentenceTransformer(modules=[module], device=str(encoder.device))
-    table = {"rarity": options.rarity, "vocabulary": options.vocabulary, "dimensions": options.dimensions}
-    made_of = {"base": base, "table": table}
-    card = fit(model, rows, output, training, dev_evaluator(folder, training.rows), made_of) | made_of
-    if writes():
-        _save(module, output)
-        describe(
-            output, card, [*sorted(folder.glob("*.parquet")), *questions], asdict(training) | made_of, training.seed
-        )
-        export_static(output, output / "int8", card)
+    with alone_in(output):
+        rows = checked_rows(folder, training, questions)
+        torch.manual_seed(training.seed)
+        encoder = load_backbone(options.base)
+        name = training.base.partition(" ")[0] or options.base.name
+        base = {"name": name, "sha256": sha256(weights_of(options.base))}
+        tokenizer, first = _first_vectors(rows, encoder, options)
+        module = SquareRootBag(tokenizer, embedding_weights=torch.from_numpy(first))
+        model = st.SentenceTransformer(modules=[module], device=str(encoder.device))
+        table = {"rarity": options.rarity, "vocabulary": options.vocabulary, "dimensions": options.dimensions}
+        made_of = {"base": base, "table": table}
+        card = fit(model, rows, output, training, dev_evaluator(folder, training.rows), made_of) | made_of
+        if writes():
+            _save(module, output)
+            describe(
+                output, card, [*sorted(folder.glob("*.parquet")), *questions], asdict(training) | made_of, training.seed
+            )
+            export_static(output, output / "int8", card)
     return card
 
 
