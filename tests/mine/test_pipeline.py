@@ -231,6 +231,22 @@ def test_a_plain_folder_that_its_pairs_are_written_into_is_mined_once(tmp_path):
         assert (made.stat().st_ino, made.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+def test_a_plain_folder_that_changes_while_it_is_mined_is_mined_again(tmp_path):
+    file = tmp_path / "plain" / "a.py"
+    file.parent.mkdir()
+    file.write_text(function("one"))
+
+    @dataclass
+    class Editing(Names):
+        def pairs(self, repository, functions):
+            yield from super().pairs(repository, functions)
+            file.write_text(function("one") + function("two"))
+
+    run(tmp_path / "pairs", file.parent, sources=[Editing()])
+    rows, _ = run(tmp_path / "pairs", file.parent, sources=[Names()])
+    assert {row["symbol"] for row in rows} == {"one", "two"}
+
+
 @dataclass
 class Names:
     """A source that asks for a function by its name, and may stop midway."""

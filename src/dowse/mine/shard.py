@@ -135,6 +135,7 @@ class _Shard:
     def __init__(self, task: Task, source: Source) -> None:
         self.task = task
         self.source = source
+        self.stamp = task.stamp(source)  # before anything is read: what changes from now on may be missed
         self.counts = Counts()
         self.dropped_before = Counter(source.dropped)
         self.path = task.shard(source)
@@ -165,7 +166,7 @@ class _Shard:
         self.flush()
         rules = self.counts.rules + (self.source.dropped - self.dropped_before)
         record = {
-            "stamp": self.task.stamp(self.source),
+            "stamp": self.stamp,
             "files": counts.files,
             "rules": rules,
             "n_bytes": counts.n_bytes,
