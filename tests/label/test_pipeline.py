@@ -450,6 +450,8 @@ def test_a_model_that_changed_in_between_is_noticed(pairs, tmp_path):
         ({"draw": DrawOptions(hard=20, hard_window=10)}, "hard window is 10, expected 20 to"),
         ({"suspects": SuspectOptions(ast_cutoff=2.0)}, "ast cut-off is 2, expected 0 to 1"),
         ({"encoder": "/no/such/model"}, "no such folder, expected a folder of sentence-transformers"),
+        ({"encoder": "nonsuch"}, "--encoder 'nonsuch': no such folder"),
+        ({"draw": DrawOptions(hard=3), "retriever": "nonsuch"}, "--retriever 'nonsuch': no such folder"),
         ({"judge": "/no/such/model"}, "no such folder, expected a cross-encoder's"),
         ({"encoder": "http://127.0.0.1:9/v1"}, "no model is named"),
     ],

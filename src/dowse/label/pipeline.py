@@ -118,9 +118,9 @@ def _measure(run: _Run, stack: ExitStack) -> None:
     stack.callback(cache.close)
     retriever = None
     if settings.draw.hard:
-        opened = open_local(settings.retriever)
-        retriever = DenseRanking(opened)
-        run.folder.name("retriever", opened.name)
+        ranking = open_local(settings.retriever, "--retriever")
+        retriever = DenseRanking(ranking)
+        run.folder.name("retriever", ranking.name)
     trees = stack.enter_context(Trees(settings.processes, run.cluster))
     measurer = Measurer(settings, Embedder(encoder, cache), trees, retriever)
     done = run.pairs - sum(block.pairs for block in waiting)
@@ -201,7 +201,7 @@ def _finish(run: _Run, figures: Mapping[str, Any]) -> None:
 def _open_encoder(run: _Run, stack: ExitStack) -> LabellingEncoder:
     if is_address(run.settings.encoder):
         return EndpointEncoder(_open_endpoint(run, run.settings.encoder, run.settings.encoder_model, stack))
-    return opened(run.cluster, open_local, run.settings.encoder)
+    return opened(run.cluster, open_local, run.settings.encoder, "--encoder")
 
 
 def _open_judge(run: _Run, stack: ExitStack) -> Judge:
