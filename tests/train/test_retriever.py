@@ -14,14 +14,14 @@ import sentence_transformers as st
 import torch
 from checkpoints import write_roberta
 from commands import dowse
-from labelling import row, write_pairs
+from labelling import row, rows, write_pairs
 from training import label_folder, mine_folder, write_encoder
 from transformers import TrainerState
 
 from dowse.errors import ConfigError, DataError, ModelError
 from dowse.lock import alone
 from dowse.train.recipes import changed, read_recipe
-from dowse.train.retriever import RetrieverOptions, StopsWhenDiverged, dev_evaluator, train_retriever
+from dowse.train.retriever import RetrieverOptions, StopsWhenDiverged, dev_evaluator, sample_texts, train_retriever
 from dowse.train.rows import RowOptions, read_rows
 from dowse.train.run import claimed, first_epoch, last_checkpoint
 
@@ -292,6 +292,15 @@ def test_the_command_trains_exports_and_prints_what_it_did(base, labelled, tmp_p
     exported = json.loads((tmp_path / "out" / "int8" / "config.json").read_text())
     assert exported["max_tokens"] == {"query": 9, "document": 33}  # as it was trained
     assert done.stderr.splitlines()[-1] == f"the model is in {tmp_path / 'out'}"
+
+
+def test_an_export_is_not_checked_on_a_dev_split_too_small_to_have_an_order(tmp_path):
+    def texts(dev):
+        found = [one | {"split": "train"} for one in rows("owner/one", 60)]
+        found += [one | {"split": "dev"} for one in rows("owner/two", dev)]
+        return sample_texts(write_pairs(tmp_path / str(dev), found), RowOptions(bare_share=1.0))
+
+    assert [len(documents) for _, documents in map(texts, (0, 1, 3, 50))] == [60, 60, 60, 50]
 
 
 def test_what_cannot_be_exported_is_said_before_it_is_trained(labelled, tmp_path):

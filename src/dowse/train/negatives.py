@@ -16,12 +16,13 @@ stopped, and so does every worker process.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.config import check_values
+from dowse.config import check_ranges, check_values
 from dowse.errors import ConfigError
 from dowse.train.corpus import Corpus
 from dowse.train.rankings import Ranking
@@ -68,6 +69,7 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         check_values(self)
+        check_ranges(self, sampling_scale=(0, inf), max_label=(0, inf))
         if self.n_negatives < 1 or not 1 <= self.first_rank <= self.last_rank:
             raise ConfigError(
                 f"{self.n_negatives} negatives from ranks {self.first_rank} to {self.last_rank}, expected at least 1 "

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dowse.config import check_values
+from dowse.config import check_ranges, check_values
 from dowse.errors import MissingExtraError
 from dowse.models.crossencoder import Input
 from dowse.types import CorpusRanker
@@ -42,6 +42,7 @@ try:
         arguments_of,
         as_model_error,
         card_of,
+        check_run,
         claimed,
         describe,
         first_epoch,
@@ -89,8 +90,11 @@ class RankerOptions(RunOptions):
     retriever: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a value of another kind."""
+        """Refuse a value of another kind, or out of its range."""
         check_values(self)
+        check_run(self)
+        least = {"max_query_tokens": 1, "max_tokens": 1, "layers": 0, "batch_size": 1}
+        check_ranges(self, **{name: (number, math.inf) for name, number in least.items()})
 
     @property
     def as_code(self) -> bool:

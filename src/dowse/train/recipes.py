@@ -192,6 +192,9 @@ def _said(
     for key in said:
         if key not in known:
             raise ConfigError(f"{config or 'settings'}: {key!r} is not known{suggestion(key, sorted(known))}")
+    for key in ("base", "preset", "distill_from"):
+        if not isinstance(said.get(key, ""), str):
+            raise ConfigError(f"{config or 'settings'}: {key} is {said[key]!r}, expected a text; correct the setting")
     return {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
 
 
@@ -246,6 +249,8 @@ def _read_table(path: Path, names: tuple[str, str]) -> dict[str, Any]:
         raise ConfigError(f"{path}: {error.strerror}, expected a settings file; check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}, expected TOML; correct the file") from None
-    except KeyError:
+    except (KeyError, TypeError):
+        table = None
+    if not isinstance(table, dict):
         raise ConfigError(f"{path}: has no table [{'.'.join(names)}]; see configs/") from None
-    return dict(table)
+    return table

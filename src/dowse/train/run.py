@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from dowse.config import check_ranges
 from dowse.errors import ConfigError, ModelError
 from dowse.lock import alone
 from dowse.records import machine, write_json, write_manifest
@@ -62,6 +63,28 @@ class RunOptions:
     log_steps: int = 20
     save_steps: int = 500
     seed: int = 0
+
+
+def check_run(options: RunOptions) -> None:
+    """Refuse numbers that no training can have; for the `__post_init__` of each kind of options.
+
+    Raises:
+        ConfigError: One is out of its range.
+    """
+    check_ranges(
+        options,
+        epochs=(1e-3, math.inf),
+        max_steps=(-1, math.inf),
+        learning_rate=(0, math.inf),
+        weight_decay=(0, math.inf),
+        max_grad_norm=(0, math.inf),
+        warmup_share=(0, 1),
+        gradient_accumulation_steps=(1, math.inf),
+        frozen_layers=(0, math.inf),
+        dropout=(0, 1),
+        log_steps=(1, math.inf),
+        save_steps=(1, math.inf),
+    )
 
 
 def arguments_of(

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dowse.config import check_ranges, check_values
 from dowse.errors import MissingExtraError
 from dowse.records import sha256
 
@@ -70,6 +72,11 @@ class StaticOptions:
     dimensions: int = 256
     rarity: float = 2e-3
     training: RetrieverOptions = STATIC_TRAINING
+
+    def __post_init__(self) -> None:
+        """Refuse a value of another kind, or out of its range."""
+        check_values(self)
+        check_ranges(self, vocabulary=(1, inf), dimensions=(1, inf), rarity=(0, inf))
 
 
 class SquareRootBag(StaticEmbedding):
