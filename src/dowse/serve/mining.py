@@ -15,6 +15,7 @@ from dowse.errors import ConfigError
 from dowse.serve.options import Ray
 
 if TYPE_CHECKING:
+    from dowse.mine.consistency import Consistency
     from dowse.mine.llm import LlmQueries
     from dowse.mine.pipeline import MineOptions
     from dowse.mine.sources import Source
@@ -93,17 +94,9 @@ def mine(
     estimate: EstimateOnly = False,
 ) -> None:
     """Turn repositories into pairs of a query and its answer."""
-    from dowse.mine.consistency import Consistency
     from dowse.mine.split import SplitOptions
-    from dowse.models.named import STATIC
 
-    chosen = Consistency(retriever or STATIC) if consistent or retriever is not None else None
-    if chosen is None and (max_rank is not None or min_score is not None):
-        raise ConfigError("--max-rank and --min-score are about --consistent, which is not asked for; add it")
-    if chosen is not None and max_rank is not None:
-        chosen = replace(chosen, max_rank=max_rank)
-    if chosen is not None and min_score is not None:
-        chosen = replace(chosen, min_score=min_score)
+    chosen = _consistency(consistent, retriever, max_rank, min_score)
     named = list(dict.fromkeys([*(source or []), *(["feedback"] if feedback else [])])) or ["docstrings"]
     if estimate and "llm" not in named:
         raise ConfigError("--estimate is about --source llm, which is not asked for; add it")
@@ -175,6 +168,23 @@ def _mine(
     told = ("pairs", "functions", "source_bytes", "by_split", "by_language", "dropped")
     print(json.dumps({name: counts[name] for name in told}, indent=1))
     print(f"{counts['pairs']:,} pairs in {output}; look at them with: dowse show {output}", file=sys.stderr)
+
+
+def _consistency(
+    asked: bool, retriever: str | None, max_rank: int | None, min_score: float | None
+) -> Consistency | None:
+    """Return how pairs are checked by a retriever; None if that is not asked for."""
+    from dowse.mine.consistency import Consistency
+    from dowse.models.named import STATIC
+
+    chosen = Consistency(retriever or STATIC) if asked or retriever is not None else None
+    if chosen is None and (max_rank is not None or min_score is not None):
+        raise ConfigError("--max-rank and --min-score are about --consistent, which is not asked for; add it")
+    if chosen is not None and max_rank is not None:
+        chosen = replace(chosen, max_rank=max_rank)
+    if chosen is not None and min_score is not None:
+        chosen = replace(chosen, min_score=min_score)
+    return chosen
 
 
 def _options(
