@@ -21,7 +21,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from dowse.errors import ConfigError, DataError, DowseError, MissingExtraError, ModelError
 
@@ -39,13 +39,6 @@ ANSWER_S = 30.0
 
 LOST_MOST = 10
 """So many machines may be lost under one task before it counts as what kills them."""
-
-
-class _Fault(NamedTuple):
-    """An error on its way back: exceptions with arguments of their own do not travel."""
-
-    kind: type[DowseError]
-    message: str
 
 
 class Cluster:
@@ -135,8 +128,8 @@ class Cluster:
                 f"a task was lost on the cluster ({type(error).__name__}: {fault}), expected machines that last, and "
                 "enough memory; run the command again: what is finished is kept"
             ) from None
-        if isinstance(found, _Fault):
-            raise found.kind.__new__(found.kind, found.message)
+        if isinstance(found, DowseError):
+            raise found
         return found
 
 
@@ -228,11 +221,14 @@ def _once(opening: Callable[..., Any], *arguments: Any) -> Any:
     return opening(*arguments)
 
 
-def _done(folder: str, work: Callable[[Item], Result], item: Item) -> Result | _Fault:
-    """Do a task, in a process of the cluster; paths are relative to the working directory of the one that asks."""
+def _done(folder: str, work: Callable[[Item], Result], item: Item) -> Result | DowseError:
+    """Do a task, in a process of the cluster; paths are relative to the working directory of the one that asks.
+
+    An error of ours is returned, since Ray would wrap one that is raised into a traceback.
+    """
     with suppress(OSError):
         os.chdir(folder)
     try:
         return work(item)
     except DowseError as error:
-        return _Fault(type(error), str(error))
+        return error

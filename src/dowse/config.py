@@ -11,8 +11,10 @@ import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from math import inf
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import platformdirs
 
@@ -224,14 +226,51 @@ def check_values(options: Any) -> None:
     """Refuse a record of settings in which a value is not of its field's type; for a dataclass's `__post_init__`.
 
     Raises:
-        ConfigError: A word is none of a `Literal`, or a plain value is of another kind.
+        ConfigError: A word is none of a `Literal`, or a value, or one in a tuple, is of another kind.
     """
     for name, expected in get_type_hints(type(options)).items():
-        value, words = getattr(options, name), get_args(expected) if get_origin(expected) is Literal else ()
-        if words and value not in words:
-            raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(words)}; correct the setting")
-        if expected in _CALLED and type(value) is not expected and not (expected is float and type(value) is int):
-            raise ConfigError(f"{name} is {value!r}, expected {_CALLED[expected]}; correct the setting")
+        if not _fits(value := getattr(options, name), expected):
+            raise ConfigError(f"{name} is {value!r}, expected {_called(expected)}; correct the setting")
+
+
+def check_ranges(options: Any, **ranges: tuple[float, float]) -> None:
+    """Refuse a record of settings with a number, or numbers, beyond the least and the most that are named; None fits.
+
+    Raises:
+        ConfigError: A number is out of its range.
+    """
+    for name, (least, most) in ranges.items():
+        value = getattr(options, name)
+        numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+        if not all(least <= number <= most for number in numbers):
+            expected = f"at least {least:g}" if most == inf else f"{least:g} to {most:g}"
+            raise ConfigError(f"{name} is {value}, expected {expected}; correct the setting")
+
+
+def _fits(value: Any, expected: Any) -> bool:
+    """Whether a value is of a field's type; a whole number is a number too, and true is none."""
+    origin, parts = get_origin(expected), get_args(expected)
+    if origin is Literal:
+        return value in parts
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(one, parts[0]) for one in value)
+    if expected in _CALLED:
+        return type(value) is expected or (expected is float and type(value) is int)
+    return not isinstance(expected, type) or isinstance(value, expected)
+
+
+def _called(expected: Any) -> str:
+    """Return the words for a type."""
+    origin, parts = get_origin(expected), get_args(expected)
+    if origin is Literal:
+        return f"one of {', '.join(parts)}"
+    if origin in (Union, UnionType):
+        return " or ".join(_called(part) for part in parts if part is not NoneType)
+    if origin is tuple:
+        return f"a list, each {_called(parts[0])}"
+    return _CALLED.get(expected) or f"a {expected.__name__}"
 
 
 def expanded(path: str) -> Path:

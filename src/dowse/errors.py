@@ -14,6 +14,8 @@
 Messages read: fault and value → what was expected → where → remedy, in one sentence.
 """
 
+from __future__ import annotations
+
 
 class DowseError(Exception):
     """Base of the tree: its message is meant for a person to read as it is."""
@@ -41,3 +43,8 @@ class MissingExtraError(DowseError):
     def __init__(self, feature: str, extra: str) -> None:
         # by folder, not by name: who would find another project under it would install that
         super().__init__(f"{feature} needs the optional part '{extra}'; in Dowse's folder: pip install '.[{extra}]'")
+        self._said = feature, extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        """Travel between processes by what it was made from; its message alone would not make it again."""
+        return type(self), self._said

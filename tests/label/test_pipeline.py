@@ -281,7 +281,7 @@ def test_the_manifest_and_the_card_say_what_was_done(pairs, tmp_path):
     assert f"{figures['counts']['rows']:,} rows" in card and "static as shipped" in card
     assert f"{figures['mixture']['threshold']:.4f}" in card
     left = {path.name for path in (tmp_path / "labelled" / ".labelling").iterdir()}
-    assert left == {"settings.json", "names.json"}
+    assert left == {"settings.json", "names.json", "lock"}
 
 
 def test_progress_rises_to_the_number_of_pairs(pairs, tmp_path):
@@ -403,6 +403,19 @@ def test_a_folder_begun_otherwise_is_not_gone_on_with(pairs, tmp_path):
         label_pairs(pairs, other, STATIC)
 
 
+def test_two_runs_do_not_write_into_one_folder(pairs, tmp_path):
+    half = tmp_path / "labelled" / ".labels-00000.parquet.partial"
+
+    def begin_another(*_):
+        half.touch()
+        with pytest.raises(ConfigError, match=r"labelled: another run is writing there.*-o"):
+            label_pairs(pairs, tmp_path / "labelled", STATIC)
+        assert half.exists()
+
+    label_pairs(pairs, tmp_path / "labelled", STATIC, begin_another)
+    assert labelled(tmp_path / "labelled")
+
+
 def test_a_folder_drawn_by_older_rules_can_be_read_and_is_not_gone_on_with(pairs, tmp_path):
     label_pairs(pairs, tmp_path / "labelled", STATIC)
     begun = tmp_path / "labelled" / ".labelling" / "settings.json"
@@ -437,6 +450,8 @@ def test_a_model_that_changed_in_between_is_noticed(pairs, tmp_path):
         ({"draw": DrawOptions(hard=20, hard_window=10)}, "hard window is 10, expected 20 to"),
         ({"suspects": SuspectOptions(ast_cutoff=2.0)}, "ast cut-off is 2, expected 0 to 1"),
         ({"encoder": "/no/such/model"}, "no such folder, expected a folder of sentence-transformers"),
+        ({"encoder": "nonsuch"}, "--encoder 'nonsuch': no such folder"),
+        ({"draw": DrawOptions(hard=3), "retriever": "nonsuch"}, "--retriever 'nonsuch': no such folder"),
         ({"judge": "/no/such/model"}, "no such folder, expected a cross-encoder's"),
         ({"encoder": "http://127.0.0.1:9/v1"}, "no model is named"),
     ],

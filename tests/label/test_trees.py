@@ -1,11 +1,16 @@
 """Tree edit distances worked by hand, the bound below them, and what is not compared."""
 
+import multiprocessing
+import os
 import random
+import signal
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dowse.errors import DataError
 from dowse.label import trees
 from dowse.label.trees import Distance, Shape, Trees, bound, compare, edit_distance, shape_of
 from dowse.languages import LANGUAGES
@@ -190,4 +195,22 @@ def test_several_processes_find_what_one_finds():
         assert several.shapes(functions) == shapes
         pairs = [(shapes[number], shapes[(number * 7) % 600]) for number in range(600)]
         assert several.distances(pairs, 0.2) == alone.distances(pairs, 0.2)
-        assert several._pool is not None and alone._pool is None
+        assert len(multiprocessing.active_children()) >= 2
+
+
+def test_processes_hold_interrupts_back_and_one_that_is_killed_is_said_in_a_sentence():
+    functions = [("python", LOOP.replace("total", f"t{number}")) for number in range(600)]
+    said = r"for comparing trees was killed, .* with fewer --jobs: finished blocks"
+    with pytest.raises(DataError, match=said), Trees(2) as several:
+        shapes = several.shapes(functions)
+        children = multiprocessing.active_children()
+        for child in children:
+            os.kill(child.pid, signal.SIGINT)
+        assert several.shapes(functions) == shapes
+        for child in children:
+            child.kill()
+        several.shapes(functions)
+    deadline = time.monotonic() + 300
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not multiprocessing.active_children()

@@ -81,3 +81,20 @@ def test_what_is_no_verdict_is_named_with_its_line(tmp_path):
         place.write_text(place.read_text().split("\n")[0] + "\n" + line + "\n")
         with pytest.raises(DataError, match=r"feedback\.jsonl line 2: this is no verdict; remove the line"):
             mine([root], tmp_path / "pairs", [FeedbackQueries()], MineOptions(jobs=1))
+
+
+def test_of_overloads_a_verdict_is_on_the_one_whose_text_was_judged(tmp_path):
+    def overload(kind, body):
+        lines = (f"static int size({kind} one) {{", f"    int n = {body};", "    log(n);", "    return n;", "}")
+        return "".join(f"    {line}\n" for line in lines)
+
+    first, second = overload("String", "one.length()"), overload("List", "one.count() + 1")
+    root = make_repository(tmp_path / "code", {"lib.java": f"class Kit {{\n{first}\n{second}}}\n"})
+    write(
+        verdict(root, f"how large is this {name} here", "Kit.size", path="lib.java", text=text, language="java")
+        for name, text in (("text", first), ("list", second))
+    )
+    counts = mine([root], tmp_path / "pairs", [FeedbackQueries()], MineOptions(jobs=1))
+    found = {row["query"].split()[4]: row["text"] for row in read_rows(tmp_path / "pairs")}
+    assert "one.length()" in found["text"] and "one.count()" in found["list"]
+    assert "changed since" not in counts["dropped"]["feedback"]

@@ -71,6 +71,35 @@ def test_a_stated_licence_comes_before_texts_and_texts_named_for_it_are_a_choice
     assert licence_of({}) == ""
 
 
+OWN = "Copyright A Company. All rights reserved. No part of it may be copied. Third parties: LICENSE.third-party."
+
+
+@pytest.mark.parametrize(
+    ("files", "licence"),
+    [
+        ({"LICENSE": OWN, "LICENSE.third-party": MIT}, ""),
+        ({"LICENSE.txt": f"Commons Clause\n{MIT}", "LICENSE-vendored": MIT}, ""),
+        ({"COPYING": OWN, "LICENSE-3RD-PARTY.txt": MIT}, ""),
+        ({"LICENSE": OWN, "COPYING": MIT}, ""),
+        ({"LICENSE": MIT, "LICENSE.third-party": OWN}, "MIT"),
+        ({"LICENSE": MIT, "COPYING": "This is free software, see LICENSE."}, "MIT"),
+        ({"LICENSE": MIT, "COPYING.LESSER": "A note."}, "MIT"),
+        ({"LICENSE": "", "LICENSE.MIT": MIT}, "MIT"),
+        ({"LICENSE": "See COPYING.", "COPYING": MIT}, "MIT"),
+        (
+            {"LICENSE": "Either LICENSE.MIT or LICENSE.BSD.", "LICENSE.MIT": MIT, "LICENSE.BSD": BSD2},
+            "BSD-2-Clause AND MIT",
+        ),
+        ({"LICENSE": MIT, "package.json": '{"license": "UNLICENSED"}'}, ""),
+        ({"LICENSE": MIT, "pyproject.toml": '[tool.poetry]\nlicense = "Proprietary"\n'}, ""),
+        ({"LICENSE": MIT, "package.json": '{"license": "SEE LICENSE IN LICENSE"}'}, "MIT"),
+        ({"package.json": '{"license": "UNLICENSED"}', "pyproject.toml": '[project]\nlicense = "MIT"\n'}, "MIT"),
+    ],
+)
+def test_no_text_speaks_in_place_of_a_main_one_that_is_unknown_or_of_a_refusal(files, licence):
+    assert licence_of({name: text.encode() for name, text in files.items()}) == licence
+
+
 @pytest.mark.parametrize(
     ("expression", "permissive"),
     [

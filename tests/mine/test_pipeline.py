@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -230,6 +231,22 @@ def test_a_plain_folder_that_its_pairs_are_written_into_is_mined_once(tmp_path):
         assert (made.stat().st_ino, made.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+def test_a_plain_folder_that_changes_while_it_is_mined_is_mined_again(tmp_path):
+    file = tmp_path / "plain" / "a.py"
+    file.parent.mkdir()
+    file.write_text(function("one"))
+
+    @dataclass
+    class Editing(Names):
+        def pairs(self, repository, functions):
+            yield from super().pairs(repository, functions)
+            file.write_text(function("one") + function("two"))
+
+    run(tmp_path / "pairs", file.parent, sources=[Editing()])
+    rows, _ = run(tmp_path / "pairs", file.parent, sources=[Names()])
+    assert {row["symbol"] for row in rows} == {"one", "two"}
+
+
 @dataclass
 class Names:
     """A source that asks for a function by its name, and may stop midway."""
@@ -331,6 +348,35 @@ def test_an_earlier_result_is_replaced_whole(tmp_path):
     rows, _ = run(tmp_path / "pairs", two)
     assert {row["repository"] for row in rows} == {"two"}
     assert len(shards(tmp_path / "pairs")) == 1
+
+
+@pytest.mark.parametrize("name", ["README.md", "manifest.json", "table.parquet"])
+def test_a_folder_that_holds_something_else_is_refused_and_left_as_it_is(tmp_path, name):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / name).write_text('{"config": {"sources": "of somebody else"}}')
+    with pytest.raises(ConfigError, match=r"mine: holds something else, expected .* empty folder, .*-o"):
+        run(folder, project(tmp_path / "kit"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="file: holds something else"):
+        run(tmp_path / "file", tmp_path / "kit")
+    assert [path.name for path in folder.iterdir()] == [name]
+    assert (folder / name).read_text() == '{"config": {"sources": "of somebody else"}}'
+
+
+def test_an_empty_folder_and_a_mined_one_without_its_shards_are_taken(tmp_path):
+    (tmp_path / "pairs").mkdir()
+    rows, _ = run(tmp_path / "pairs", project(tmp_path / "kit"))
+    shutil.rmtree(tmp_path / "pairs" / ".mined")
+    assert run(tmp_path / "pairs", tmp_path / "kit")[0] == rows
+
+
+def test_a_table_that_somebody_laid_beside_the_pairs_is_not_deleted(tmp_path):
+    run(tmp_path / "pairs", project(tmp_path / "kit"))
+    (tmp_path / "pairs" / "own.parquet").write_bytes(b"own")
+    with pytest.raises(DataError, match=r"own\.parquet"):
+        run(tmp_path / "pairs", tmp_path / "kit")
+    assert (tmp_path / "pairs" / "own.parquet").read_bytes() == b"own"
 
 
 def test_progress_is_told_for_every_stage_and_never_goes_back(tmp_path):

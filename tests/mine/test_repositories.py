@@ -97,6 +97,19 @@ def test_a_partial_clone_gives_what_it_has_and_fetches_nothing(repository, tmp_p
     assert blobs(tmp_path / "partial") == (found, skipped)
 
 
+def test_a_partial_clone_is_asked_for_what_is_wanted_and_not_for_all_it_has(repository, tmp_path, monkeypatch):
+    git(repository, "config", "uploadpack.allowFilter", "true")
+    git(tmp_path, "clone", "--quiet", "--no-checkout", "--filter=blob:none", f"file://{repository}", "partial")
+    git(tmp_path / "partial", "checkout", "--quiet", "HEAD", "--", "b.py")
+    (tmp_path / "bin").mkdir()
+    real, asked = shutil.which("git"), tmp_path / "asked"
+    (tmp_path / "bin" / "git").write_text(f'#!/bin/sh\necho "$@" >> {asked}\nexec {real} "$@"\n')
+    (tmp_path / "bin" / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    assert blobs(tmp_path / "partial") == ({"b.py": b"b = 2\n"}, {"absent blob": 1})
+    assert "rev-list" in asked.read_text() and "--batch-all-objects" not in asked.read_text()
+
+
 def test_a_shallow_clone_is_read_at_its_head_and_says_what_it_lacks(repository, tmp_path):
     first = git(repository, "rev-parse", "HEAD")
     commit(repository, {"c.py": "c = 3\n"}, "second")

@@ -1,5 +1,6 @@
 """`dowse label`, once as people run it and then in this process."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -9,6 +10,8 @@ from commands import dowse
 from labelling import cross_encoder, rows, write_pairs
 
 from dowse.label.rows import read_labelled
+from dowse.label.settings import LabelSettings
+from dowse.serve import labelling
 
 
 def test_pairs_become_labels_and_a_report(tmp_path):
@@ -24,6 +27,20 @@ def test_pairs_become_labels_and_a_report(tmp_path):
     assert (tmp_path / "labelled" / "labels.png").read_bytes().startswith(b"\x89PNG")
     assert sum(batch.num_rows for batch in read_labelled(tmp_path / "labelled")) == 320
     assert json.loads(dowse(*arguments).stdout) == figures
+
+
+def test_the_commands_defaults_are_those_of_its_step():
+    said = {name: one.default for name, one in inspect.signature(labelling.label).parameters.items()}
+    settings = LabelSettings()
+    for record, names in (
+        (settings, ("encoder", "encoder_model", "against", "positive", "retriever", "judge", "judge_model", "orders")),
+        (settings, ("max_pairs", "cache")),
+        (settings.draw, ("negatives", "in_groups", "hard", "hard_window", "seed")),
+        (settings.suspects, ("threshold", "weighted", "above_positive", "ast_cutoff")),
+        (settings.endpoint, ("key_variable", "requests_per_minute", "concurrency")),
+    ):
+        assert {name: getattr(record, name) for name in names} == {name: said[name] for name in names}
+    assert (said["raise_by"], said["jobs"]) == (settings.raised_by, settings.workers)
 
 
 def test_round_two_is_judged_by_a_cross_encoder(tmp_path):

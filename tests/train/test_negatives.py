@@ -95,6 +95,22 @@ def test_labelled_false_negatives_are_left_out_or_weigh_less_or_count_as_any_oth
     assert set(masked.values()) == set(kept.values()) == {1.0}
 
 
+def test_another_form_of_a_labelled_false_negative_is_handled_as_that_one():
+    corpus = small_corpus()
+    suspect, high, low = LABELLED
+    corpus.rows.document_ids[[15, 16, 17]] = suspect, high, low
+
+    def found(**changes):
+        documents, weights = NegativeSampler(
+            corpus, RANKING, replace(WIDE, n_negatives=20, max_label=0.75, **changes), 0
+        ).draw(1, 0)
+        return dict(zip(documents.tolist(), weights.tolist(), strict=True))
+
+    masked, weighed, kept = (found(false_negatives=word) for word in ("mask", "weight", "keep"))
+    assert set(kept) - set(masked) == {suspect, high, 15, 16}
+    assert [weighed[n] for n in (15, 16, 17, 18)] == pytest.approx([0.1, 0.2, 1.0, 1.0])
+
+
 def test_in_batch_negatives_need_no_ranking_and_others_do():
     assert len(drawn(0, ranking=None, negatives="in_batch").documents) == 0
     assert len(drawn(0, ranking=None, negatives="random").documents) == 4

@@ -13,6 +13,7 @@ import torch
 from evaluating import WordEncoder
 from labelling import row as pair
 from labelling import rows, write_pairs
+from rankers import ANSWERS, LABELLED, small_corpus
 from safetensors.torch import load_file, save_file
 from sources import write_files
 from training import label_folder, write_encoder
@@ -147,6 +148,18 @@ def test_other_settings_and_another_retriever_do_not_go_on_from_a_checkpoint(bas
         train_ranker(pairs, fresh(base), DenseRanking(WordEncoder("words-2")), trained[0], SMALL)
 
 
+def test_another_way_to_pool_does_not_go_on_from_a_checkpoint(base, pairs, tmp_path):
+    bare, changes = str(base.parent / "bert"), CHANGES | {"max_steps": 1}
+    mean, first = (
+        read_ranker_recipe(None, {"base": bare, "preset": "minilm", "pooling": word} | changes)
+        for word in ("mean", "cls")
+    )
+    train_ranker(pairs, mean.load()[0], RETRIEVER, tmp_path, mean.options)
+    assert json.loads((tmp_path / "manifest.json").read_text())["config"]["backbone"]["pooling"] == "mean"
+    with pytest.raises(ConfigError, match=r"holds a run with other settings \(backbone\)"):
+        train_ranker(pairs, first.load()[0], RETRIEVER, tmp_path, first.options)
+
+
 def test_a_run_that_could_not_begin_does_not_stand_in_the_way_of_the_next(base, pairs, tmp_path):
     with pytest.raises(ConfigError, match="begins at rank 40, expected less than the 24 documents"):
         train_ranker(pairs, fresh(base), RETRIEVER, tmp_path, changed(SMALL, {"first_rank": 40, "last_rank": 50}))
@@ -219,6 +232,18 @@ def test_in_batch_negatives_are_the_answers_to_the_other_queries(pairs, base):
     batch, _, _ = batch_of(pairs, base, negatives="in_batch")
     assert batch["label"]["weights"].tolist() == [[1.0] * 4] * 4
     assert len({tuple(ids.tolist()) for ids in batch["pairs"]["input_ids"]}) == 16
+
+
+@pytest.mark.parametrize(("word", "weight"), [("mask", 0.0), ("weight", 0.1), ("keep", 1.0)])
+def test_an_answer_of_the_batch_that_is_suspect_in_another_form_is_no_whole_negative(base, word, weight):
+    corpus, model = small_corpus(), fresh(base)
+    suspect = next(iter(LABELLED))
+    corpus.rows.document_ids[suspect] = ANSWERS[2]  # query 1 was compared with the answer to query 2
+    sampler = NegativeSampler(corpus, None, SamplingOptions(negatives="in_batch", false_negatives=word), 0)
+    reader = PairReader(tokenizer_of(model), 12, 40)
+    collator = ListCollator(corpus, sampler, reader, SMALL.targets, in_batch=True, bare_share=0.0, seed=0)
+    found = collator([{"row": row} for row in range(4)])["label"]["weights"]
+    assert found.sum(dim=1).tolist() == pytest.approx([3, 3 + weight, 4, 3])
 
 
 def test_a_loss_that_is_no_number_ends_the_run(base, pairs, tmp_path):

@@ -95,6 +95,18 @@ def test_a_ranker_has_records_of_its_own_and_says_what_it_starts_from(tmp_path, 
         ("[train.retriever]\nbatch_size = 1.5\n", "batch_size is 1.5, expected a whole number"),
         ("[train.retriever]\ncontrastive = 'info'\n", "contrastive is 'info', expected one of infonce, weighted, soft"),
         ("[train.retriever]\nlabelled_negatives = 'mask_suspect'\n", "expected one of keep, mask_suspects, mask_all"),
+        ("[train]\nretriever = 5\n", "has no table [train.retriever]"),
+        ("train = 5\n", "has no table [train.retriever]"),
+        ("[train.retriever]\npreset = 5\n", "preset is 5, expected a text"),
+        ("[train.retriever]\npreset = 'minilm'\npooling = 5\n", "pooling is 5, expected a text"),
+        ("[train.retriever]\nbatch_size = 0\n", "batch_size is 0, expected at least 1"),
+        ("[train.retriever]\nfrozen_layers = -1\n", "frozen_layers is -1, expected at least 0"),
+        ("[train.retriever]\nepochs = 0\n", "epochs is 0, expected at least 0.001"),
+        ("[train.retriever]\nepochs = nan\n", "epochs is nan, expected at least 0.001"),
+        ("[train.retriever]\nbare_share = 1.5\n", "bare_share is 1.5, expected 0 to 1"),
+        ("[train.retriever]\nlanguages = 'go'\n", "languages is 'go', expected a list, each a text"),
+        ("[train.retriever]\nlanguages = [1]\n", "languages is (1,), expected a list, each a text"),
+        ("[train.retriever]\nmatryoshka = [16, 0]\n", "matryoshka is (16, 0), expected at least 1"),
         ("[train.retriever]\ndocument = 'code'\n", "document is 'code', expected one of mixed, text"),
     ],
 )
@@ -103,6 +115,30 @@ def test_mistakes_in_a_file_are_named(tmp_path, base, text, said):
     with pytest.raises(ConfigError) as found:
         read_recipe(tmp_path / "bad.toml", {"base": base})
     assert said in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("min_score = '0.2'", "min_score is '0.2', expected a number"),
+        ("batch_size = 0", "batch_size is 0, expected at least 1"),
+        ("max_queries = -1", "max_queries is -1, expected at least 0"),
+        ("graded_share = 2", "graded_share is 2, expected 0 to 1"),
+        ("dropout = true", "dropout is True, expected a number"),
+        ("distill_from = 5", "distill_from is 5, expected a text"),
+    ],
+)
+def test_mistakes_in_a_rankers_file_are_named(tmp_path, base, line, said):
+    (tmp_path / "bad.toml").write_text(f"[train.ranker]\n{line}\n")
+    with pytest.raises(ConfigError) as found:
+        read_ranker_recipe(tmp_path / "bad.toml", {"base": base})
+    assert said in str(found.value)
+    assert read_ranker_recipe(None, {"base": base, "min_score": 0, "max_score": 0.5}).options.sampling.min_score == 0
+
+
+def test_a_table_of_no_tokens_is_refused(base):
+    with pytest.raises(ConfigError, match="vocabulary is 0, expected at least 1"):
+        read_static_recipe(None, {"base": base, "vocabulary": 0})
 
 
 def test_a_base_that_is_not_there_and_one_that_needs_a_preset_are_said(tmp_path, base):

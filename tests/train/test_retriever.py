@@ -14,15 +14,16 @@ import sentence_transformers as st
 import torch
 from checkpoints import write_roberta
 from commands import dowse
-from labelling import row, write_pairs
+from labelling import row, rows, write_pairs
 from training import label_folder, mine_folder, write_encoder
 from transformers import TrainerState
 
 from dowse.errors import ConfigError, DataError, ModelError
-from dowse.train.recipes import changed
-from dowse.train.retriever import RetrieverOptions, StopsWhenDiverged, dev_evaluator, train_retriever
+from dowse.lock import alone
+from dowse.train.recipes import changed, read_recipe
+from dowse.train.retriever import RetrieverOptions, StopsWhenDiverged, dev_evaluator, sample_texts, train_retriever
 from dowse.train.rows import RowOptions, read_rows
-from dowse.train.run import first_epoch, last_checkpoint
+from dowse.train.run import claimed, first_epoch, last_checkpoint
 
 CHANGES = {
     "bare_share": 1.0,
@@ -36,6 +37,8 @@ CHANGES = {
     "bf16": False,
 }
 SMALL = changed(RetrieverOptions(), CHANGES)
+
+SHORT = CHANGES | {"max_steps": 1, "order_weight": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +195,44 @@ def test_other_settings_do_not_go_on_from_a_checkpoint(base, labelled, trained):
         train_retriever(labelled, load(base), trained, changed(SMALL, {"learning_rate": 1e-3}))
 
 
+def test_another_way_to_read_does_not_go_on_from_a_checkpoint_and_is_in_the_manifest(base, labelled, tmp_path):
+    def options(**changes):
+        return changed(read_recipe(None, {"base": str(base), "preset": "minilm"} | changes).options, SHORT)
+
+    train_retriever(labelled, load(base), tmp_path, options(query_prompt="Find: "))
+    said = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("manifest", "training")}
+    for kept in (said["manifest"]["config"], said["training"]["settings"]):
+        assert (kept["backbone"]["query_prompt"], kept["backbone"]["pooling"]) == ("Find: ", "mean")
+    with pytest.raises(ConfigError, match=r"holds a run with other settings \(backbone\)"):
+        train_retriever(labelled, load(base), tmp_path, options(query_prompt="Seek: "))
+
+
+def test_a_run_that_was_begun_before_the_way_to_read_was_kept_goes_on(base, labelled, tmp_path):
+    train_retriever(labelled, load(base), tmp_path, changed(SMALL, SHORT))
+    place = tmp_path / "checkpoints" / "settings.json"
+    place.write_text(json.dumps({key: v for key, v in json.loads(place.read_text()).items() if key != "backbone"}))
+    train_retriever(labelled, load(base), tmp_path, changed(SMALL, SHORT))
+
+
+def test_a_preparation_that_fails_for_whatever_reason_leaves_no_claim(labelled, tmp_path):
+    rows = read_rows(labelled, RowOptions())
+    for fault in (KeyboardInterrupt, RuntimeError("out of memory"), ConfigError("too many layers")):
+        with (
+            pytest.raises((KeyboardInterrupt, RuntimeError, ConfigError)),
+            claimed(tmp_path, {"layers": str(fault)}, rows),
+        ):
+            raise fault
+    with claimed(tmp_path, {"layers": "other"}, rows):
+        pass
+    with pytest.raises(ConfigError, match="other settings"), claimed(tmp_path, {"layers": "more"}, rows):
+        pass
+
+
+def test_two_runs_do_not_write_into_one_folder(base, labelled, tmp_path):
+    with alone(tmp_path / "checkpoints"), pytest.raises(ConfigError, match=r"another run is writing there.*-o"):
+        train_retriever(labelled, load(base), tmp_path, SMALL)
+
+
 def test_other_labels_do_not_go_on_from_a_checkpoint(base, labelled, trained, tmp_path):
     shutil.copytree(labelled, tmp_path / "again")
     path = sorted((tmp_path / "again").glob("labels-*.parquet"))[0]
@@ -251,6 +292,15 @@ def test_the_command_trains_exports_and_prints_what_it_did(base, labelled, tmp_p
     exported = json.loads((tmp_path / "out" / "int8" / "config.json").read_text())
     assert exported["max_tokens"] == {"query": 9, "document": 33}  # as it was trained
     assert done.stderr.splitlines()[-1] == f"the model is in {tmp_path / 'out'}"
+
+
+def test_an_export_is_not_checked_on_a_dev_split_too_small_to_have_an_order(tmp_path):
+    def texts(dev):
+        found = [one | {"split": "train"} for one in rows("owner/one", 60)]
+        found += [one | {"split": "dev"} for one in rows("owner/two", dev)]
+        return sample_texts(write_pairs(tmp_path / str(dev), found), RowOptions(bare_share=1.0))
+
+    assert [len(documents) for _, documents in map(texts, (0, 1, 3, 50))] == [60, 60, 60, 50]
 
 
 def test_what_cannot_be_exported_is_said_before_it_is_trained(labelled, tmp_path):

@@ -85,20 +85,17 @@ def adjust_block(
     return _rows(functions, query, candidate, kept, named), counts
 
 
-def write_changes(files: Sequence[Path], output: Path) -> int:
-    """Write the rows of finished files whose label rose, and return how many there are."""
+def write_changes(files: Sequence[Path], output: Path) -> None:
+    """Write the rows of finished files whose label rose."""
     scratch = output.with_name(f".{output.name}.partial")
-    changed = 0
     with pq.ParquetWriter(scratch, CHANGES, compression="zstd") as writer:
         for path in files:
             with pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(columns=CHANGES.names):
                     rose = batch.filter(pc.greater(batch["similarity_label"], batch["measured_label"]))
-                    changed += rose.num_rows
                     if rose.num_rows:
                         writer.write_batch(rose.select(CHANGES.names).cast(CHANGES))
     scratch.replace(output)
-    return changed
 
 
 def _verdicts(

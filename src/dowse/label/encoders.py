@@ -88,13 +88,13 @@ class EndpointEncoder:
     encode_documents = encode_queries
 
 
-def open_local(name: str) -> NamedEncoder | TorchEncoder:
-    """Open the encoder of a name, as `dowse.models.named` does.
+def open_local(name: str, option: str) -> NamedEncoder | TorchEncoder:
+    """Open the encoder of a name that an option of the command line gives, as `dowse.models.named` does.
 
     Raises:
         ConfigError, MissingExtraError, ModelError: As there.
     """
-    encoder = open_named(name, "--encoder")
+    encoder = open_named(name, option)
     if isinstance(encoder, TorchEncoder):
         return encoder
     kind = "static" if isinstance(encoder, StaticEncoder) else "bi-encoder"

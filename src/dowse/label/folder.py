@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from dowse.errors import ConfigError, MissingExtraError
 from dowse.label.blocks import Block
 from dowse.label.rows import write_table
+from dowse.lock import alone
 from dowse.records import write_json
 
 try:
@@ -53,20 +55,33 @@ class LabelFolder:
         """Return where a block's finished rows are."""
         return self.root / f"labels-{block.number:05d}.parquet"
 
+    @property
+    def settings(self) -> Path:
+        """Where is kept what it was begun with."""
+        return self.work / "settings.json"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the folder to one run, which `begin` needs: half-written files of another would be removed.
+
+        Raises:
+            ConfigError: The folder holds something else, or another run is under way in it.
+        """
+        is_begun = self.settings.is_file() or not self.root.exists()
+        if not is_begun and (not self.root.is_dir() or any(path != self.work for path in self.root.iterdir())):
+            raise ConfigError(f"{self.root}: holds something else, expected a new or empty folder; name another one")
+        with alone(self.work):
+            yield
+
     def begin(self, settings: Mapping[str, Any]) -> None:
         """Take up the work under these settings, removing what was half written.
 
         Raises:
-            ConfigError: The folder was begun with other settings or by other rules, or holds something else.
+            ConfigError: The folder was begun with other settings or by other rules.
         """
-        kept = self.work / "settings.json"
-        if not kept.is_file():
-            if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
-                raise ConfigError(
-                    f"{self.root}: holds something else, expected a new or empty folder; name another one"
-                )
-            write_json(kept, settings)
-        begun = {"drawing": _FIRST_DRAWING} | json.loads(kept.read_text(encoding="utf-8"))
+        if not self.settings.is_file():
+            write_json(self.settings, settings)
+        begun = {"drawing": _FIRST_DRAWING} | json.loads(self.settings.read_text(encoding="utf-8"))
         if begun["drawing"] != settings["drawing"]:
             raise ConfigError(
                 f"{self.root}: another version of Dowse drew its candidates, by rules {begun['drawing']}, expected "

@@ -82,7 +82,7 @@ def label_pairs(
     place of this process; endpoints are asked from here all the same, at the pace of one.
 
     Raises:
-        ConfigError: A setting is wrong, or `output` holds the work of other settings or pairs.
+        ConfigError: A setting is wrong, or `output` holds the work of other settings or pairs, or of a run under way.
         DataError: The pairs are no finished pairs folder, or a row is faulty.
         ModelError: A model cannot be loaded, or an endpoint cannot be used.
     """
@@ -90,17 +90,18 @@ def label_pairs(
     files = shards(pairs)
     folder = LabelFolder(output)
     kept = folder.root / "counts.json"
-    folder.begin(settings.as_record() | {"pairs": {path.name: sha256(path) for path in files}})
-    if not folder.is_finished:
-        blocks = plan_blocks(files, settings.block_pairs, settings.max_pairs, settings.draw.seed)
-        run = _Run(settings, files, blocks, folder, progress, cluster)
-        with ExitStack() as stack:
-            _measure(run, stack)
-            mixture = _fit(run)
-            _adjust(run, mixture, stack)
-        figures = _figures(run, mixture)
-        write_json(kept, figures)
-        _finish(run, figures)
+    with folder.held():
+        folder.begin(settings.as_record() | {"pairs": {path.name: sha256(path) for path in files}})
+        if not folder.is_finished:
+            blocks = plan_blocks(files, settings.block_pairs, settings.max_pairs, settings.draw.seed)
+            run = _Run(settings, files, blocks, folder, progress, cluster)
+            with ExitStack() as stack:
+                _measure(run, stack)
+                mixture = _fit(run)
+                _adjust(run, mixture, stack)
+            figures = _figures(run, mixture)
+            write_json(kept, figures)
+            _finish(run, figures)
     found: Mapping[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
     return found
 
@@ -117,9 +118,9 @@ def _measure(run: _Run, stack: ExitStack) -> None:
     stack.callback(cache.close)
     retriever = None
     if settings.draw.hard:
-        opened = open_local(settings.retriever)
-        retriever = DenseRanking(opened)
-        run.folder.name("retriever", opened.name)
+        ranking = open_local(settings.retriever, "--retriever")
+        retriever = DenseRanking(ranking)
+        run.folder.name("retriever", ranking.name)
     trees = stack.enter_context(Trees(settings.processes, run.cluster))
     measurer = Measurer(settings, Embedder(encoder, cache), trees, retriever)
     done = run.pairs - sum(block.pairs for block in waiting)
@@ -200,7 +201,7 @@ def _finish(run: _Run, figures: Mapping[str, Any]) -> None:
 def _open_encoder(run: _Run, stack: ExitStack) -> LabellingEncoder:
     if is_address(run.settings.encoder):
         return EndpointEncoder(_open_endpoint(run, run.settings.encoder, run.settings.encoder_model, stack))
-    return opened(run.cluster, open_local, run.settings.encoder)
+    return opened(run.cluster, open_local, run.settings.encoder, "--encoder")
 
 
 def _open_judge(run: _Run, stack: ExitStack) -> Judge:

@@ -12,15 +12,14 @@ pairs of one repository to the exact one. Pairs whose product of sizes is beyond
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from dowse.cluster import Cluster
 from dowse.errors import DataError, MissingExtraError
 from dowse.languages import LANGUAGES, parse
-from dowse.mine.processes import end_with_parent
+from dowse.mine.processes import Submit, working
 
 try:
     from apted import APTED, Config  # type: ignore[import-untyped]
@@ -66,14 +65,14 @@ class Trees:
 
     def __init__(self, workers: int, cluster: Cluster | None = None) -> None:
         self._workers, self._cluster = workers, cluster
-        self._pool: ProcessPoolExecutor | None = None
+        self._submit: Submit | None = None
+        self._started = ExitStack()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+    def __exit__(self, *error: Any) -> None:
+        self._started.__exit__(*error)
 
     def shapes(self, functions: Sequence[tuple[str, str]]) -> list[Shape | None]:
         """Return the shape of each (language, text); None where there is none to compare."""
@@ -89,11 +88,10 @@ class Trees:
         groups = [items[start : start + at_once] for start in range(0, len(items), at_once)]
         if self._cluster is not None:
             return [found for group in self._cluster.map(work, groups) for found in group]
-        if self._pool is None:
-            # Forking a process that holds a model's threads is unsafe.
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._workers, context, end_with_parent)
-        return [found for group in self._pool.map(work, groups) for found in group]
+        if self._submit is None:
+            self._submit = self._started.enter_context(working(self._workers, "comparing trees", "finished blocks"))
+        futures = self._submit(work, [(group,) for group in groups])
+        return [found for future in futures for found in future.result()]
 
 
 def shape_of(language: str, text: str) -> Shape | None:

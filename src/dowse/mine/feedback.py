@@ -54,7 +54,10 @@ class FeedbackQueries:
             ConfigError: No verdict was ever kept.
             DataError: A line of the file is no verdict.
         """
-        by_name = {(function.path, function.symbol): function for function in functions if function.symbol}
+        by_name: dict[tuple[str, str], list[Function]] = {}  # overloads have one name
+        for function in functions:
+            if function.symbol:
+                by_name.setdefault((function.path, function.symbol), []).append(function)
         root = str(repository.folder.resolve())
         last = {
             (said["query"], said["path"], said["symbol"]): said for said in self._verdicts() if said["root"] == root
@@ -62,13 +65,14 @@ class FeedbackQueries:
         useful: dict[str, list[Function]] = {}
         rejected: dict[str, list[Function]] = {}
         for (query, path, symbol), said in last.items():
-            function = by_name.get((path, symbol))
-            if function is None:
+            named = by_name.get((path, symbol), [])
+            judged = next((one for one in named if _is_of(said["text"], one)), None)
+            if not named:
                 self.dropped["no single function"] += 1
-            elif not _is_of(said["text"], function):
+            elif judged is None:
                 self.dropped["changed since"] += 1
             else:
-                (useful if said["useful"] else rejected).setdefault(query, []).append(function)
+                (useful if said["useful"] else rejected).setdefault(query, []).append(judged)
         for query, found in useful.items():
             answers = {function.code_hash for function in found}
             others = tuple(one for one in rejected.pop(query, ()) if one.code_hash not in answers)

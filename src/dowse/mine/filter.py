@@ -16,11 +16,12 @@ from dowse.mine.functions import Function
 from dowse.mine.sources import Pair
 
 
-def _listed(words: str) -> frozenset[str]:
+def listed(words: str) -> frozenset[str]:
+    """Return the words of a text, separated by spaces."""
     return frozenset(words.split())
 
 
-_VENDORED = _listed(
+_VENDORED = listed(
     "_vendor _vendored vendor vendored vendors extern externals external third_party third-party thirdparty "
     "3rdparty node_modules bower_components pods carthage site-packages dist-packages godeps"
 )
@@ -69,12 +70,12 @@ _UNDONE = re.compile(
 _PLAIN = re.compile(r"[A-Za-z0-9_ ]")
 _LETTER = re.compile(r"[A-Za-z ]")
 _WORD = re.compile(r"[a-zà-ÿ']+")
-_FOREIGN = _listed(
+_FOREIGN = listed(
     "el los las una del por para que como der die das und ist nicht mit ein eine für auf le les des une dans est "
     "pour sur avec il gli della sono não uma com dos het een van niet och att är deze obtiene devuelve retorna "
     "renvoie gibt"
 )
-_ENGLISH = _listed(
+_ENGLISH = listed(
     "the a an of to in is are for and or if with this that from by on as be it not at when which all will returns "
     "return get set sets gets new"
 )

@@ -3,7 +3,8 @@
 What a package manifest states comes first (package.json, pyproject.toml, setup.cfg, Cargo.toml, composer.json, a
 gemspec, pom.xml); then the licence texts themselves, told by their characteristic sentences, compared as bare words so
 that layout, numbering, names and years do not matter. A text that adds a restriction to a known licence is not that
-licence. Left out: licences of single files or folders, which may differ from the repository's.
+licence, and where the main text is unknown or restricted, none beside it speaks in its place. Left out: licences of
+single files or folders, which may differ from the repository's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ from typing import Any
 
 LICENCE_FILE = re.compile(r"(?:un)?licen[cs]e|copying|mit-licen[cs]e", re.IGNORECASE)
 """How the names of licence files begin."""
+
+_CHOICE = re.compile(r"[-_.](?:mit|apache|bsd)", re.IGNORECASE)
+"""In the name of a licence file that is one of several to choose from."""
+
+_MAIN = re.compile(r"(?:licen[cs]e|copying)(?:\.(?:txt|md|markdown|rst))?", re.IGNORECASE)
+"""The file that holds for the whole repository, unlike LICENSE.third-party or COPYING.LESSER."""
 
 PERMISSIVE = frozenset(
     "0BSD AFL-3.0 Apache-2.0 Artistic-2.0 BlueOak-1.0.0 BSD-1-Clause BSD-2-Clause BSD-3-Clause BSD-3-Clause-Clear "
@@ -71,6 +78,9 @@ _RESTRICTED = (
     "good not evil",
     "business source license",
 )
+_REFUSED = frozenset({"proprietary", "proprietary license", "other/proprietary license", "all rights reserved"})
+"""What a manifest states, lower case, where nobody may use the code; npm's word for it is UNLICENSED."""
+
 _SPOKEN = {
     "apache": "Apache-2.0",
     "apache 2": "Apache-2.0",
@@ -109,14 +119,20 @@ def licence_of(files: Mapping[str, bytes]) -> str:
     >>> licence_of({"package.json": b'{"license": "(MIT OR Apache-2.0)"}'})
     'MIT OR Apache-2.0'
     """
+    is_refused = False
     for name in sorted(files):
         reader = next((read for ending, read in _READERS.items() if name.lower().endswith(ending)), None)
-        if reader is not None and (stated := spdx(_safely(reader, files[name].decode("utf-8", "replace")))):
-            return stated
+        if reader is not None:
+            said = _safely(reader, files[name].decode("utf-8", "replace")).strip()
+            if stated := spdx(said):
+                return stated
+            is_refused |= said == "UNLICENSED" or said.lower() in _REFUSED
+    if is_refused or _has_unknown_main(files):
+        return ""
     texts = {name: _text_licence(files[name]) for name in sorted(files) if LICENCE_FILE.match(name)}
     found = sorted({licence for licence in texts.values() if licence})
     # Files named after a licence (LICENSE-MIT beside LICENSE-APACHE) offer a choice; others all apply.
-    offered = all(re.search(r"[-_.](?:mit|apache|bsd)", name, re.IGNORECASE) for name in texts)
+    offered = all(_CHOICE.search(name) for name in texts)
     return (" OR " if offered else " AND ").join(found)
 
 
@@ -186,6 +202,21 @@ def is_permissive(expression: str) -> bool:
     return either()
 
 
+def _has_unknown_main(files: Mapping[str, bytes]) -> bool:
+    """Whether the text that holds for the whole repository is none that is known.
+
+    COPYING is that text only where there is no LICENSE. A text that is empty, or that names the files of a choice
+    ("either of the licences in LICENSE.APACHE or LICENSE.BSD") or COPYING, leaves the word to those.
+    """
+    mains = [name for name in files if _MAIN.fullmatch(name) and files[name].strip()]
+    mains = [name for name in mains if not name.upper().startswith("COPYING")] or mains
+    named = [name.encode() for name in files if _CHOICE.search(name) or name.upper().startswith("COPYING")]
+    return any(
+        not _text_licence(files[main]) and not any(name in files[main] for name in named if name != main.encode())
+        for main in mains
+    )
+
+
 def _text_licence(content: bytes) -> str:
     """Return the licences whose sentences a text holds, joined by AND, "" if there is none or one is restricted."""
     text = " ".join(re.findall(r"[a-z0-9.]+", content[:MAX_LICENCE_BYTES].decode("utf-8", "replace").lower()))
@@ -222,7 +253,7 @@ def _pyproject(text: str) -> Any:
     project = content.get("project") or content.get("tool", {}).get("poetry", {})
     stated = project.get("license", "")
     stated = stated.get("text", "") if isinstance(stated, dict) else stated
-    return spdx(stated) or _classifiers("\n".join(project.get("classifiers", ())))
+    return spdx(stated) or _classifiers("\n".join(project.get("classifiers", ()))) or stated
 
 
 def _classifiers(text: str) -> str:
@@ -243,7 +274,8 @@ def _gemspec(text: str) -> str:
 
 def _setup(text: str) -> str:
     found = re.search(r"^\s*license\s*=\s*[\"']?([^\"'\n,]+)", text, re.MULTILINE)
-    return (spdx(found[1]) if found else "") or _classifiers(text)
+    stated = found[1].strip() if found else ""
+    return spdx(stated) or _classifiers(text) or stated
 
 
 def _pom(text: str) -> str:

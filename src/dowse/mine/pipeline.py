@@ -8,12 +8,11 @@ below it: a killed run goes on from them, and the next run mines only what is ne
 
 from __future__ import annotations
 
+import json
 import shutil
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from dowse.cluster import Cluster
 from dowse.errors import ConfigError
+from dowse.lock import alone
 from dowse.mine.card import data_card
 from dowse.mine.consistency import Consistency
 from dowse.mine.filter import Limits
@@ -30,7 +30,7 @@ from dowse.mine.licences import is_permissive
 from dowse.mine.llm import LlmQueries
 from dowse.mine.passes import Kept, decide, write_final
 from dowse.mine.repositories import Repository
-from dowse.mine.shard import Counts, Task, functions_in, shard_counts
+from dowse.mine.shard import SHARD_NAME, Counts, Task, functions_in, shard_counts
 from dowse.mine.sources import Source
 from dowse.mine.split import SplitOptions, split_of
 from dowse.mine.workers import mine_all, mine_on
@@ -96,8 +96,8 @@ def mine(
     if cluster is not None and any(source.name == "llm" for source in sources):
         raise ConfigError("a cluster cannot ask a model at the pace of one, expected one process; leave out --ray")
     run = _Run(output, options, tuple(_within(options.limits, source) for source in sources), progress, cluster)
-    (output / SHARDS).mkdir(parents=True, exist_ok=True)
-    with _alone(output / SHARDS):
+    _begin(output)
+    with alone(output / SHARDS):
         progress("reading benchmarks", 0, 1)
         leaks = benchmark_hashes(list(options.benchmarks))
         progress("opening repositories", 0, 1)
@@ -134,7 +134,7 @@ def estimate(
     if not isinstance(source, LlmQueries):
         raise ConfigError(f"the source {source.name} asks no model, expected llm; there is nothing to estimate")
     run = _Run(output, options, (source,), progress)
-    (output / SHARDS).mkdir(parents=True, exist_ok=True)
+    _begin(output)
     tasks = [task for task in _tasks(run, arguments) if task.unfinished()]
     totals = [0, 0, 0, 0]
     for number, task in enumerate(tasks):
@@ -143,6 +143,30 @@ def estimate(
         said = (one.requests, one.cached, one.prompt_tokens, one.answer_tokens)
         totals = [total + more for total, more in zip(totals, said, strict=True)]
     return Estimate(*totals)
+
+
+def _begin(output: Path) -> None:
+    """Make the folder, or take up one that was mined into before: what is there already will be replaced.
+
+    Raises:
+        ConfigError: It holds something else.
+    """
+    is_new = not output.exists() or (output.is_dir() and not any(output.iterdir()))
+    if not is_new and not (output / SHARDS).is_dir() and not _is_mined(output):
+        raise ConfigError(
+            f"{output}: holds something else, expected a new or empty folder, or one that dowse mine wrote; name "
+            "another with -o"
+        )
+    (output / SHARDS).mkdir(parents=True, exist_ok=True)
+
+
+def _is_mined(folder: Path) -> bool:
+    """Whether a manifest is that of pairs, whose shards may have been deleted since."""
+    try:
+        config = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["config"]
+        return all(name in config for name in ("sources", "limits", "benchmark_functions"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _within(limits: Limits, source: Source) -> Source:
@@ -196,7 +220,8 @@ def _finish(run: _Run, tasks: Sequence[Task], leaks: frozenset[str]) -> dict[str
         raise ConfigError(f"no pair was kept ({said or 'no function found'}), expected some; mine other repositories")
     (output / "manifest.json").unlink(missing_ok=True)
     for old in output.glob("*.parquet"):
-        old.unlink()
+        if SHARD_NAME.fullmatch(old.name):
+            old.unlink()
     for new in sorted(final.iterdir()):
         new.replace(output / new.name)
     record = _record(run, tasks, counted, kept, dropped)
@@ -266,20 +291,3 @@ def _mine_all(run: _Run, tasks: Sequence[Task]) -> None:
         mine_on(run.cluster, open_tasks, tell)
     else:
         mine_all(open_tasks, run.options.jobs or cores(), tell)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system takes back from a killed process."""
-    with (folder / "lock").open("w") as file:
-        if sys.platform != "win32":
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ConfigError(
-                    f"{folder.parent}: another run is writing there, expected a folder of one's own; wait for it or "
-                    "name another with -o"
-                ) from None
-        yield

@@ -24,6 +24,9 @@ from dowse.mine import licences
 MAX_FILE_BYTES = 1_000_000
 """Larger source files are nearly always data or generated."""
 
+_NAMED_ONLY = ("--objects", "--no-walk", "--missing=print", "--ignore-missing")
+"""Options of rev-list that list the objects named and nothing they lead to; one that is absent is no fault."""
+
 _LFS = b"version https://git-lfs.github.com/spec/"
 _REMOTE = re.compile(r"(?:(?!file:)[a-z+]+://[^/]+/|[^/@\s]+@[^:/\s]+:)(?:.*/)?([^/]+)/([^/]+?)(?:\.git)?/?")
 _SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
@@ -251,7 +254,16 @@ def _is_partial(folder: Path) -> bool:
 
 
 def _local_objects(folder: Path, wanted: set[str]) -> set[str]:
-    """Return those of some objects that are in the store."""
+    """Return those of some objects that are in the store.
+
+    They are asked for by name, since a large store is long to list, and by `rev-list`: `cat-file` ends at the first
+    object that it may not fetch. The store is listed only where it is damaged.
+    """
+    asked = "".join(f"{one}\n" for one in sorted(wanted)).encode("ascii")
+    command = git_command(folder, "rev-list", *_NAMED_ONLY, "--stdin")
+    done = subprocess.run(command, input=asked, capture_output=True, env=git_environment())
+    if not done.returncode:
+        return wanted.intersection(done.stdout.decode("utf-8", "replace").split())
     command = git_command(folder, "cat-file", "--batch-all-objects", "--unordered", "--batch-check=%(objectname)")
     found = set()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=git_environment()) as process:

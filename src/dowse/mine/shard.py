@@ -35,6 +35,9 @@ SHARD_SCHEMA = SCHEMA.append(pa.field("fingerprint", pa.binary(FINGERPRINT_BYTES
 FORMAT = 3
 """Raised when the same input makes other rows: finished shards of older formats are then made again."""
 
+SHARD_NAME = re.compile(r".*-[0-9a-f]{8}\.\w+\.parquet")
+"""How the files of shards are named, those of a finished folder too; see `Task.shard`."""
+
 _METADATA = b"dowse"
 
 Tell = Callable[[float], None]
@@ -132,6 +135,7 @@ class _Shard:
     def __init__(self, task: Task, source: Source) -> None:
         self.task = task
         self.source = source
+        self.stamp = task.stamp(source)  # before anything is read: what changes from now on may be missed
         self.counts = Counts()
         self.dropped_before = Counter(source.dropped)
         self.path = task.shard(source)
@@ -162,7 +166,7 @@ class _Shard:
         self.flush()
         rules = self.counts.rules + (self.source.dropped - self.dropped_before)
         record = {
-            "stamp": self.task.stamp(self.source),
+            "stamp": self.stamp,
             "files": counts.files,
             "rules": rules,
             "n_bytes": counts.n_bytes,

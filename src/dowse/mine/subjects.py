@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dowse.mine.filter import is_foreign
+from dowse.mine.filter import is_foreign, listed
 
 MIN_WORDS, MAX_WORDS = 3, 30
 """Fewer say too little to search by; more are a message without a subject."""
@@ -28,10 +28,6 @@ class Commit:
     email: str
     subject: str
     body: str
-
-
-def _listed(words: str) -> frozenset[str]:
-    return frozenset(words.split())
 
 
 _BOT = re.compile(r"\[bot\]|\bbots?\b|(?:dependa|semantic-release-|ci-|\w{3,})bot$|renovate|greenkeeper|\bci\b", re.I)
@@ -69,7 +65,7 @@ _KIND = re.compile(
     r"deps|revert|changelog|readme|release|maint|tst|dev|wip)(?:[/,]\w+)*(?:\([^)]*\))?!?\s*:\s*",
     re.I,
 )
-_TELLING_KINDS = _listed("feat feature fix bugfix hotfix perf refactor impr improvement enh bug maint dev")
+_TELLING_KINDS = listed("feat feature fix bugfix hotfix perf refactor impr improvement enh bug maint dev")
 _LEADING = re.compile(
     r"^\s*(?:\[[^\]]*\]\s*:?"
     r"|(?:[A-Z][A-Z0-9]+-\d+|(?:(?:gh|issue|bug|pr|pull request)[ -]?)?#\d+|gh-\d+)\b\s*[:,.;-]*)\s*",
@@ -84,7 +80,7 @@ _REFERENCE = re.compile(
 )
 _CI_MARK = re.compile(r"\[?\b(?:ci[ -]skip|skip[ -]ci|no ?ci)\b\]?", re.I)
 _MARK = re.compile(r":[a-z0-9_+-]+:|[^\x00-\u024f\u2010-\u2027]|`+|(?<!\w)\*{1,2}(?=\w)|(?<=\w)\*{1,2}(?!\w)")
-_VAGUE = _listed(
+_VAGUE = listed(
     "a an the to of in for and or on with from some more few several various all other another again also now it "
     "its this that these as at by is are was be not add adds added adding fix fixes fixed fixing bug bugs issue "
     "issues problem problems error errors update updates updated updating change changes changed changing modify "

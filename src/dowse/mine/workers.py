@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from dowse.cluster import Cluster
-from dowse.errors import DataError
-from dowse.mine.processes import end_with_parent
+from dowse.mine.processes import end_with_parent, working
 from dowse.mine.shard import Task, mine_repository
 
 if TYPE_CHECKING:
@@ -44,16 +40,10 @@ def mine_all(tasks: Sequence[Task], jobs: int, tell: Callable[[float], None]) ->
         for number, task in enumerate(tasks):
             mine_repository(task, lambda part, before=number: tell(before + part))  # type: ignore[misc]
         return
-    context = multiprocessing.get_context("spawn")
-    told: SimpleQueue[Said] = context.SimpleQueue()
+    told: SimpleQueue[Said] = multiprocessing.get_context("spawn").SimpleQueue()
     parts = [0.0] * len(tasks)
-    others = set(multiprocessing.active_children())  # of the program that this one runs in
-    executor = ProcessPoolExecutor(min(jobs, len(tasks)), context, _begin, (told,))
-    try:
-        with _held_back(signal.SIGINT):
-            open_futures: set[Future[None]] = {
-                executor.submit(_work, number, task) for number, task in enumerate(tasks)
-            }
+    with working(min(jobs, len(tasks)), "mining", "finished repositories", _begin, (told,)) as submit:
+        open_futures = set(submit(_work, enumerate(tasks)))
         while open_futures:
             ended, open_futures = wait(open_futures, _LOOK_S, FIRST_COMPLETED)
             for future in ended:
@@ -62,15 +52,6 @@ def mine_all(tasks: Sequence[Task], jobs: int, tell: Callable[[float], None]) ->
                 number, part = told.get()
                 parts[number] = part
             tell(sum(parts))
-    except BrokenProcessPool:
-        raise DataError(
-            "a mining process was killed, probably for want of memory; expected it to finish; run the command again "
-            "with fewer --jobs: finished repositories are kept"
-        ) from None
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
 
 
 def mine_on(cluster: Cluster, tasks: Sequence[Task], tell: Callable[[float], None]) -> None:
@@ -92,22 +73,6 @@ def _mined(task: Task) -> dict[str, bytes]:
     with TemporaryDirectory() as folder:
         mine_repository(replace(task, folder=Path(folder)), lambda part: None)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-
-
-@contextmanager
-def _held_back(wanted: signal.Signals) -> Iterator[None]:
-    """Deliver a signal only at the end; processes started meanwhile hold it back for good.
-
-    Ctrl-C is the parent's business, and reaches a process that is still starting before it could say so itself.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {wanted})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(told: SimpleQueue[Said]) -> None:

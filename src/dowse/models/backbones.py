@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from dowse.config import suggestion
+from dowse.config import check_values, suggestion
 from dowse.errors import ConfigError, MissingExtraError, ModelError
 
 try:
@@ -87,6 +87,7 @@ class Backbone:
     data_flow_nodes: int = 0
 
     def __post_init__(self) -> None:
+        check_values(self)
         if self.pooling not in POOLINGS:
             raise ModelError(f"backbone {self.name}: pooling is {self.pooling!r}{suggestion(self.pooling, POOLINGS)}")
         if self.padding_side not in PADDING_SIDES:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import torch
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch import Tensor
 
-from dowse.config import check_values
+from dowse.config import check_ranges, check_values
 from dowse.train.rows import TrainingRows
 
 
@@ -38,8 +39,9 @@ class BatchOptions:
     repeat_queries: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a value of another kind."""
+        """Refuse a value of another kind, or out of its range."""
         check_values(self)
+        check_ranges(self, batch_size=(1, inf), run_length=(1, inf))
 
 
 class RunSampler(DefaultBatchSampler):

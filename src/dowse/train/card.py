@@ -274,11 +274,11 @@ def _mining(mined: dict[str, Any]) -> Iterator[str]:
 
 
 def _flat(settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the settings that are numbers, words or switches, those of inner records too."""
+    """Yield the settings that are numbers, words or switches, those of inner records too; not those unset."""
     for name, value in settings.items():
         if isinstance(value, dict):
             yield from _flat(value)
-        elif value not in ("", [], ["", ""]):
+        elif value not in ("", [], ["", ""], None):
             yield name, value
 
 

@@ -68,6 +68,11 @@ class Corpus:
         found |= (functions[documents, None] == functions[gold]).any(axis=1)
         return found
 
+    def is_same(self, documents: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of K documents, (K,), are the function of one of some others, in whatever form."""
+        functions = self.rows.document_ids
+        return np.isin(functions[documents], functions[others])
+
     def texts(self, documents: Sequence[int], as_code: bool) -> list[str]:
         """Return documents as they are read, as code alone or under path and symbol."""
         of = self.codes if as_code else self.rows.documents

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch import Tensor, nn
 
-from dowse.config import check_values
+from dowse.config import check_ranges, check_values
 from dowse.errors import ModelError
 from dowse.train.corpus import Corpus
 from dowse.train.losses import listwise_softmax
@@ -46,8 +47,9 @@ class TargetOptions:
     distill_share: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse a value of another kind."""
+        """Refuse a value of another kind, or out of its range."""
         check_values(self)
+        check_ranges(self, scale=(1e-6, inf), graded_share=(0, 1), label_scale=(0, inf), distill_share=(0, 1))
 
 
 class ListSampler(DefaultBatchSampler):
@@ -131,13 +133,12 @@ class ListCollator:
         answer = corpus.positives(row)[:1]
         drawn = self._sampler.draw(row, epoch)
         if self._in_batch:
-            others = np.unique(answers[~corpus.is_answer(row, answers)])
-            drawn = drawn._replace(documents=others, weights=np.ones(len(others), np.float32))
+            drawn = self._sampler.weighed(row, np.unique(answers[~corpus.is_answer(row, answers)]))
         labelled = np.zeros(0, np.int64)
         shares = np.ones(1, np.float32)
         if options.graded_share:
             labelled, shares = self._graded(row)
-            fresh = ~np.isin(drawn.documents, labelled)
+            fresh = ~corpus.is_same(drawn.documents, labelled)
             drawn = drawn._replace(documents=drawn.documents[fresh], weights=drawn.weights[fresh])
         documents = np.concatenate([answer, labelled, drawn.documents])
         targets = np.zeros(len(documents), np.float32)

@@ -16,12 +16,13 @@ stopped, and so does every worker process.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.config import check_values
+from dowse.config import check_ranges, check_values
 from dowse.errors import ConfigError
 from dowse.train.corpus import Corpus
 from dowse.train.rankings import Ranking
@@ -49,7 +50,8 @@ class SamplingOptions:
         sampling_scale: 1/τ′, how sharply the best ranked are preferred as negatives; 0 draws evenly.
         false_negatives: What becomes of a drawn document whose label says that it may answer the query too: `mask`
             leaves it out, `weight` lets it count 1 - label, `keep` takes it as any other.
-        max_label: A document labelled above this, or marked as suspect, is handled as `false_negatives` says.
+        max_label: A document labelled above this, or marked as suspect, is handled as `false_negatives` says, in
+            whatever form it is drawn; the answers to the other queries of a batch too.
 
     Raises:
         ConfigError: A value is of another kind, or the window is empty.
@@ -67,6 +69,7 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         check_values(self)
+        check_ranges(self, sampling_scale=(0, inf), max_label=(0, inf))
         if self.n_negatives < 1 or not 1 <= self.first_rank <= self.last_rank:
             raise ConfigError(
                 f"{self.n_negatives} negatives from ranks {self.first_rank} to {self.last_rank}, expected at least 1 "
@@ -141,6 +144,11 @@ class NegativeSampler:
             found, weights = found[chosen], weights[chosen]
         return Drawn(found, weights)
 
+    def weighed(self, row: int, documents: NDArray[np.int64]) -> Drawn:
+        """Return documents that others drew as negatives of a query, its false ones handled as the options say."""
+        found, weights, _ = self._without_false(row, documents, None)
+        return Drawn(found, weights)
+
     def _window(self, row: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the documents in a query's window, best first, and their scores."""
         assert self._ranking is not None
@@ -166,17 +174,23 @@ class NegativeSampler:
     def _without_false(
         self, row: int, found: NDArray[np.int64], scores: NDArray[np.float32] | None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32] | None]:
-        """Leave out the documents that may answer the query by their label, or give them less weight."""
+        """Leave out the documents that may answer the query by their label, or give them less weight.
+
+        A label is of the function, so that its other forms (without comments, say) are handled as the one labelled.
+        """
         weights = np.ones(len(found), np.float32)
         labelled, labels, is_suspect = self._corpus.labelled(row)
         false = is_suspect | (labels > self._options.max_label)
         if self._options.false_negatives == "keep" or not false.any():
             return found, weights, scores
         if self._options.false_negatives == "mask":
-            kept = ~np.isin(found, labelled[false])
+            kept = ~self._corpus.is_same(found, labelled[false])
             return found[kept], weights[kept], scores if scores is None else scores[kept]
-        label_of = dict(zip(labelled[false].tolist(), labels[false].tolist(), strict=True))
-        return found, np.array([1 - label_of.get(number, 0.0) for number in found.tolist()], np.float32), scores
+        functions = self._corpus.rows.document_ids
+        for function, label in zip(functions[labelled[false]], labels[false], strict=True):
+            same = functions[found] == function
+            weights[same] = np.minimum(weights[same], 1 - label)
+        return found, weights, scores
 
     def _count_without(self) -> int:
         """Return how many queries have no document in their window.

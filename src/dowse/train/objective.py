@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal
 
 import torch
@@ -18,7 +19,7 @@ from sentence_transformers.util import all_gather, all_gather_with_grad
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dowse.config import check_values
+from dowse.config import check_ranges, check_values
 from dowse.errors import ModelError
 from dowse.train.losses import (
     LabelledNegatives,
@@ -68,8 +69,10 @@ class LossOptions:
     matryoshka: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a value of another kind."""
+        """Refuse a value of another kind, or out of its range."""
         check_values(self)
+        check_ranges(self, **dict.fromkeys(("contrastive_weight", "order_weight", "angle_weight"), (0, inf)))
+        check_ranges(self, scale=(1e-6, inf), order_margin=(0, inf), matryoshka=(1, inf))
 
 
 class RetrieverLoss(nn.Module):

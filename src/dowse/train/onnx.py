@@ -205,5 +205,5 @@ def _check_agreement(trained: Path, agreement: Mapping[str, float], options: Exp
         if not agreement[name] >= least:
             raise ModelError(
                 f"{trained}: the export's {name} with the model is {agreement[name]}, expected at least {least}; "
-                "check the model, or export it with int8=False"
+                "train it longer, or keep the model as it is, unexported, with --no-export"
             )

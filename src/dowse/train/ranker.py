@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dowse.config import check_values
+from dowse.config import check_ranges, check_values
 from dowse.errors import MissingExtraError
 from dowse.models.crossencoder import Input
 from dowse.types import CorpusRanker
@@ -27,6 +27,7 @@ try:
     from datasets import Dataset
     from sentence_transformers import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
 
+    from dowse.models.backbones import Backbone
     from dowse.train.corpus import Corpus, read_corpus
     from dowse.train.judged import JudgedList, evaluator_of
     from dowse.train.listwise import ListCollator, ListSampler, RankerLoss, TargetOptions
@@ -37,9 +38,11 @@ try:
     from dowse.train.run import (
         RunOptions,
         StopsWhenDiverged,
+        alone_in,
         arguments_of,
         as_model_error,
         card_of,
+        check_run,
         claimed,
         describe,
         first_epoch,
@@ -64,8 +67,8 @@ class RankerOptions(RunOptions):
         layers: How many layers the network keeps, if it is made shallower before training; all where 0.
         layers_kept: Which layers stay where `layers` drops some: the first, or evenly spread ones.
         batch_size: Lists in a batch, of one process.
-        base, teacher, retriever: What it starts from, what is distilled and what ranks, by name and fingerprint; kept
-            so that a run goes on with the same. The last is filled in by training.
+        base, backbone, teacher, retriever: What it starts from and how that reads and pools, what is distilled and what
+            ranks, by name and fingerprint; kept so that a run goes on with the same. The last is filled in by training.
 
     Raises:
         ConfigError: A value is of another kind.
@@ -82,12 +85,16 @@ class RankerOptions(RunOptions):
     epochs: float = 2.0
     warmup_share: float = 0.05
     base: str = ""
+    backbone: Backbone | None = None
     teacher: str = ""
     retriever: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a value of another kind."""
+        """Refuse a value of another kind, or out of its range."""
         check_values(self)
+        check_run(self)
+        least = {"max_query_tokens": 1, "max_tokens": 1, "layers": 0, "batch_size": 1}
+        check_ranges(self, **{name: (number, math.inf) for name, number in least.items()})
 
     @property
     def as_code(self) -> bool:
@@ -121,32 +128,34 @@ def train_ranker(
         teacher: A ranker whose scores are learnt too.
 
     Raises:
-        ConfigError: The output holds a run of other settings, or settings do not fit the corpus or the model.
+        ConfigError: The output holds a run of other settings or one that is under way, or settings do not fit the
+            corpus or the model.
         DataError: The folder is faulty or holds nothing to train on.
         ModelError: The loss or a score of the retriever is no number, or a checkpoint does not fit the model.
     """
     started = time.monotonic()
     options = replace(options, retriever=retriever.fingerprint)
-    corpus = read_corpus(folder, options.rows, questions)
-    with claimed(output, asdict(options), corpus.rows):
-        if teacher is not None:
-            check_same_tokens(teacher, model)
-        sampler = _sampler(corpus, retriever, output, options)
-        set_dropout(model, options.dropout)
-        freeze_layers(model, options.frozen_layers)
-        trainer = _trainer(model, corpus, sampler, output, options, dev, teacher)
-    with as_model_error(output):
-        trainer.train(resume_from_checkpoint=last_checkpoint(output))
-    counts = {
-        "queries": len(corpus),
-        "questions": len(corpus) - corpus.rows.n_mined,
-        "documents": len(corpus.codes),
-        "queries_without_negatives": sampler.n_without,
-    }
-    card = card_of(trainer, options, counts, time.monotonic() - started) | {"layers": depth_of(model)}
-    if writes():
-        model.save_pretrained(str(output), create_model_card=False)
-        describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], asdict(options), options.seed)
+    with alone_in(output):
+        corpus = read_corpus(folder, options.rows, questions)
+        with claimed(output, asdict(options), corpus.rows):
+            if teacher is not None:
+                check_same_tokens(teacher, model)
+            sampler = _sampler(corpus, retriever, output, options)
+            set_dropout(model, options.dropout)
+            freeze_layers(model, options.frozen_layers)
+            trainer = _trainer(model, corpus, sampler, output, options, dev, teacher)
+        with as_model_error(output):
+            trainer.train(resume_from_checkpoint=last_checkpoint(output))
+        counts = {
+            "queries": len(corpus),
+            "questions": len(corpus) - corpus.rows.n_mined,
+            "documents": len(corpus.codes),
+            "queries_without_negatives": sampler.n_without,
+        }
+        card = card_of(trainer, options, counts, time.monotonic() - started) | {"layers": depth_of(model)}
+        if writes():
+            model.save_pretrained(str(output), create_model_card=False)
+            describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], asdict(options), options.seed)
     return card
 
 

@@ -193,5 +193,5 @@ def _check_agreement(trained: Path, agreement: Mapping[str, float], options: Ran
         if not agreement[name] >= least:
             raise ModelError(
                 f"{trained}: the export's {name} with the ranker is {agreement[name]}, expected at least {least}; "
-                "train it longer, or export it with int8=False"
+                "train it longer, or keep the ranker as it is, unexported, with --no-export"
             )

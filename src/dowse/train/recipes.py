@@ -45,7 +45,10 @@ _PARTS = {
 }
 _BACKBONE = {field.name for field in fields(Backbone)} - {"name"}
 _TABLE = {"vocabulary", "dimensions", "rarity"}
-_FIXED = {*(part for parts in _PARTS.values() for part in parts), "preset", "split", "retriever", "teacher"}
+_FIXED = {
+    *(part for parts in _PARTS.values() for part in parts),
+    *("preset", "backbone", "split", "retriever", "teacher"),
+}
 """What no file sets: the records themselves, what a model brings along, and the split that is trained on."""
 
 _POOLING = {"pooling", "mode_token"}
@@ -122,7 +125,7 @@ def read_recipe(config: Path | None = None, changes: Mapping[str, Any] | None = 
         return Recipe(base, None, changed(begun, said))
     backbone = choose_backbone(preset, **{key: value for key, value in said.items() if key in _BACKBONE})
     brought = {key: getattr(backbone, key) for key in ("max_query_tokens", "max_document_tokens", "scale", "normalise")}
-    return Recipe(base, backbone, changed(begun, brought | said))
+    return Recipe(base, backbone, changed(replace(begun, backbone=backbone), brought | said))
 
 
 def read_ranker_recipe(config: Path | None = None, changes: Mapping[str, Any] | None = None) -> RankerRecipe:
@@ -150,7 +153,8 @@ def read_ranker_recipe(config: Path | None = None, changes: Mapping[str, Any] | 
     # What a ranker reads is one text, without prompts and without data flow.
     plain: dict[str, Any] = {"max_query_tokens": options.max_query_tokens, "max_document_tokens": options.max_tokens}
     plain |= {"query_prompt": "", "document_prompt": "", "data_flow_nodes": 0, "normalise": False}
-    return RankerRecipe(base, choose_backbone(preset, **plain, **pooling), teacher, options)
+    backbone = choose_backbone(preset, **plain, **pooling)
+    return RankerRecipe(base, backbone, teacher, replace(options, backbone=backbone))
 
 
 def read_static_recipe(config: Path | None = None, changes: Mapping[str, Any] | None = None) -> StaticOptions:
@@ -188,6 +192,9 @@ def _said(
     for key in said:
         if key not in known:
             raise ConfigError(f"{config or 'settings'}: {key!r} is not known{suggestion(key, sorted(known))}")
+    for key in ("base", "preset", "distill_from"):
+        if not isinstance(said.get(key, ""), str):
+            raise ConfigError(f"{config or 'settings'}: {key} is {said[key]!r}, expected a text; correct the setting")
     return {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
 
 
@@ -242,6 +249,8 @@ def _read_table(path: Path, names: tuple[str, str]) -> dict[str, Any]:
         raise ConfigError(f"{path}: {error.strerror}, expected a settings file; check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}, expected TOML; correct the file") from None
-    except KeyError:
+    except (KeyError, TypeError):
+        table = None
+    if not isinstance(table, dict):
         raise ConfigError(f"{path}: has no table [{'.'.join(names)}]; see configs/") from None
-    return dict(table)
+    return table

@@ -15,6 +15,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import groupby
+from math import inf
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -22,7 +23,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.config import check_values
+from dowse.config import check_ranges, check_values
 from dowse.errors import DataError, MissingExtraError
 from dowse.mine.dedupe import link, roots, same_question
 from dowse.models.text import document_text
@@ -81,8 +82,9 @@ class RowOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a value of another kind."""
+        """Refuse a value of another kind, or out of its range."""
         check_values(self)
+        check_ranges(self, commented_share=(0, 1), bare_share=(0, 1), max_document_chars=(1, inf), max_queries=(0, inf))
 
 
 class Relation(NamedTuple):

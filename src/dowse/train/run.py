@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,9 @@ import torch
 import torch.distributed as dist
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from dowse.errors import ConfigError, DowseError, ModelError
+from dowse.config import check_ranges
+from dowse.errors import ConfigError, ModelError
+from dowse.lock import alone
 from dowse.records import machine, write_json, write_manifest
 from dowse.train.rows import RowOptions, TrainingRows
 
@@ -60,6 +63,28 @@ class RunOptions:
     log_steps: int = 20
     save_steps: int = 500
     seed: int = 0
+
+
+def check_run(options: RunOptions) -> None:
+    """Refuse numbers that no training can have; for the `__post_init__` of each kind of options.
+
+    Raises:
+        ConfigError: One is out of its range.
+    """
+    check_ranges(
+        options,
+        epochs=(1e-3, math.inf),
+        max_steps=(-1, math.inf),
+        learning_rate=(0, math.inf),
+        weight_decay=(0, math.inf),
+        max_grad_norm=(0, math.inf),
+        warmup_share=(0, 1),
+        gradient_accumulation_steps=(1, math.inf),
+        frozen_layers=(0, math.inf),
+        dropout=(0, 1),
+        log_steps=(1, math.inf),
+        save_steps=(1, math.inf),
+    )
 
 
 def arguments_of(
@@ -202,6 +227,20 @@ def as_model_error(output: Path) -> Iterator[None]:
 
 
 @contextmanager
+def alone_in(output: Path) -> Iterator[None]:
+    """Hold the output while a run goes on; of the processes that torchrun starts, the first holds it for all.
+
+    Raises:
+        ConfigError: Another run is writing there.
+    """
+    if int(os.environ.get("RANK", "0")):  # before the processes have found each other, so `writes` cannot tell yet
+        yield
+        return
+    with alone(output / "checkpoints"):
+        yield
+
+
+@contextmanager
 def claimed(output: Path, settings: Mapping[str, Any], rows: TrainingRows) -> Iterator[None]:
     """Keep settings and a hash of the rows beside the checkpoints while a run is prepared.
 
@@ -213,9 +252,9 @@ def claimed(output: Path, settings: Mapping[str, Any], rows: TrainingRows) -> It
     place = output / "checkpoints" / "settings.json"
     wanted = json.loads(json.dumps({**settings, "trained_on": rows.digest()}, default=str))
     if place.is_file():
-        kept = json.loads(place.read_text(encoding="utf-8"))
+        kept = dict.fromkeys(wanted) | json.loads(place.read_text(encoding="utf-8"))  # null: an older run's lack of it
         if kept != wanted:
-            changed = ", ".join(sorted(key for key in wanted if kept.get(key) != wanted[key]))
+            changed = ", ".join(sorted(key for key in kept if kept[key] != wanted.get(key)))
             raise ConfigError(
                 f"{output} holds a run with other settings ({changed}), expected the same to go on with (trained_on is "
                 "what it learns from); name another output folder, or remove this one"
@@ -225,8 +264,8 @@ def claimed(output: Path, settings: Mapping[str, Any], rows: TrainingRows) -> It
     write_json(place, wanted)
     try:
         yield
-    except DowseError:
-        place.unlink()
+    except BaseException:  # whatever it was: nothing was begun that a next run could go on with
+        place.unlink(missing_ok=True)
         raise
 
 

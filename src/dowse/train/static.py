@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dowse.config import check_ranges, check_values
 from dowse.errors import MissingExtraError
 from dowse.records import sha256
 
@@ -34,7 +36,7 @@ try:
     from dowse.train.objective import LossOptions
     from dowse.train.retriever import RetrieverOptions, checked_rows, dev_evaluator, fit
     from dowse.train.rows import RowOptions, TrainingRows
-    from dowse.train.run import describe, writes
+    from dowse.train.run import alone_in, describe, writes
     from dowse.train.vocabulary import UNKNOWN, build_tokenizer, count_parts, distil, token_counts
 except ImportError as error:
     raise MissingExtraError("dowse train retriever", "train") from error
@@ -71,6 +73,11 @@ class StaticOptions:
     rarity: float = 2e-3
     training: RetrieverOptions = STATIC_TRAINING
 
+    def __post_init__(self) -> None:
+        """Refuse a value of another kind, or out of its range."""
+        check_values(self)
+        check_ranges(self, vocabulary=(1, inf), dimensions=(1, inf), rarity=(0, inf))
+
 
 class SquareRootBag(StaticEmbedding):
     """Pools a text as `dowse.models.static` does: every distinct token once, weighted by the root of its count."""
@@ -100,23 +107,24 @@ def train_static(folder: Path, output: Path, options: StaticOptions, questions: 
         DataError, ModelError: As `dowse.train.retriever.train_retriever`.
     """
     training = options.training
-    rows = checked_rows(folder, training, questions)
-    torch.manual_seed(training.seed)
-    encoder = load_backbone(options.base)
-    name = training.base.partition(" ")[0] or options.base.name
-    base = {"name": name, "sha256": sha256(weights_of(options.base))}
-    tokenizer, first = _first_vectors(rows, encoder, options)
-    module = SquareRootBag(tokenizer, embedding_weights=torch.from_numpy(first))
-    model = st.SentenceTransformer(modules=[module], device=str(encoder.device))
-    table = {"rarity": options.rarity, "vocabulary": options.vocabulary, "dimensions": options.dimensions}
-    made_of = {"base": base, "table": table}
-    card = fit(model, rows, output, training, dev_evaluator(folder, training.rows), made_of) | made_of
-    if writes():
-        _save(module, output)
-        describe(
-            output, card, [*sorted(folder.glob("*.parquet")), *questions], asdict(training) | made_of, training.seed
-        )
-        export_static(output, output / "int8", card)
+    with alone_in(output):
+        rows = checked_rows(folder, training, questions)
+        torch.manual_seed(training.seed)
+        encoder = load_backbone(options.base)
+        name = training.base.partition(" ")[0] or options.base.name
+        base = {"name": name, "sha256": sha256(weights_of(options.base))}
+        tokenizer, first = _first_vectors(rows, encoder, options)
+        module = SquareRootBag(tokenizer, embedding_weights=torch.from_numpy(first))
+        model = st.SentenceTransformer(modules=[module], device=str(encoder.device))
+        table = {"rarity": options.rarity, "vocabulary": options.vocabulary, "dimensions": options.dimensions}
+        made_of = {"base": base, "table": table}
+        card = fit(model, rows, output, training, dev_evaluator(folder, training.rows), made_of) | made_of
+        if writes():
+            _save(module, output)
+            describe(
+                output, card, [*sorted(folder.glob("*.parquet")), *questions], asdict(training) | made_of, training.seed
+            )
+            export_static(output, output / "int8", card)
     return card
 
 
