@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import threading
+from contextlib import aclosing
 
 import httpx2
 import pytest
@@ -187,6 +188,23 @@ def test_while_others_are_in_the_later_stages_agents_and_http_get_the_first_orde
     answer = asyncio.run(asked(PATIENCE_S, is_sure=False))
     assert not answer["is_instant"] and "probability" in answer["hits"][0]
     assert "quick order" not in hits_text(answer, 2_000)
+
+
+def test_a_caller_that_stops_reading_keeps_nobody_from_the_later_stages(workspace):
+    async def beside_a_stalled_one():
+        desk, view = Desk(workspace, later_wait_s=60.0), View(workspace)
+        async with aclosing(desk.later_stages(view, Question(QUERY))) as stalled:
+            assert (await anext(stalled))[0] == "retriever"
+            answer = await desk.best(view, Question(QUERY))
+            assert [name async for name, _ in stalled] == ["ranker"]
+        async with aclosing(desk.later_stages(view, Question(QUERY))) as left:
+            await anext(left)
+        return answer, await desk.best(view, Question(f"{QUERY} again"))
+
+    for answer in asyncio.run(beside_a_stalled_one()):
+        assert answer["stages"] == ["instant", "retriever", "ranker"] and not answer["is_instant"]
+    with workspace.ranking(0.0):
+        pass
 
 
 def test_no_index_is_brought_up_to_date_between_two_stages(workspace, monkeypatch):

@@ -7,6 +7,7 @@ them together with the page, MCP and what guards them all.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -144,9 +145,10 @@ async def search_stream(question: Asked, view: Seen, shared: Shared) -> Streamin
         names = ["instant"]
         yield server_sent("instant", instant | {"stage": "instant"})
         try:
-            async for name, answer in shared.desk.later_stages(view, question):
-                names.append(name)
-                yield server_sent("reranked", answer | {"stage": "reranked"})
+            async with aclosing(shared.desk.later_stages(view, question)) as later:
+                async for name, answer in later:
+                    names.append(name)
+                    yield server_sent("reranked", answer | {"stage": "reranked"})
         except OverloadedError:
             pass  # others are in the later stages: the instant order stands
         except DowseError as error:
