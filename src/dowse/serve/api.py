@@ -216,8 +216,9 @@ async def add_repository(folder: FolderToAdd, view: Seen, shared: Shared) -> dic
 
 
 @router.get("/v1/repositories/events", response_class=StreamingResponse, responses=_STREAM, tags=["repositories"])
-async def repository_events(view: Seen, shared: Shared) -> StreamingResponse:
+async def repository_events(request: Request, view: Seen, shared: Shared) -> StreamingResponse:
     """Follow the repositories: the `state` of each as it is now, then every `state`, `progress` and `removed`."""
+    may_listen = caller_of(request.scope).is_let_in
 
     def written(event: Event) -> str | None:
         what, repository, condition = event
@@ -227,7 +228,7 @@ async def repository_events(view: Seen, shared: Shared) -> StreamingResponse:
     def now() -> list[Event]:
         return [("state", repository, repository.keeper.condition) for repository in view.repositories()]
 
-    return StreamingResponse(shared.announcements.stream(written, now), media_type="text/event-stream")
+    return StreamingResponse(shared.announcements.stream(written, now, may_listen), media_type="text/event-stream")
 
 
 @router.delete("/v1/repositories/{name:path}", status_code=204, tags=["repositories"])

@@ -48,9 +48,18 @@ class Announcements:
             queue.put_nowait(event)
 
     async def stream(
-        self, written: Callable[[Event], str | None], now: Callable[[], Iterable[Event]]
+        self,
+        written: Callable[[Event], str | None],
+        now: Callable[[], Iterable[Event]],
+        may_listen: Callable[[], bool] = lambda: True,
     ) -> AsyncIterator[str]:
-        """Yield how things stand `now`, then every event until the server closes; `written` may leave some out."""
+        """Yield how things stand `now`, then every event until the server closes.
+
+        Args:
+            written: an event as the wire has it, None for one that is left out.
+            now: what there is to tell at the beginning.
+            may_listen: asked before anything more is told, and in every silence; the stream ends where it may not.
+        """
         queue: asyncio.Queue[Event] = asyncio.Queue(QUEUED)
         self._queues.add(queue)
         closing = asyncio.ensure_future(self.closing.wait())
@@ -62,6 +71,8 @@ class Announcements:
             while not closing.done():
                 coming = asyncio.ensure_future(queue.get())
                 await asyncio.wait({coming, closing}, timeout=ALIVE_S, return_when=asyncio.FIRST_COMPLETED)
+                if not may_listen():
+                    return
                 if not coming.done():
                     coming.cancel()
                     yield ": alive\n\n"
