@@ -127,7 +127,8 @@ def weights() -> Iterator[Finding]:
         said = "static is not installed: nothing can be indexed without it"
         yield Finding("fault", "weights", said, "install dowse again")
     for folder in folders:
-        recorded = json.loads((folder / "config.json").read_text(encoding="utf-8"))["files"]
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        recorded = config["files"] if "files" in config else config["hashes"]  # as rankers called it before
         wrong = [file for file, expected in recorded.items() if _sha256(folder / file) != expected]
         if wrong:
             said = f"{folder.name}: {', '.join(wrong)} of {folder} missing or not as config.json has it"
