@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from dowse.config import Overrides, Settings, load_settings
 from dowse.errors import ConfigError, DowseError
@@ -32,13 +32,16 @@ from dowse.search.roots import Root, status_of, stored_name, stored_root
 from dowse.search.searcher import Searcher
 from dowse.serve.filling import Filler
 from dowse.serve.following import Follower, KeptByOthers, text_of
-from dowse.serve.keeper import Condition, Keeper
+from dowse.serve.keeper import Condition, Keeper, Kept
 
 READERS = 2
 """Searches answered at once: what two cores can do; each further one costs a copy of the loaded embeddings."""
 
 INDEXED_AT_ONCE = 2
 """Repositories indexed at once, so that a small one need not wait until a large one is done."""
+
+READER_WAIT_S = 30.0
+"""For a free reader: nobody waits for an answer any longer, and a thread that did would be lost to others."""
 
 WARM_AGAIN_S = 0.05
 """Until a reader that was busy is looked for again, to load a repository."""
@@ -51,31 +54,6 @@ Event = tuple[Literal["state", "progress", "removed"], "Repository", Condition]
 
 class OverloadedError(DowseError):
     """Too many questions are waiting."""
-
-
-class Kept(Protocol):
-    """What keeps a repository fresh: a `Keeper`, or what others do."""
-
-    @property
-    def condition(self) -> Condition:
-        """How the repository stands."""
-
-    @property
-    def opened(self) -> threading.Event:
-        """Set once the index is there to be read."""
-
-    @property
-    def settled(self) -> threading.Event:
-        """Set once the first update has ended."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    def stop(self) -> None:
-        """Ask it to end."""
-
-    def join(self, timeout_s: float) -> bool:
-        """Wait for it to end; False if it has not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -300,8 +278,16 @@ class Workspace:
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
-        """Wait for a free reader and hold it."""
-        reader = self._readers.get()
+        """Wait for a free reader and hold it.
+
+        Raises:
+            OverloadedError: none was free for `READER_WAIT_S`.
+        """
+        try:
+            reader = self._readers.get(timeout=READER_WAIT_S)
+        except queue.Empty:
+            said = f"all {READERS} readers were busy for {READER_WAIT_S:g} s; ask again later, or for less"
+            raise OverloadedError(said) from None
         try:
             reader.forget(self.repositories)
             yield reader
