@@ -86,6 +86,19 @@ def test_a_folder_that_is_gone_can_be_forgotten_and_what_else_lies_beside_an_ind
     assert [path.name for path in folder.iterdir()] == ["diary.txt"]
 
 
+def test_a_rebuild_keeps_what_the_bi_encoder_embedded_and_forgetting_does_not(tmp_path, repository, capsys):
+    encoder, indexes = default_static(), tmp_path / "indexes"
+    with Searcher.from_path(repository, indexes) as searcher:
+        store = searcher.roots[0].store
+        hashes = store.hashes()
+        store.cache(encoder).add(hashes, np.ones((len(hashes), encoder.dimensions), np.float32) / 16)
+    run(capsys, "index", repository, "--index-dir", indexes, "--rebuild")
+    with Searcher.from_path(repository, indexes) as searcher:
+        assert len(hashes) and not len(searcher.roots[0].store.cache(encoder).missing(hashes))
+    assert "forgot an index" in run(capsys, "forget", repository, "--index-dir", indexes)
+    assert list(indexes.iterdir()) == []
+
+
 def test_an_index_that_is_being_written_is_not_forgotten(repository, index_dir):
     Searcher.from_path(repository, index_dir).close()
     (folder,) = index_dir.iterdir()
