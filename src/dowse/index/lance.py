@@ -259,7 +259,7 @@ class LanceStore:
             found = self._ids_of([key_of(self.repositories[0], path)])
         return found
 
-    def _ids_of(self, keys: Sequence[str]) -> NDArray[np.int64]:
+    def _ids_of(self, keys: Sequence[int]) -> NDArray[np.int64]:
         rows = self.table.scan(["start_line"], f"{among('key', keys)} AND start_line > 0").sort_by("start_line")
         ids: NDArray[np.int64] = rows["_rowid"].to_numpy().astype(np.int64)
         return ids
@@ -380,8 +380,8 @@ class LanceStore:
             packed = packed_of(found["embedding"], self.table.dimensions)
             for row, vector in zip(found.drop_columns("embedding").to_pylist(), packed, strict=True):
                 path = self._path(row["repository"], row["path"])
-                begins_with = "" if self._is_single else row["repository"]
-                entry = Entry(path, *(row[name] for name in Entry._fields[1:-1]), begins_with)
+                rest = {name: row[name] for name in Entry._fields[1:-1]}
+                entry = Entry(path, **rest, repository="" if self._is_single else row["repository"])
                 self._seen[row["_rowid"]] = _Seen(entry, row["hash"], vector)
         return {i: self._seen[i] for i in ids.tolist() if i in self._seen}
 
