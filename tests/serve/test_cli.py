@@ -1,6 +1,7 @@
 import json
 import os
 import pty
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -298,12 +299,28 @@ def test_a_reader_that_closes_the_pipe_early_is_no_error(project):
         assert "Traceback" not in run.stderr and "BrokenPipe" not in run.stderr
 
 
-def test_an_answer_that_cannot_be_written_is_an_error_line(project):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_answer_that_cannot_be_written_is_an_error_line(project, unbuffered):
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "dowse", "search", "x", str(project)]
-        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
     assert run.returncode == 1 and "error: the answer cannot be written" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_full_disk_is_not_taken_for_the_answer_and_debug_shows_where_it_was(tmp_path):
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    for options, message in (
+        ([], "error: the system refused to read or write something (File too large); mend that, or see where it was:"),
+        (["--debug"], "Traceback (most recent call last)"),
+    ):
+        command = [sys.executable, "-m", "dowse", *options, "token", "add", "ci"]
+        run = subprocess.run(command, capture_output=True, text=True, preexec_fn=full)
+        assert run.returncode == 1 and message in run.stderr, run.stderr
+        assert ("Traceback" in run.stderr) == bool(options)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path, monkeypatch):

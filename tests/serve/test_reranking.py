@@ -17,9 +17,12 @@ from servers import PATIENCE_S, events, running, until
 from sources import FILES, write_files
 
 from dowse.index.local import LocalStore
+from dowse.models.crossencoder import default_crossencoder
+from dowse.search.models import ranker_named
 from dowse.search.only import Only
 from dowse.search.searcher import Searcher
 from dowse.serve.brief import hits_text
+from dowse.serve.cli import whole
 from dowse.serve.desk import Desk
 from dowse.serve.view import Question, View
 from dowse.serve.workspace import OverloadedError, Workspace
@@ -110,6 +113,23 @@ def test_wrong_wishes_are_one_sentence(place):
         run = dowse(place, QUERY, *arguments)
         assert run.returncode == 1 and run.stderr.startswith("error: ") and run.stderr.count("\n") == 1
         assert message in run.stderr
+
+
+def test_naming_one_model_asks_that_one_and_not_another_that_ships(place, monkeypatch, capsys):
+    monkeypatch.setattr("dowse.search.models.SHIPPED", place)
+    monkeypatch.setattr("dowse.models.crossencoder._DEFAULT", place / "ranker")
+    caches = (ranker_named, default_crossencoder)
+    for cache in caches:
+        cache.cache_clear()
+    try:
+        for models, is_ranked in (("--retriever", place / "retriever"), False), (("--ranker", "auto"), True):
+            asked = ["search", QUERY, place / "project", "--index-dir", place / "indexes", "--json", *models]
+            whole()([*map(str, asked), "--budget-ms", "3600000"], standalone_mode=False)
+            hits = json.loads(capsys.readouterr().out)["hits"]
+            assert [any("probability" in hit for hit in hits), len(hits) > 0] == [is_ranked, True], models
+    finally:  # or every test after this one would search with it
+        for cache in caches:
+            cache.cache_clear()
 
 
 def test_http_waits_for_the_ranker_where_it_is_asked_to(client, expected):

@@ -147,8 +147,17 @@ def test_an_index_is_carried_in_a_file_between_folders_and_stores(project, tmp_p
     for arguments, said in {
         ("--index-dir", tmp_path / "c", "--import", file): "is no exported index, or damaged",
         ("--index-dir", tmp_path / "c", "--store", store): "are two places for the same index",
+        (
+            "--index-dir",
+            tmp_path / "b",
+            "--import",
+            file,
+            "--rebuild",
+        ): "--rebuild begins with nothing and --import with",
         (tmp_path, "--import", file): "--import is of one index and there are 2 folders",
         (second, "--store", store, "--export", file): "--export is of one index and there are several",
     }.items():
         with pytest.raises(DowseError, match=said):
             dowse("index", project, *arguments)
+    answer, _ = dowse("status", project, "--index-dir", tmp_path / "b", "--json")
+    assert json.loads(answer)["documents"] == int(wrote[1])
