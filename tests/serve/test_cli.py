@@ -230,7 +230,7 @@ def test_a_corrupt_index_is_named_with_its_remedy_which_works(project, index_dir
     (database,) = index_dir.glob("*/index.sqlite")
     database.write_bytes(b"garbage" * 1000)
     run = dowse("search", "upload", project, "--index-dir", index_dir, check=1)
-    assert "damaged or not an index" in run.stderr and "dowse index --rebuild" in run.stderr
+    assert "damaged or not an index" in run.stderr and "dowse index FOLDER --rebuild" in run.stderr
     dowse("index", project, "--index-dir", index_dir, "--rebuild", check=0)
     dowse("search", "upload", project, "--index-dir", index_dir, check=0)
 
@@ -374,7 +374,7 @@ def test_damage_to_any_part_of_an_index_is_one_sentence_and_rebuild_mends_it(pro
             database.execute(f"UPDATE {change}")
     run = dowse("search", "upload", project, "--index-dir", index_dir)
     assert "Traceback" not in run.stderr
-    assert run.returncode == 0 if damage == "lock" else "dowse index --rebuild" in run.stderr, run.stderr
+    assert run.returncode == 0 if damage == "lock" else "dowse index FOLDER --rebuild" in run.stderr, run.stderr
     dowse("index", project, "--index-dir", index_dir, "--rebuild", check=0)
     assert json.loads(dowse("search", "upload", project, "--index-dir", index_dir, "--json", check=0).stdout)["hits"]
 

@@ -132,6 +132,14 @@ def test_every_index_is_looked_at(tmp_path, index_dir):
     assert [state for state, _ in states[1:]] == ["fault", "note", "note", "ok"]
     assert "damaged" in states[1][1] and "is gone" in states[2][1] and "has format 1" in states[3][1]
     assert states[-1][1].startswith("1 of 4 indexes are whole")
+    sound = folders["sound"] / "index.sqlite"
+    content = sound.read_bytes()
+    sound.write_bytes(content[:-4096] + b"\xff" * 4096)
+    remedies = [finding.remedy for finding in doctor.indexes(index_dir) if finding.state == "fault"]
+    named = [
+        f"build it anew from what it indexes: dowse index {root} --rebuild" for root in ("FOLDER", tmp_path / "sound")
+    ]
+    assert remedies == named
 
 
 def test_a_store_that_many_share_is_looked_at(tmp_path, project):
