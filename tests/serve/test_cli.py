@@ -384,6 +384,15 @@ def test_a_searched_folder_may_not_choose_where_the_index_lies(project):
     assert "is a setting of the user's" in dowse("search", "x", project, check=1).stderr
 
 
+def test_a_model_that_is_gone_stops_only_what_needs_it(project):
+    write_files(Path(os.environ["XDG_CONFIG_HOME"]), {"dowse/config.toml": '[search]\nranker = "models/rnaker"\n'})
+    for command in ("index", "status", "forget"):
+        dowse(command, project, check=0)
+    said = dowse("search", "upload", project, check=1).stderr
+    assert "error: [search] ranker is 'models/rnaker', and there is no such folder" in said
+    dowse("search", "upload", project, "--ranker", "off", check=0)
+
+
 def test_settings_below_their_least_value_name_file_and_value(project):
     write_files(project, {".dowse.toml": "[index]\nmax_file_bytes = -5\n"})
     said = dowse("search", "x", project, check=1).stderr
