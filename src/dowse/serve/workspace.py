@@ -31,7 +31,7 @@ from dowse.search.models import mode_of
 from dowse.search.roots import Root, status_of, stored_name, stored_root
 from dowse.search.searcher import Searcher
 from dowse.serve.filling import Filler
-from dowse.serve.following import Follower, KeptByOthers, text_of
+from dowse.serve.following import Follower, KeptByOthers, StoredCounts, text_of
 from dowse.serve.keeper import Condition, Keeper, Kept
 
 READERS = 2
@@ -81,6 +81,7 @@ class Reader:
         self._encoder = default_static.__wrapped__()
         self._roots: dict[Repository, Root] = {}
         self._together: dict[tuple[str, ...], Root] = {}
+        self._counts: StoredCounts | None = None  # a workspace follows one store
 
     def searcher(self, repositories: Sequence[Repository]) -> Searcher | None:
         """Return a searcher over those repositories that have something to search; None if none has."""
@@ -116,9 +117,15 @@ class Reader:
 
     def status(self, repository: Repository) -> dict[str, Any]:
         """Return what is indexed of a repository, as `Root.status` does; nothing while there is nothing to search."""
+        condition, name, path = repository.keeper.condition, repository.name, repository.path
+        if repository.stored is not None:
+            if self._counts is None:
+                self._counts = StoredCounts(repository.stored)
+            counted = self._counts.of(name) if condition.state == "ready" else None
+            return status_of(name, path, None if counted is None else repository.stored, counted, condition.freshness)
         root = self.root(repository)
-        store, freshness = None if root is None else root.store, repository.keeper.condition.freshness
-        return status_of(repository.name, repository.path, store, freshness)
+        place, counted = (None, None) if root is None else (root.store.place, root.store.counted())
+        return status_of(name, path, place, counted, condition.freshness)
 
     def stored(self, repository: Repository, path: str) -> Source | None:
         """Return a file as it was indexed, blank lines where nothing was; None where it lies in a folder."""
