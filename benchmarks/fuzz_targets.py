@@ -240,7 +240,7 @@ def model_files(kind: str, scratch: Path) -> Case:
         victim.write_bytes(mangled(victim.read_bytes(), data[1:]))
         with suppress(ValueError, KeyError, TypeError):
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            recorded = config["hashes" if kind == "ranker" else "files"]
+            recorded = config["files"]
             for name in recorded.keys() & set(names):
                 recorded[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
             (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -52,7 +52,7 @@ def write_crossencoder(folder: Path, extra_words=(), topics=TOPICS, **changes) -
         "max_query_tokens": 16,
         "input": "code",
         "calibration": {"slope": 12.0, "offset": -6.0},
-        "hashes": hashes(folder),
+        "files": hashes(folder),
     }
     (folder / "config.json").write_text(json.dumps(config | changes), encoding="utf-8")
     return folder

@@ -58,7 +58,6 @@ def test_a_home_is_put_in_the_place_of_its_sign(tmp_path, monkeypatch):
     "opened",
     [
         lambda: index_folder(Path(), IndexSettings(directory="~nosuchuser/x")),
-        lambda: load_settings(None, {"search": {"ranker": "~nosuchuser/model"}}),
         lambda: retriever_named("~nosuchuser/model"),
         lambda: ranker_named("~nosuchuser/model"),
         lambda: Table("lance:~nosuchuser/store"),

@@ -89,13 +89,9 @@ class SearchSettings:
     budget_ms: int = 500
 
     def __post_init__(self) -> None:
-        """Refuse a mode that is not known, and a model that is neither known nor there."""
+        """Refuse a mode that is not known; a model's folder is looked for when it is asked (`search.models`)."""
         if self.mode not in (AUTO, *MODES):
             raise ConfigError(f"[search] mode is {self.mode!r}{suggestion(self.mode, (AUTO, *MODES))}")
-        for name, said in (("retriever", self.retriever), ("ranker", self.ranker)):
-            if said not in MODEL_CHOICES and not expanded(said).is_dir():
-                known = suggestion(said, (*MODEL_CHOICES, "the folder of a model"))
-                raise ConfigError(f"[search] {name} is {said!r}{known}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,3 +44,10 @@ def test_a_sample_keeps_the_corpus_and_repeats():
 def test_bare_code_has_no_place():
     document = bare("a\nb", "go")
     assert (document.path, document.symbol, document.start_line, document.end_line) == ("", None, 1, 2)
+
+
+def test_queries_are_asked_of_their_pool_or_of_the_whole_corpus_each_document_once():
+    whole, queries = list(small_task().corpus), list(small_task().queries)
+    assert list(small_task().by_pool()) == [(whole, queries)]
+    pooled = small_task(pools={"p": [whole[1], whole[0], whole[1]], "empty": []}, pool_of={queries[1]: "p"})
+    assert list(pooled.by_pool()) == [(whole, [queries[0], *queries[2:]]), ([whole[1], whole[0]], [queries[1]])]

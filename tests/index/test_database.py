@@ -51,6 +51,6 @@ def test_what_the_system_says_is_told_from_a_place_that_cannot_be_written(tmp_pa
 
 
 def test_what_no_sign_explains_is_damage(tmp_path):
-    said = r"damaged or not an index .* dowse index --rebuild"
+    said = r"damaged or not an index .* dowse index FOLDER --rebuild"
     with pytest.raises(IndexFormatError, match=said), translated(tmp_path):
         raise sqlite3.DatabaseError("file is not a database")

@@ -219,6 +219,21 @@ def test_symlinks_to_themselves_or_nowhere_are_not_rules(repository, excludes):
     assert scan(repository, EVERYTHING, tree) == tree
 
 
+@pytest.mark.parametrize("where", ["", "below/"])
+@pytest.mark.parametrize(
+    ("files", "kept"),
+    [
+        ({".git": "gitdir: a\0b"}, ["a.py", "b.py"]),
+        ({".git/commondir": "a\0b", ".git/info/exclude": "b.py\n"}, ["a.py"]),
+    ],
+)
+def test_a_git_pointer_with_a_null_in_it_points_nowhere(root, where, files, kept):
+    make(root, {where + name: text for name, text in ({"a.py": "", "b.py": ""} | files).items()})
+    tree = scan(root, EVERYTHING)
+    assert list(tree.files) == [where + name for name in kept]
+    assert scan(root, EVERYTHING, tree) == tree
+
+
 def test_an_ignore_file_that_is_a_pipe_or_a_folder_is_not_waited_for(root):
     make(root, {"a.py": "", "x/.gitignore/b.py": ""})
     os.mkfifo(root / ".gitignore")

@@ -1,9 +1,12 @@
 import math
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
+from dowse.config import MAX_NUMBER
 from dowse.index.lexical import LexicalIndex, expand, query_terms, terms
 from dowse.languages.identifiers import words
 
@@ -79,6 +82,24 @@ def test_a_filter_gives_what_an_exact_scan_of_the_allowed_files_gives(lexical):
     assert [i for i, _ in found] == [i for i, _ in expected]
     assert np.allclose([s for _, s in found], [s for _, s in expected])
     assert len(lexical.search(["aa"], 10, BODY_ONLY, [])[0]) == 0
+
+
+def test_more_than_there_is_may_be_asked_for(tmp_path):
+    """In a process of its own: tantivy would end this one where it finds no room for all of them."""
+    asked = f"""
+import resource
+from pathlib import Path
+from dowse.index.lexical import LexicalIndex
+index = LexicalIndex(Path({str(tmp_path / "lexical")!r}))
+assert len(index.search(["word"], 10, (1.0, 1.0, 1.0))[0]) == 0
+index.add(7, 1, "function", ["word"] * 3)
+index.commit()
+index.reload()
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+assert index.search(["word"], {MAX_NUMBER}, (1.0, 1.0, 1.0))[0].tolist() == [7]
+"""
+    run = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
 
 
 def test_removed_files_and_everything_from_a_number_on_are_not_found(lexical):

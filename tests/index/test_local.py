@@ -247,7 +247,7 @@ def test_a_damaged_database_is_named_with_the_remedy(tmp_path, damage):
     database = tmp_path / "index" / "index.sqlite"
     content = database.read_bytes()
     database.write_bytes(damage + content[len(damage) :] if damage else content[: len(content) // 2])
-    with pytest.raises(IndexFormatError, match=r"damaged or not an index .* dowse index --rebuild"):
+    with pytest.raises(IndexFormatError, match=r"damaged or not an index .* dowse index FOLDER --rebuild"):
         LocalStore(tmp_path / "index", "project").documents().__next__()
 
 

@@ -98,10 +98,18 @@ def test_a_folder_that_is_not_whole_is_refused(tmp_path, folder, harm, message):
         CrossEncoder.load(copy)
 
 
+def test_a_folder_of_an_earlier_export_which_called_the_hashes_otherwise_is_the_same_ranker(tmp_path, folder):
+    copy = shutil.copytree(folder, tmp_path / "model")
+    config = json.loads((copy / "config.json").read_text())
+    config["hashes"] = config.pop("files")
+    (copy / "config.json").write_text(json.dumps(config))
+    assert CrossEncoder.load(copy).fingerprint == CrossEncoder.load(folder).fingerprint
+
+
 def test_files_with_the_right_hash_that_are_no_ranker_are_refused(tmp_path, folder):
     copy = shutil.copytree(folder, tmp_path / "model")
     (copy / "ranker.onnx").write_bytes(b"no network")
-    change(copy, hashes=hashes(copy))
+    change(copy, files=hashes(copy))
     with pytest.raises(ModelError, match=r"cannot be read .* expected the files of a ranker"):
         CrossEncoder.load(copy)
 
@@ -112,7 +120,7 @@ def test_a_tokenizer_that_does_not_fit_the_network_is_refused(tmp_path):
     folder = write_crossencoder(tmp_path / "unjoined")
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer | {"post_processor": None}))
-    change(folder, hashes=hashes(folder))
+    change(folder, files=hashes(folder))
     with pytest.raises(ModelError, match=r"puts no token between a query and a document"):
         CrossEncoder.load(folder)
 
@@ -121,7 +129,7 @@ def test_a_network_whose_names_are_no_text_is_refused(tmp_path, folder):
     copy = shutil.copytree(folder, tmp_path / "model")
     network = (copy / "ranker.onnx").read_bytes()
     (copy / "ranker.onnx").write_bytes(network.replace(b"batch", b"\x9b" + b"atch"))
-    change(copy, hashes=hashes(copy))
+    change(copy, files=hashes(copy))
     with pytest.raises(ModelError, match=r"ranker\.onnx: cannot be read .* expected the network of a ranker"):
         CrossEncoder.load(copy)
 

@@ -219,9 +219,12 @@ def test_folders_of_models_are_opened_by_their_settings(index, models):
         assert [name for name, _ in searcher.stages("retry an upload")] == list(Searcher.STAGES)
         assert searcher.ranker is searcher.ranker
     for name in ("retriever", "ranker"):
-        for wrong, message in (("of", "did you mean 'off'"), (str(root / "gone"), "the folder of a model")):
-            with pytest.raises(ConfigError, match=rf"\[search\] {name} is .*{message}"):
-                Searcher.open([root], {"index": {"directory": str(folder)}, "search": {name: wrong}})
+        for wrong, message in (("of", "did you mean 'off'"), (str(root / "gone"), "known are: auto, off")):
+            said = rf"\[search\] {name} is '{wrong}', and there is no such folder, expected that of a model; {message}"
+            with Searcher.open([root], {"index": {"directory": str(folder)}, "search": {name: wrong}}) as searcher:
+                assert searcher.search("retry", mode="instant")  # which needs neither
+                with pytest.raises(ConfigError, match=said):
+                    searcher.search("retry")
     with (
         Searcher.open([root], {"index": {"directory": str(folder)}, "search": {"ranker": str(root)}}) as searcher,
         pytest.raises(ModelError, match="cannot be read"),

@@ -9,6 +9,7 @@ from sources import FILES, write_files
 from dowse import Searcher
 from dowse.errors import ConfigError
 from dowse.models.static import default_static
+from dowse.search.evidence import is_aside, is_test
 from dowse.search.only import Only
 from dowse.search.searcher import MAX_QUERY_CHARS
 
@@ -229,6 +230,38 @@ def test_roots_of_the_same_name_are_told_apart_and_similar_takes_their_names(tmp
         assert both.search("only_in_b")[0].document.repository == "b/proj"
         assert both.similar("b/proj/app.py", 1)[0].document.repository == "a/proj"
         assert both.similar(str(tmp_path / "b/proj/app.py"), 1)[0].document.repository == "a/proj"
+
+
+def test_of_the_only_repository_in_a_store_a_place_is_taken_as_hits_print_it(tmp_path):
+    settings = {"index": {"store": f"lance:{tmp_path / 'shared'}"}}
+    code = "def read_config(path):\n    return open(path).read()\n"
+    write_files(tmp_path / "shop", {"src/a.py": code, "b.py": code, "shop/a.py": "def shop():\n    pass\n"})
+    Searcher.open([tmp_path / "shop"], settings).close()
+    with Searcher.open([], settings) as searcher:
+        shown = searcher.search("read config")[0].document
+        for place in (shown.path, f"shop/{shown.path}"):
+            like = searcher.similar(place, shown.start_line)[0].document
+            assert like.text == shown.text and like.path != shown.path
+    write_files(tmp_path / "tools", {"a.py": code})
+    Searcher.open([tmp_path / "tools"], settings).close()
+    with Searcher.open([], settings) as searcher, pytest.raises(ConfigError, match=r"src/a\.py is not indexed"):
+        searcher.similar("src/a.py", 1)
+
+
+def test_what_a_stored_repository_is_called_says_nothing_of_its_documents(tmp_path):
+    settings = {"index": {"store": f"lance:{tmp_path / 'shared'}"}}
+    names = ("tools", "testing", "v1", "v2", "shop")
+    for name in names:
+        write_files(tmp_path / name, {"a.py": f"def read_config_{name}(path):\n    return open(path).read()\n"})
+    write_files(tmp_path / "shop", {"tools/b.py": "def read_config_again(path):\n    return path\n"})
+    Searcher.open([tmp_path / name for name in names], settings).close()
+    with Searcher.open([], settings) as searcher:
+        question, found = searcher.candidates("read config")
+        entries = {entry.path: at for at, entry in enumerate(found.entries)}
+        assert entries.keys() == {"shop/tools/b.py", *(f"{name}/a.py" for name in names)}
+        assert not is_test(question, found).any()
+        aside = is_aside(question, found)
+        assert aside.nonzero()[0].tolist() == [entries["shop/tools/b.py"]]
 
 
 @pytest.mark.parametrize("path", ["./src/upload/*.py", "{root}/src/upload/client.py", "src/upload/"])

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from servers import PATIENCE_S, events, open_workspace, running, serving
+from servers import PATIENCE_S, events, open_workspace, running, serving, until
 from sources import FILES, write_files
 
 from dowse.config import ServeSettings
@@ -113,6 +113,30 @@ def test_a_limited_token_neither_adds_nor_removes_nor_reads_metrics(client, toke
     ):
         assert answer.status_code == 403 and "hidden" not in answer.text
     assert client.get("/metrics", headers=bearer(tokens[1]["all"])).status_code == 200
+
+
+@pytest.mark.parametrize("end", ["removed", "expired", "damaged"])
+def test_a_token_that_is_over_hears_no_more_events(folders, tmp_path, monkeypatch, end):
+    monkeypatch.setattr("dowse.serve.events.ALIVE_S", 0.05)
+    tokens = TokenFile(tmp_path / "tokens.json")
+    headers = bearer(tokens.add("short", days=1))
+    with (
+        open_workspace(folders[0], index_dir=tmp_path / "indexes") as workspace,
+        running(workspace, Access(tokens=TokenFile(tokens.path))) as client,
+        client.stream("GET", "/v1/repositories/events", headers=headers) as response,
+    ):
+        lines = response.iter_lines()
+        assert next(lines) == "event: state"
+        until(lambda: next(lines) == ": alive", "a sign of life")
+        if end == "removed":
+            tokens.remove("short")
+        elif end == "damaged":
+            tokens.path.write_text("{")
+        else:
+            kept = json.loads(tokens.path.read_text())
+            kept["tokens"][0]["expires"] = "2020-01-01T00:00:00+00:00"
+            tokens.path.write_text(json.dumps(kept))
+        until(lambda: next(lines, None) is None, "the end of the stream")
 
 
 def test_events_of_other_repositories_are_not_heard(client, tokens, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from sources import write_files
 
 from dowse import Searcher
-from dowse.errors import DataError, IndexFormatError
+from dowse.errors import ConfigError, DataError, IndexFormatError
 from dowse.index.local import LocalStore
 from dowse.index.opening import open_stored
 from dowse.models.static import default_static
@@ -86,6 +86,19 @@ def test_a_folder_that_is_gone_can_be_forgotten_and_what_else_lies_beside_an_ind
     assert [path.name for path in folder.iterdir()] == ["diary.txt"]
 
 
+def test_a_rebuild_keeps_what_the_bi_encoder_embedded_and_forgetting_does_not(tmp_path, repository, capsys):
+    encoder, indexes = default_static(), tmp_path / "indexes"
+    with Searcher.from_path(repository, indexes) as searcher:
+        store = searcher.roots[0].store
+        hashes = store.hashes()
+        store.cache(encoder).add(hashes, np.ones((len(hashes), encoder.dimensions), np.float32) / 16)
+    run(capsys, "index", repository, "--index-dir", indexes, "--rebuild")
+    with Searcher.from_path(repository, indexes) as searcher:
+        assert len(hashes) and not len(searcher.roots[0].store.cache(encoder).missing(hashes))
+    assert "forgot an index" in run(capsys, "forget", repository, "--index-dir", indexes)
+    assert list(indexes.iterdir()) == []
+
+
 def test_an_index_that_is_being_written_is_not_forgotten(repository, index_dir):
     Searcher.from_path(repository, index_dir).close()
     (folder,) = index_dir.iterdir()
@@ -121,6 +134,27 @@ def test_a_forgotten_repository_is_gone_from_a_store_that_many_share_and_from_it
     assert run(capsys, "forget", repository, "--store", address) == f"{repository}: forgot nothing\n"
     with Searcher.open([other], {"index": {"store": address}}) as searcher:
         assert searcher.search("a")
+
+
+def test_a_store_that_only_the_settings_name_keeps_what_others_share(tmp_path, repository, capsys):
+    address = f"lance:{tmp_path / 'shared'}"
+    settings = tmp_path / "user/config/dowse/config.toml"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text(f'[index]\nstore = "{address}"\n')
+    scratch = write_files(tmp_path / "scratch" / SECRET, CODE)
+    run(capsys, "index", repository)
+    left = f"; what {address} holds under its name was left: --store {address} removes it for all who share it\n"
+    assert run(capsys, "forget", scratch) == f"{scratch}: forgot nothing{left}"
+    said = json.loads(run(capsys, "forget", scratch, "--json"))["folders"][0]
+    assert (said["documents"], said["left_in"]) == (0, address)
+    with closing(open_stored(address)) as store:
+        assert store.repositories == [SECRET] and len(store) == 1
+    assert run(capsys, "forget", tmp_path / "other") == f"{tmp_path / 'other'}: forgot nothing\n"
+    with pytest.raises(ConfigError, match="add --store ADDRESS"):
+        run(capsys, "forget", scratch, "--snapshots")
+    assert run(capsys, "forget", repository, "--store", address).endswith("forgot 1 documents in the store\n")
+    settings.write_text(f'[index]\nstore = "lance:{tmp_path / "gone"}"\n')
+    assert "gone removes it for all who share it" in run(capsys, "forget", repository)
 
 
 def test_verdicts_given_while_others_are_forgotten_are_kept(tmp_path):

@@ -1,6 +1,7 @@
 import json
 import os
 import pty
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -241,7 +242,7 @@ def test_a_corrupt_index_is_named_with_its_remedy_which_works(project, index_dir
     (database,) = index_dir.glob("*/index.sqlite")
     database.write_bytes(b"garbage" * 1000)
     run = dowse("search", "upload", project, "--index-dir", index_dir, check=1)
-    assert "damaged or not an index" in run.stderr and "dowse index --rebuild" in run.stderr
+    assert "damaged or not an index" in run.stderr and "dowse index FOLDER --rebuild" in run.stderr
     dowse("index", project, "--index-dir", index_dir, "--rebuild", check=0)
     dowse("search", "upload", project, "--index-dir", index_dir, check=0)
 
@@ -310,12 +311,28 @@ def test_a_reader_that_closes_the_pipe_early_is_no_error(project):
         assert "Traceback" not in run.stderr and "BrokenPipe" not in run.stderr
 
 
-def test_an_answer_that_cannot_be_written_is_an_error_line(project):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_answer_that_cannot_be_written_is_an_error_line(project, unbuffered):
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "dowse", "search", "x", str(project)]
-        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
     assert run.returncode == 1 and "error: the answer cannot be written" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_full_disk_is_not_taken_for_the_answer_and_debug_shows_where_it_was(tmp_path):
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    for options, message in (
+        ([], "error: the system refused to read or write something (File too large); mend that, or see where it was:"),
+        (["--debug"], "Traceback (most recent call last)"),
+    ):
+        command = [sys.executable, "-m", "dowse", *options, "token", "add", "ci"]
+        run = subprocess.run(command, capture_output=True, text=True, preexec_fn=full)
+        assert run.returncode == 1 and message in run.stderr, run.stderr
+        assert ("Traceback" in run.stderr) == bool(options)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path, monkeypatch):
@@ -369,7 +386,7 @@ def test_damage_to_any_part_of_an_index_is_one_sentence_and_rebuild_mends_it(pro
             database.execute(f"UPDATE {change}")
     run = dowse("search", "upload", project, "--index-dir", index_dir)
     assert "Traceback" not in run.stderr
-    assert run.returncode == 0 if damage == "lock" else "dowse index --rebuild" in run.stderr, run.stderr
+    assert run.returncode == 0 if damage == "lock" else "dowse index FOLDER --rebuild" in run.stderr, run.stderr
     dowse("index", project, "--index-dir", index_dir, "--rebuild", check=0)
     assert json.loads(dowse("search", "upload", project, "--index-dir", index_dir, "--json", check=0).stdout)["hits"]
 
@@ -377,6 +394,15 @@ def test_damage_to_any_part_of_an_index_is_one_sentence_and_rebuild_mends_it(pro
 def test_a_searched_folder_may_not_choose_where_the_index_lies(project):
     write_files(project, {".dowse.toml": '[index]\ndirectory = "/tmp/elsewhere"\n'})
     assert "is a setting of the user's" in dowse("search", "x", project, check=1).stderr
+
+
+def test_a_model_that_is_gone_stops_only_what_needs_it(project):
+    write_files(Path(os.environ["XDG_CONFIG_HOME"]), {"dowse/config.toml": '[search]\nranker = "models/rnaker"\n'})
+    for command in ("index", "status", "forget"):
+        dowse(command, project, check=0)
+    said = dowse("search", "upload", project, check=1).stderr
+    assert "error: [search] ranker is 'models/rnaker', and there is no such folder" in said
+    dowse("search", "upload", project, "--ranker", "off", check=0)
 
 
 def test_settings_below_their_least_value_name_file_and_value(project):

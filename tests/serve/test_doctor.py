@@ -8,11 +8,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from crossencoders import write_crossencoder
 from sources import FILES, write_files
 
 from dowse import Searcher
 from dowse.index.lance import LanceStore
 from dowse.index.opening import open_table
+from dowse.models.crossencoder import CrossEncoder
 from dowse.serve import doctor
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -104,6 +106,17 @@ def test_weights_that_are_not_whole_are_named(tmp_path, monkeypatch):
     assert damaged[0] == "fault" and damaged[1].startswith("ranker: a.npy of")
 
 
+@pytest.mark.parametrize("key", ["files", "hashes"])
+def test_a_ranker_that_ships_is_looked_at_whichever_way_its_export_called_the_hashes(tmp_path, monkeypatch, key):
+    monkeypatch.setattr(doctor, "PACKAGE", tmp_path)
+    folder = write_crossencoder(tmp_path / "models" / "default" / "ranker")
+    config = json.loads((folder / "config.json").read_text())
+    config[key] = config.pop("files")
+    (folder / "config.json").write_text(json.dumps(config))
+    assert CrossEncoder.load(folder).input == "code"
+    assert ("ok", "ranker: 2 files have the SHA-256 they should") in found(doctor.weights())
+
+
 def test_every_index_is_looked_at(tmp_path, index_dir):
     for name in ("sound", "old", "gone", "damaged"):
         Searcher.from_path(write_files(tmp_path / name, {"a.py": FILES["src/config/parser.py"]}), index_dir).close()
@@ -119,6 +132,14 @@ def test_every_index_is_looked_at(tmp_path, index_dir):
     assert [state for state, _ in states[1:]] == ["fault", "note", "note", "ok"]
     assert "damaged" in states[1][1] and "is gone" in states[2][1] and "has format 1" in states[3][1]
     assert states[-1][1].startswith("1 of 4 indexes are whole")
+    sound = folders["sound"] / "index.sqlite"
+    content = sound.read_bytes()
+    sound.write_bytes(content[:-4096] + b"\xff" * 4096)
+    remedies = [finding.remedy for finding in doctor.indexes(index_dir) if finding.state == "fault"]
+    named = [
+        f"build it anew from what it indexes: dowse index {root} --rebuild" for root in ("FOLDER", tmp_path / "sound")
+    ]
+    assert remedies == named
 
 
 def test_a_store_that_many_share_is_looked_at(tmp_path, project):

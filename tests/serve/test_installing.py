@@ -34,7 +34,7 @@ def test_an_entry_is_put_in_and_taken_out_of_every_agents_file(name, capsys):
     install(name, "--yes", "-f", ".")
     assert "nothing to change" in capsys.readouterr().err
     install(name, "--undo", "--yes")
-    assert "dowse" not in agent.file.read_text()
+    assert not agent.file.exists() and "removed: " in capsys.readouterr().err
 
 
 def test_what_else_stands_in_a_file_stays(tmp_path):
@@ -52,6 +52,61 @@ def test_what_else_stands_in_a_file_stays(tmp_path):
     assert changed(toml, with_entry, None) == before
     between = '[mcp_servers.dowse]\ncommand = "old"\n\n[tui]\nx = 1\n'
     assert tomllib.loads(changed(toml, between, ENTRY)) == {"mcp_servers": {"dowse": ENTRY}, "tui": {"x": 1}}
+
+
+MINE = """# mine
+model = "m"
+
+[mcp_servers.other]
+command = "x"  # [mcp_servers.dowse]
+{}
+# how it looks
+
+# and its colours
+[tui]
+colours = [
+  ["a", "b"],
+]
+"""
+ENTRIES = (
+    """
+[mcp_servers.dowse]
+command = "old"
+# ours
+args = [
+  "-m",
+]
+
+[mcp_servers.dowse.env]
+A = "1"
+""",
+    """
+[mcp_servers."dowse".env]
+A = "1"
+[ mcp_servers.dowse ] # ours
+command = "old"
+""",
+)
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_of_a_toml_file_every_line_of_others_stays_and_none_of_ours(tmp_path, entry):
+    toml = Agent(tmp_path / "config.toml", "mcp_servers")
+    alone = MINE.format("")
+    assert changed(toml, MINE.format(entry), None) == alone
+    last = alone + entry + "# the end\n"
+    assert changed(toml, last, None) == alone + "# the end\n"
+    again = tomllib.loads(changed(toml, last, ENTRY))
+    assert again["mcp_servers"]["dowse"] == ENTRY and again["tui"] == {"colours": [["a", "b"]]}
+
+
+def test_a_file_with_more_in_it_than_the_entry_is_not_removed(tmp_path):
+    path = agents()["codex"].file
+    path.parent.mkdir(parents=True)
+    path.write_text("# mine\n")
+    install("codex", "--yes")
+    install("codex", "--undo", "--yes")
+    assert path.read_text() == "# mine\n"
 
 
 @pytest.mark.parametrize("text", ["{ // comments\n}", "{", "[]", '{"mcpServers": []}'])

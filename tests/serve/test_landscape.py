@@ -1,6 +1,12 @@
-import numpy as np
+import tracemalloc
+from dataclasses import replace
 
-from dowse.serve.landscape import flat
+import numpy as np
+import pytest
+from stores import DIMENSIONS, file, open_kind, put
+
+from dowse.index.scan import Stat
+from dowse.serve.landscape import flat, points
 
 
 def test_the_plane_is_the_one_of_the_two_widest_directions():
@@ -25,3 +31,21 @@ def test_equal_rows_fall_together_and_few_rows_or_columns_are_no_trouble():
     assert np.array_equal(flat(rows[:1]), np.zeros((1, 2), np.float32))
     assert flat(rows[:, :1]).shape == (6, 2)
     assert np.isfinite(flat(np.zeros((5, 16), np.float32))).all()
+
+
+@pytest.mark.parametrize("kind", ["local", "lance"])
+def test_of_a_large_index_only_the_sample_is_unpacked(tmp_path, kind):
+    store = open_kind(kind, tmp_path)
+    large = Stat(5_000, 1, 1, 0)
+    put(store, *(replace(file(f"f{n}.py", *["word"] * 1_000), stat=large) for n in range(20)))
+    drawn = store.ids()[::400]
+    assert np.array_equal(store.embeddings(drawn), store.embeddings()[::400])
+    store.reload()
+    store.similarities(np.zeros(DIMENSIONS, np.float32), store.ids()[:1])  # a search has loaded what it compares
+    tracemalloc.start()
+    found = points([store], 50)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) == 50 and len({(one["x"], one["y"]) for one in found}) > 40
+    assert peak_bytes < 20_000 * DIMENSIONS * 4 / 2
+    store.close()

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import threading
+from contextlib import aclosing
 
 import httpx2
 import pytest
@@ -16,9 +17,12 @@ from servers import PATIENCE_S, events, running, until
 from sources import FILES, write_files
 
 from dowse.index.local import LocalStore
+from dowse.models.crossencoder import default_crossencoder
+from dowse.search.models import ranker_named
 from dowse.search.only import Only
 from dowse.search.searcher import Searcher
 from dowse.serve.brief import hits_text
+from dowse.serve.cli import whole
 from dowse.serve.desk import Desk
 from dowse.serve.view import Question, View
 from dowse.serve.workspace import OverloadedError, Workspace
@@ -111,6 +115,23 @@ def test_wrong_wishes_are_one_sentence(place):
         assert message in run.stderr
 
 
+def test_naming_one_model_asks_that_one_and_not_another_that_ships(place, monkeypatch, capsys):
+    monkeypatch.setattr("dowse.search.models.SHIPPED", place)
+    monkeypatch.setattr("dowse.models.crossencoder._DEFAULT", place / "ranker")
+    caches = (ranker_named, default_crossencoder)
+    for cache in caches:
+        cache.cache_clear()
+    try:
+        for models, is_ranked in (("--retriever", place / "retriever"), False), (("--ranker", "auto"), True):
+            asked = ["search", QUERY, place / "project", "--index-dir", place / "indexes", "--json", *models]
+            whole()([*map(str, asked), "--budget-ms", "3600000"], standalone_mode=False)
+            hits = json.loads(capsys.readouterr().out)["hits"]
+            assert [any("probability" in hit for hit in hits), len(hits) > 0] == [is_ranked, True], models
+    finally:  # or every test after this one would search with it
+        for cache in caches:
+            cache.cache_clear()
+
+
 def test_http_waits_for_the_ranker_where_it_is_asked_to(client, expected):
     instant = client.get("/v1/search", params={"q": QUERY, "top_k": 3}).json()
     assert not any("probability" in hit for hit in instant["hits"]) and "stages" not in instant
@@ -187,6 +208,23 @@ def test_while_others_are_in_the_later_stages_agents_and_http_get_the_first_orde
     answer = asyncio.run(asked(PATIENCE_S, is_sure=False))
     assert not answer["is_instant"] and "probability" in answer["hits"][0]
     assert "quick order" not in hits_text(answer, 2_000)
+
+
+def test_a_caller_that_stops_reading_keeps_nobody_from_the_later_stages(workspace):
+    async def beside_a_stalled_one():
+        desk, view = Desk(workspace, later_wait_s=60.0), View(workspace)
+        async with aclosing(desk.later_stages(view, Question(QUERY))) as stalled:
+            assert (await anext(stalled))[0] == "retriever"
+            answer = await desk.best(view, Question(QUERY))
+            assert [name async for name, _ in stalled] == ["ranker"]
+        async with aclosing(desk.later_stages(view, Question(QUERY))) as left:
+            await anext(left)
+        return answer, await desk.best(view, Question(f"{QUERY} again"))
+
+    for answer in asyncio.run(beside_a_stalled_one()):
+        assert answer["stages"] == ["instant", "retriever", "ranker"] and not answer["is_instant"]
+    with workspace.ranking(0.0):
+        pass
 
 
 def test_no_index_is_brought_up_to_date_between_two_stages(workspace, monkeypatch):

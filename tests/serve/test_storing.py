@@ -13,8 +13,11 @@ from servers import PATIENCE_S, serving, until
 from sources import FILES, write_files
 
 from dowse.errors import ConfigError, DowseError
+from dowse.index.lance_table import Table
 from dowse.index.opening import open_stored
+from dowse.search.searcher import Searcher
 from dowse.serve.cli import whole
+from dowse.serve.view import Question, View
 from dowse.serve.workspace import Workspace
 
 
@@ -147,8 +150,46 @@ def test_an_index_is_carried_in_a_file_between_folders_and_stores(project, tmp_p
     for arguments, said in {
         ("--index-dir", tmp_path / "c", "--import", file): "is no exported index, or damaged",
         ("--index-dir", tmp_path / "c", "--store", store): "are two places for the same index",
+        (
+            "--index-dir",
+            tmp_path / "b",
+            "--import",
+            file,
+            "--rebuild",
+        ): "--rebuild begins with nothing and --import with",
         (tmp_path, "--import", file): "--import is of one index and there are 2 folders",
         (second, "--store", store, "--export", file): "--export is of one index and there are several",
     }.items():
         with pytest.raises(DowseError, match=said):
             dowse("index", project, *arguments)
+    answer, _ = dowse("status", project, "--index-dir", tmp_path / "b", "--json")
+    assert json.loads(answer)["documents"] == int(wrote[1])
+
+
+def test_a_question_about_more_repositories_asks_the_store_no_more_often(tmp_path, dowse, monkeypatch):
+    asked, scan, count = [], Table.scan, Table.count
+    monkeypatch.setattr(Table, "scan", lambda table, *how, **more: asked.append(table) or scan(table, *how, **more))
+    monkeypatch.setattr(Table, "count", lambda table, *how: asked.append(table) or count(table, *how))
+    names = [f"r{n}" for n in range(6)]
+    for name in names:
+        code = {"a.py": f"def read_{name}(path):\n    return path\n", "b.bin": "\0", "c.md": "# words\n"}
+        write_files(tmp_path / name, code | {f"{name}.go": f"func {name}() int {{ return 1 }}\n"})
+
+    def once(n_repositories):
+        address = f"lance:{tmp_path / str(n_repositories)}"
+        dowse("index", *(tmp_path / name for name in names[:n_repositories]), "--store", address)
+        workspace = Workspace({"index": {"store": address}})
+        workspace.begin([])
+        asked.clear()
+        said = View(workspace).search(Question("read path", top_k=20))["index"]
+        n = len(asked)
+        assert workspace.close(PATIENCE_S)
+        for root in said["roots"]:
+            with Searcher.open([tmp_path / root["repository"]], {"index": {"store": address}}) as searcher:
+                expected = searcher.status()["roots"][0]
+            for name in ("documents", "files", "languages", "skipped", "index"):
+                assert root[name] == expected[name], name
+        assert sorted(root["repository"] for root in said["roots"]) == names[:n_repositories]
+        return n
+
+    assert once(2) == once(6)

@@ -3,12 +3,13 @@
 import threading
 from contextlib import ExitStack
 
+import pytest
 from servers import PATIENCE_S, open_workspace, until
 from sources import write_files
 
 from dowse.errors import IndexFormatError
 from dowse.search.searcher import Searcher
-from dowse.serve.workspace import READERS
+from dowse.serve.workspace import READERS, OverloadedError
 
 
 def loaded(workspace, held):
@@ -94,3 +95,17 @@ def test_threads_that_have_loaded_a_repository_are_let_go_when_the_next_one_come
             for thread in workspace._warming:
                 thread.join(PATIENCE_S)
         assert [thread.name for thread in workspace._warming] == ["warming three"]
+
+
+def test_nobody_waits_for_a_reader_without_end(project, index_dir, monkeypatch):
+    with open_workspace(project, index_dir=index_dir) as workspace, ExitStack() as held:
+        loaded(workspace, held)
+        monkeypatch.setattr("dowse.serve.workspace.READER_WAIT_S", 0.05)
+        with (
+            pytest.raises(OverloadedError, match=r"all 2 readers were busy for 0\.05 s; ask again"),
+            workspace.reading(),
+        ):
+            pass
+        held.close()
+        with workspace.reading() as reader:
+            assert reader.searcher(workspace.repositories).search("retry")

@@ -291,6 +291,7 @@ def test_the_command_trains_exports_calibrates_and_what_it_wrote_ranks(base, pai
     assert card["steps"] == 12 and card["agreement"] == config["agreement"] and config["trained"]["steps"] == 12
     assert config["agreement"]["spearman"] > 0.9 and config["weights"] == "int8" and config["input"] == "code"
     assert (config["max_tokens"], config["max_query_tokens"], config["layers"]) == (40, 12, 2)
+    assert config["files"].keys() == {"ranker.onnx", "tokenizer.json"}
     exported, model = open_ranker(str(tmp_path / "out/int8")), load_ranker(tmp_path / "out", "cpu")
     assert isinstance(exported, CrossEncoder)
     query, texts = "parse the date number one", [row["text_without_comments"] for row in rows("owner/two", 8)]

@@ -29,12 +29,9 @@ def evaluate_bm25(task: Task, *, told: Told | None = None) -> Run:
     except ImportError as error:
         raise MissingExtraError("the baseline bm25", "evaluate") from error
     texts = task.texts
-    by_pool: dict[str | None, list[str]] = {}
-    for query_id in task.queries:
-        by_pool.setdefault(task.pool_of.get(query_id), []).append(query_id)
     rankings: dict[str, Ranking] = {}
-    for pool, query_ids in by_pool.items():
-        members = sorted(task.corpus if pool is None else set(task.pools[pool]), reverse=True)
+    for pool, query_ids in task.by_pool():
+        members = sorted(pool, reverse=True)
         index = bm25s.BM25(k1=K1, b=B)
         index.index([unstemmed_terms(texts[document_id]) or [""] for document_id in members], show_progress=False)
         for query_id in query_ids:

@@ -95,13 +95,15 @@ def evaluate(
             store.close()
     document_ids = list(task.corpus)
     place = {document_id: row for row, document_id in enumerate(document_ids)}
+    row_of = {query_id: row for row, query_id in enumerate(task.queries)}
     rankings: dict[str, Ranking] = {}
-    for pool, rows in _by_pool(task).items():
-        members = document_ids if pool is None else list(dict.fromkeys(task.pools[pool]))
-        embeddings = documents if pool is None else documents[[place[document_id] for document_id in members]]
-        query_ids = [query_id for query_id, _ in rows]
+    for members, query_ids in task.by_pool():
+        is_whole = members == document_ids  # its embeddings are not copied
+        embeddings = documents if is_whole else documents[[place[document_id] for document_id in members]]
         excluded = [task.excluded.get(query_id) for query_id in query_ids] if task.excluded else []
-        ranked = ExactIndex(members, embeddings).rank(queries[[row for _, row in rows]], task.depth, excluded)
+        ranked = ExactIndex(members, embeddings).rank(
+            queries[[row_of[query_id] for query_id in query_ids]], task.depth, excluded
+        )
         for query_id, ranking in zip(query_ids, ranked, strict=True):
             rankings[query_id] = ranking
             if told:
@@ -177,14 +179,6 @@ def _embed(embedder: Embedder, texts: list[str], side: Side, told: Told | None) 
 
     embedded = embedder.embed(texts, side, advance)
     return embedded.embeddings[embedded.row]
-
-
-def _by_pool(task: Task) -> dict[str | None, list[tuple[str, int]]]:
-    """Return the queries, as ids with their rows, by the pool that is ranked for them."""
-    groups: dict[str | None, list[tuple[str, int]]] = defaultdict(list)
-    for row, query_id in enumerate(task.queries):
-        groups[task.pool_of.get(query_id)].append((query_id, row))
-    return groups
 
 
 def _by_rank(ranking: Ranking, judged: Mapping[str, int]) -> dict[str, float]:

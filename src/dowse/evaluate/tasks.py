@@ -8,7 +8,7 @@ texts as models are given them: what a protocol does to tokens and docstrings is
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -90,6 +90,14 @@ class Task:
 
     def _given(self, text: str) -> str:
         return " ".join(text.split()) if self.joins_words else text
+
+    def by_pool(self) -> Iterator[tuple[list[str], list[str]]]:
+        """Yield the documents that are ranked together, each once, in their own order, and the queries they are for."""
+        asked: dict[str | None, list[str]] = {}
+        for query_id in self.queries:
+            asked.setdefault(self.pool_of.get(query_id), []).append(query_id)
+        for pool, query_ids in asked.items():
+            yield list(self.corpus) if pool is None else list(dict.fromkeys(self.pools[pool])), query_ids
 
     def sample(self, n_queries: int, seed: int = 0) -> Self:
         """Return the task with a seeded sample of its queries, the corpus whole.

@@ -37,13 +37,9 @@ def evaluate_searcher(
     Args:
         depth: Documents ranked for a query; metrics that look deeper see no more.
     """
-    by_pool: dict[str | None, list[str]] = {}
-    for query_id in task.queries:
-        by_pool.setdefault(task.pool_of.get(query_id), []).append(query_id)
     rankings: dict[str, Ranking] = {}
     unindexed = 0
-    for pool, query_ids in by_pool.items():
-        members = list(task.corpus) if pool is None else list(dict.fromkeys(task.pools[pool]))
+    for members, query_ids in task.by_pool():
         with tempfile.TemporaryDirectory(prefix="dowse-evaluate-") as name:
             tree = Path(name) / "tree"
             for number, document_id in enumerate(members):

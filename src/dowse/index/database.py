@@ -47,7 +47,9 @@ def _reason(error: Exception) -> str:
         return f"it cannot be written ({message}); choose another place with --index-dir"
     if isinstance(error, OSError):
         return f"the system refused it ({message}); try again, what was indexed before is kept"
-    return f"it is damaged or not an index ({message}); build it anew with: dowse index --rebuild"
+    return (
+        f"it is damaged or not an index ({message}); build it anew from what it indexes: dowse index FOLDER --rebuild"
+    )
 
 
 def connect(path: Path, tables: str, wait_s: float = BUSY_WAIT_S) -> sqlite3.Connection:

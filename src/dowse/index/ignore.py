@@ -292,7 +292,7 @@ def exclude_file(work_tree: str) -> str:
                 text = os.fsdecode(stream.read(4096)).strip()
         except OSError:
             continue
-        if text.startswith(prefix):
+        if text.startswith(prefix) and "\0" not in text:  # no path holds one, and the system refuses to look at it
             folder = work_tree if pointer else f"{git}/"
             text = text.removeprefix(prefix).strip()
             git = text if text.startswith("/") or Path(text).is_absolute() else folder + text

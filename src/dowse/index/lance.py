@@ -235,11 +235,7 @@ class LanceStore:
 
     def similarities(self, embedding: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the cosines of some documents, by id, to a unit vector of shape (D,)."""
-        seen = self._look_at(ids)
-        blank = np.zeros(self.table.dimensions, np.int8)
-        packed = [seen[i].packed if i in seen else blank for i in ids.tolist()]
-        rows = Rows(np.array(packed, np.int8).reshape(len(ids), self.table.dimensions))
-        return rows.cosines(embedding, np.arange(len(ids)))
+        return Rows(self._packed(ids)).cosines(embedding, np.arange(len(ids)))
 
     # ---- documents by id ----
 
@@ -259,7 +255,12 @@ class LanceStore:
     def ids_of_file(self, path: str) -> NDArray[np.int64]:
         """Return the ids of a file's documents, in order of lines; empty for a file that is not indexed."""
         owners = [name for name in self.repositories if self._is_single or path.startswith(f"{name}/")]
-        keys = [key_of(name, path if self._is_single else path.removeprefix(f"{name}/")) for name in owners]
+        found = self._ids_of([key_of(name, path if self._is_single else path[len(name) + 1 :]) for name in owners])
+        if not len(found) and not self._is_single and len(self.repositories) == 1:  # hits leave out the only name
+            found = self._ids_of([key_of(self.repositories[0], path)])
+        return found
+
+    def _ids_of(self, keys: Sequence[int]) -> NDArray[np.int64]:
         rows = self.table.scan(["start_line"], f"{among('key', keys)} AND start_line > 0").sort_by("start_line")
         ids: NDArray[np.int64] = rows["_rowid"].to_numpy().astype(np.int64)
         return ids
@@ -319,14 +320,15 @@ class LanceStore:
         hashes: Hashes = rows["hash"].to_numpy()
         return hashes
 
-    def embeddings(self) -> Embeddings:
-        """Return every document's embedding, float32 unit rows of shape (N, D), in order of id; zero where none."""
-        return self._embeddings
+    def embeddings(self, ids: NDArray[np.int64] | None = None) -> Embeddings:
+        """Return the embeddings of some documents, by id, or of all in order of id: unit rows (or zero), (n, D)."""
+        return unpack(self._packed(self.ids() if ids is None else ids))
 
-    @cached_property
-    def _embeddings(self) -> Embeddings:
-        rows = self.table.scan(["embedding"], self._where()).sort_by("_rowid")
-        return unpack(packed_of(rows["embedding"], self.table.dimensions))
+    def _packed(self, ids: NDArray[np.int64]) -> NDArray[np.int8]:
+        seen = self._look_at(ids)
+        blank = np.zeros(self.table.dimensions, np.int8)
+        packed = [seen[i].packed if i in seen else blank for i in ids.tolist()]
+        return np.array(packed, np.int8).reshape(len(ids), self.table.dimensions)
 
     def allowed(self, only: Filter | None) -> NDArray[np.bool_] | None:
         """Return which documents a filter lets through, in order of id, shape (N,); None where it is none."""
@@ -380,13 +382,14 @@ class LanceStore:
             packed = packed_of(found["embedding"], self.table.dimensions)
             for row, vector in zip(found.drop_columns("embedding").to_pylist(), packed, strict=True):
                 path = self._path(row["repository"], row["path"])
-                entry = Entry(path, *(row[name] for name in Entry._fields[1:]))
+                rest = {name: row[name] for name in Entry._fields[1:-1]}
+                entry = Entry(path, **rest, repository="" if self._is_single else row["repository"])
                 self._seen[row["_rowid"]] = _Seen(entry, row["hash"], vector)
         return {i: self._seen[i] for i in ids.tolist() if i in self._seen}
 
     def _documents(self, where: str) -> Iterator[tuple[int, Document]]:
         """Yield id and document of every row that meets a condition and is a document."""
-        columns = ["repository", *Entry._fields, "text"]
+        columns = [*Entry._fields, "text"]
         for row in self.table.scan(columns, f"{where} AND start_line > 0").to_pylist():
             yield row.pop("_rowid"), Document(**row)
 

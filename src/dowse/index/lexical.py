@@ -199,6 +199,7 @@ class LexicalIndex:
             file_ids: only documents of these files, where given.
             kinds: only documents of these kinds, where given.
         """
+        n = min(n, len(self))  # tantivy makes room for all that it is asked for, and ends the process if there is none
         clauses = [
             (
                 tantivy.Occur.Should,

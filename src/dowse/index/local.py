@@ -171,9 +171,10 @@ class LocalStore:
             self._counted = tally(len(self), kinds, self.tree())
         return self._counted
 
-    def embeddings(self) -> Embeddings:
-        """Return every document's embedding, float32 unit rows of shape (N, D), in order of id."""
-        return unpack(self._packed_rows().packed)
+    def embeddings(self, ids: NDArray[np.int64] | None = None) -> Embeddings:
+        """Return the embeddings of some documents, by id, or of all in order of id: float32 unit rows, shape (n, D)."""
+        packed = self._packed_rows().packed
+        return unpack(packed if ids is None else packed[np.searchsorted(self.ids(), ids)])
 
     def _packed_rows(self) -> Rows:
         if self._rows is None:

@@ -116,7 +116,10 @@ class Filter(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What ranking looks at of one document; the text is fetched for hits only."""
+    """What ranking looks at of one document; the text is fetched for hits only.
+
+    `repository` is the name that `path` begins with, in a view of several; "" where it begins with none.
+    """
 
     path: str
     start_line: int
@@ -124,6 +127,12 @@ class Entry(NamedTuple):
     language: str
     symbol: str | None
     kind: str
+    repository: str = ""
+
+    @property
+    def own_path(self) -> str:
+        """The path within its repository."""
+        return self.path.removeprefix(f"{self.repository}/") if self.repository else self.path
 
 
 class StoreWriter(Protocol):
@@ -249,8 +258,8 @@ class Store(Protocol):
     def hashes(self) -> Hashes:
         """Return `hashes_of` all documents, in order of id, shape (N,); the same array until the index changes."""
 
-    def embeddings(self) -> Embeddings:
-        """Return every document's embedding, float32 unit rows of shape (N, D), in order of id."""
+    def embeddings(self, ids: NDArray[np.int64] | None = None) -> Embeddings:
+        """Return the embeddings of some documents, by id, or of all in order of id: float32 unit rows, shape (n, D)."""
 
     def allowed(self, only: Filter | None) -> NDArray[np.bool_] | None:
         """Return which documents a filter lets through, in order of id, shape (N,); None where it is none."""

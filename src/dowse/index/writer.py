@@ -25,13 +25,15 @@ PARTS = ("index.sqlite", "lexical", "writer.lock", "retriever.sqlite")
 def discard(folder: Path) -> None:
     """Delete an index, damaged or not, but nothing else that lies in its folder.
 
+    The embeddings of the bi-encoder, minutes of work, stay for the next index: they are kept by what was embedded.
+
     Raises:
         BusyError: another process is writing it.
     """
     if not any((folder / part).exists() for part in PARTS):
         return
     with locked(folder, LOCK_WAIT_S), translated(folder):
-        for part in (*folder.glob("index.sqlite*"), *folder.glob("retriever.sqlite*")):
+        for part in folder.glob("index.sqlite*"):
             part.unlink()
         shutil.rmtree(folder / "lexical", ignore_errors=True)
 

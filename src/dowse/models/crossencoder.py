@@ -61,7 +61,7 @@ class CrossEncoder:
         self._slope, self._offset = config["calibration"]["slope"], config["calibration"]["offset"]
         self._fingerprint = _KIND.fingerprint(
             FORMAT,
-            config["hashes"],
+            config["files"],
             [
                 *(config[name] for name in ("max_tokens", "max_query_tokens", "input")),
                 *(float(config["calibration"][name]) for name in ("slope", "offset")),
@@ -80,7 +80,7 @@ class CrossEncoder:
             ModelError: A file is missing, damaged, of another format, or does not fit the others.
         """
         config = _read_config(folder / "config.json")
-        _KIND.check_hashes(folder, config["hashes"])
+        _KIND.check_hashes(folder, config["files"])
         try:
             session = open_network(folder / "ranker.onnx")
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -199,9 +199,11 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         kind, version = config["kind"], config["format"]
+        if "files" not in config:  # as exports called it before
+            config["files"] = config.pop("hashes")
         slope, offset = (float(config["calibration"][name]) for name in ("slope", "offset"))
         is_complete = (
-            all(type(config["hashes"][name]) is str for name in FILES)
+            all(type(config["files"][name]) is str for name in FILES)
             and all(type(config[name]) is int and config[name] > 0 for name in ("max_tokens", "max_query_tokens"))
             and config["input"] in ("code", "enriched")
             and math.isfinite(offset)

@@ -90,8 +90,10 @@ def remember(entries: Iterable[Entry]) -> None:
     for entry in entries:
         for of_symbol in (_defined, _symbol_terms):
             of_symbol(entry.symbol)
-        for of_path in (_path_terms, _stem_terms, _versioned, _place):
+        for of_path in (_path_terms, _stem_terms):
             of_path(entry.path)
+        for of_own_path in (_versioned, _place):
+            of_own_path(entry.own_path)
 
 
 def pooled(pools: Sequence[Candidates]) -> Candidates:
@@ -226,7 +228,7 @@ def is_aside(question: Query, candidates: Candidates) -> Evidence:
     """
     flags = _at_place("aside", question, candidates)
     if not _ASKS["aside"] & question.plain_words:
-        flags = np.maximum(flags, _superseded(question, candidates.paths)[candidates.files])
+        flags = np.maximum(flags, _superseded(question, candidates)[candidates.files])
     return flags
 
 
@@ -309,18 +311,26 @@ def _covering(question: Query, found: list[frozenset[str]]) -> Evidence:
 def _at_place(place: str, question: Query, candidates: Candidates) -> Evidence:
     if _ASKS[place] & question.plain_words:
         return np.zeros(len(candidates.ids), np.float32)
-    return _flags([_place(path) == place for path in candidates.paths])[candidates.files]
+    return _flags([_place(path) == place for _, path in _own_paths(candidates)])[candidates.files]
 
 
-def _superseded(question: Query, paths: Sequence[str]) -> Evidence:
+def _superseded(question: Query, candidates: Candidates) -> Evidence:
     """Return 1 for each path below `vN/` beside which another path has a higher N, unless the query names `vN`."""
-    found = [_versioned(path) for path in paths]
-    newest: dict[str, int] = {}
-    for before, version in filter(None, found):
-        newest[before] = max(newest.get(before, 0), int(version))
+    found = [(name, *of) if (of := _versioned(path)) else None for name, path in _own_paths(candidates)]
+    newest: dict[tuple[str, str], int] = {}
+    for name, before, version in filter(None, found):
+        newest[name, before] = max(newest.get((name, before), 0), int(version))
     return _flags(
-        [of is not None and int(of[1]) < newest[of[0]] and f"v{of[1]}" not in question.plain_words for of in found]
+        [of is not None and int(of[2]) < newest[of[:2]] and f"v{of[2]}" not in question.plain_words for of in found]
     )
+
+
+def _own_paths(candidates: Candidates) -> list[tuple[str, str]]:
+    """Return of each of `paths` its repository's name and the path within it: what that is called tells nothing."""
+    own = [("", path) for path in candidates.paths]
+    for file, entry in zip(candidates.files.tolist(), candidates.entries, strict=True):
+        own[file] = (entry.repository, entry.own_path)
+    return own
 
 
 @lru_cache(REMEMBERED)

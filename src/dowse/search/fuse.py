@@ -1,15 +1,18 @@
 """Step 6 of 7, search: weights that turn the evidence for each candidate into one score and one order.
 
 No weight is typed in: `benchmarks/fit_fusion.py` fits them and writes `weights.json`, one set for each stage, and in
-it one for queries that name a symbol and one for prose.
+it one for queries that name a symbol and one for prose. What an order holds, `Found`, the later stages hand on.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import starmap
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,3 +79,23 @@ def settle(
     final = scores[order] - weights.repeat * earlier(candidates.files[order])
     settled = np.argsort(-final, kind="stable")
     return order[settled], final[settled]
+
+
+class Found(NamedTuple):
+    """A document that was found: its root's number, its id there, its score, and what the ranker says of it."""
+
+    root: int
+    id: int
+    score: float
+    probability: float | None = None
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The root's number and the id."""
+        return self.root, self.id
+
+
+def found_in(candidates: Candidates, order: NDArray[np.int64], scores: NDArray[np.float32]) -> Iterator[Found]:
+    """Iterate over candidates in an order; of some hundreds, a page takes ten."""
+    places = zip(candidates.roots[order].tolist(), candidates.ids[order].tolist(), scores.tolist(), strict=True)
+    return starmap(Found, places)

@@ -6,7 +6,8 @@ from functools import cache
 from pathlib import Path
 
 import dowse.models
-from dowse.config import AUTO, MODEL_CHOICES, MODES, SearchSettings, expanded
+from dowse.config import AUTO, MODEL_CHOICES, MODES, SearchSettings, expanded, suggestion
+from dowse.errors import ConfigError
 from dowse.types import CalibratedRanker, Encoder
 
 SHIPPED = Path(dowse.models.__file__).parent / "default"
@@ -20,13 +21,14 @@ def retriever_named(name: str) -> Encoder | None:
     """Return the bi-encoder that ships for "auto", None for "off" or where none ships, or else that of a folder.
 
     Raises:
+        ConfigError: there is no such folder.
         ModelError: its files are damaged, or no bi-encoder.
     """
     if not _is_there("retriever", name):
         return None
     from dowse.models.biencoder import BiEncoder, default_biencoder
 
-    return default_biencoder() if name == AUTO else BiEncoder.load(expanded(name))
+    return default_biencoder() if name == AUTO else BiEncoder.load(_folder("retriever", name))
 
 
 @cache
@@ -34,13 +36,14 @@ def ranker_named(name: str) -> CalibratedRanker | None:
     """Return the ranker that ships for "auto", None for "off" or where none ships, or else that of a folder.
 
     Raises:
+        ConfigError: there is no such folder.
         ModelError: its files are damaged, or no ranker.
     """
     if not _is_there("ranker", name):
         return None
     from dowse.models.crossencoder import CrossEncoder, default_crossencoder
 
-    return default_crossencoder() if name == AUTO else CrossEncoder.load(expanded(name))
+    return default_crossencoder() if name == AUTO else CrossEncoder.load(_folder("ranker", name))
 
 
 def mode_of(settings: SearchSettings, mode: str | None, has_retriever: bool = False, has_ranker: bool = False) -> str:
@@ -71,6 +74,14 @@ def goes_on(settings: SearchSettings, mode: str | None) -> bool:
     """
     later = (("retriever", settings.retriever), ("ranker", settings.ranker))
     return any(_is_there(kind, name) for kind, name in later[: MODES.index(mode_of(settings, mode))])
+
+
+def _folder(kind: str, name: str) -> Path:
+    """Return the folder of a model that settings name, here and not before: most commands do without it."""
+    if not (folder := expanded(name)).is_dir():
+        known = suggestion(name, MODEL_CHOICES)
+        raise ConfigError(f"[search] {kind} is {name!r}, and there is no such folder, expected that of a model{known}")
+    return folder
 
 
 def _is_there(kind: str, name: str) -> bool:

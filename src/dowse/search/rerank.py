@@ -9,10 +9,8 @@ first; the others follow in the order they had.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import starmap
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,31 +19,11 @@ from dowse.index.store import Store
 from dowse.models.cascade import AVERAGE, Combination, cascaded, scored
 from dowse.models.text import document_text
 from dowse.search.candidates import fetched
-from dowse.search.evidence import Candidates
+from dowse.search.fuse import Found
 from dowse.types import CalibratedRanker, Document
 
 PAIRS_AT_ONCE = 4
 """Read between two looks at the clock: a core each on a usual machine, a tenth of a second on a slow one."""
-
-
-class Found(NamedTuple):
-    """A document that was found: its root's number, its id there, its score, and what the ranker says of it."""
-
-    root: int
-    id: int
-    score: float
-    probability: float | None = None
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """The root's number and the id."""
-        return self.root, self.id
-
-
-def found_in(candidates: Candidates, order: NDArray[np.int64], scores: NDArray[np.float32]) -> Iterator[Found]:
-    """Iterate over candidates in an order; of some hundreds, a page takes ten."""
-    places = zip(candidates.roots[order].tolist(), candidates.ids[order].tolist(), scores.tolist(), strict=True)
-    return starmap(Found, places)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class Root:
 
     def status(self) -> dict[str, Any]:
         """Return what is indexed of this root, how fresh it is and what was left out and why."""
-        return status_of(self.store.repository, self.path, self.store, self.freshness)
+        return status_of(self.store.repository, self.path, self.store.place, self.store.counted(), self.freshness)
 
 
 def open_roots(
@@ -116,13 +116,15 @@ def _all_stored(address: str, encoder: StaticEncoder, overrides: Overrides | Non
     return root
 
 
-def status_of(repository: str, path: Path, store: Store | None, freshness: Freshness) -> dict[str, Any]:
-    """Return what is indexed of a repository, how fresh it is and what was left out and why; zeros without a store."""
+def status_of(
+    repository: str, path: Path, place: str | None, counted: dict[str, Any] | None, freshness: Freshness
+) -> dict[str, Any]:
+    """Return what is indexed of a repository, how fresh it is and what was left out and why; zeros where nothing is."""
     return {
         "repository": repository,
         "path": str(path),
-        "index": None if store is None else store.place,
-        **(tally(0, (), None) if store is None else store.counted()),
+        "index": place,
+        **(tally(0, (), None) if counted is None else counted),
         "fresh": freshness.fresh,
         "checked_at": datetime.fromtimestamp(freshness.checked, UTC).isoformat(timespec="seconds"),
         "note": freshness.note,

@@ -29,10 +29,10 @@ from dowse.models.static import StaticEncoder, default_static
 from dowse.search import retrieve
 from dowse.search.candidates import N_DENSE, as_question, brought_up, described, fetched, looked_up_ahead
 from dowse.search.evidence import Candidates, Query, pooled
-from dowse.search.fuse import Weights, fitted_weights, score, settle
+from dowse.search.fuse import Found, Weights, fitted_weights, found_in, score, settle
 from dowse.search.models import goes_on, mode_of, ranker_named, retriever_named
 from dowse.search.only import EVERYTHING, Only
-from dowse.search.rerank import Found, Wanted, found_in, rerank
+from dowse.search.rerank import Wanted, rerank
 from dowse.search.roots import Root, open_roots, overall
 from dowse.types import CalibratedRanker, Document, Encoder, Hit
 

@@ -7,6 +7,7 @@ them together with the page, MCP and what guards them all.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -144,9 +145,10 @@ async def search_stream(question: Asked, view: Seen, shared: Shared) -> Streamin
         names = ["instant"]
         yield server_sent("instant", instant | {"stage": "instant"})
         try:
-            async for name, answer in shared.desk.later_stages(view, question):
-                names.append(name)
-                yield server_sent("reranked", answer | {"stage": "reranked"})
+            async with aclosing(shared.desk.later_stages(view, question)) as later:
+                async for name, answer in later:
+                    names.append(name)
+                    yield server_sent("reranked", answer | {"stage": "reranked"})
         except OverloadedError:
             pass  # others are in the later stages: the instant order stands
         except DowseError as error:
@@ -214,8 +216,9 @@ async def add_repository(folder: FolderToAdd, view: Seen, shared: Shared) -> dic
 
 
 @router.get("/v1/repositories/events", response_class=StreamingResponse, responses=_STREAM, tags=["repositories"])
-async def repository_events(view: Seen, shared: Shared) -> StreamingResponse:
+async def repository_events(request: Request, view: Seen, shared: Shared) -> StreamingResponse:
     """Follow the repositories: the `state` of each as it is now, then every `state`, `progress` and `removed`."""
+    may_listen = caller_of(request.scope).is_let_in
 
     def written(event: Event) -> str | None:
         what, repository, condition = event
@@ -225,7 +228,7 @@ async def repository_events(view: Seen, shared: Shared) -> StreamingResponse:
     def now() -> list[Event]:
         return [("state", repository, repository.keeper.condition) for repository in view.repositories()]
 
-    return StreamingResponse(shared.announcements.stream(written, now), media_type="text/event-stream")
+    return StreamingResponse(shared.announcements.stream(written, now, may_listen), media_type="text/event-stream")
 
 
 @router.delete("/v1/repositories/{name:path}", status_code=204, tags=["repositories"])

@@ -1,9 +1,9 @@
 """Step 7 of 7, serve: the commands `dowse doctor` and `dowse forget`: what is wrong here, and what is kept here.
 
 `forget` removes all that Dowse keeps of a folder by itself (`docs/trust.md` lists it): its index with the embeddings in
-it, the verdicts on its hits, and its place among the folders that tokens open. In a store that many share it takes out
-the repository of the folder's name, for all of them. Folders that a person named (pairs, labels, models) are theirs and
-stay.
+it, the verdicts on its hits, and its place among the folders that tokens open. From a store that many share it takes
+the repository of the folder's name, for all of them; only where `--store` names that store, since the name of a folder
+may be another's too. Folders that a person named (pairs, labels, models) are theirs and stay.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Kept:
         files: of its index on this machine, `size_bytes` together.
         documents: in the store that many share.
         snapshots: with a name, of that store, which still hold some.
+        left_in: the store of the settings if it holds, or may hold, a repository of that name, which was left there.
         verdicts: on its hits.
         tokens: that opened it.
     """
@@ -43,6 +44,7 @@ class Kept:
     size_bytes: int
     documents: int
     snapshots: tuple[str, ...]
+    left_in: str | None
     verdicts: int
     tokens: tuple[str, ...]
 
@@ -53,8 +55,15 @@ class Kept:
         parts += [f"{self.documents} documents in the store"] if self.documents else []
         parts += [f"{self.verdicts} verdicts"] if self.verdicts else []
         parts += [f"its place in the tokens {', '.join(self.tokens)}"] if self.tokens else []
-        left = f"; the snapshots {', '.join(self.snapshots)} still hold it" if self.snapshots else ""
-        return (", ".join(parts) or "nothing") + left + ("; --snapshots removes them too" if left else "")
+        said = ", ".join(parts) or "nothing"
+        if self.snapshots:
+            said += f"; the snapshots {', '.join(self.snapshots)} still hold it; --snapshots removes them too"
+        if self.left_in is not None:
+            said += (
+                f"; what {self.left_in} holds under its name was left: --store {self.left_in} removes it for all who"
+            )
+            said += " share it"
+        return said
 
 
 @commands.command()
@@ -71,7 +80,9 @@ def doctor(index_dir: IndexDir = None, store: Stored = None, as_json: AsJson = F
 def forget(
     folders: Folders,
     index_dir: IndexDir = None,
-    store: Stored = None,
+    store: Annotated[
+        str | None, typer.Option("--store", help="Also what this store holds under their names, for all who share it.")
+    ] = None,
     snapshots: Annotated[bool, typer.Option("--snapshots", help="Also the store's snapshots that hold some.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is kept and remove nothing.")] = False,
     as_json: AsJson = False,
@@ -80,8 +91,11 @@ def forget(
 
     That is their indexes, verdicts on their hits, and their places in tokens.
     """
+    from dowse.errors import ConfigError
     from dowse.serve.display import visible
 
+    if snapshots and store is None:
+        raise ConfigError("--snapshots are those of a store, and none is named; add --store ADDRESS, or leave it out")
     places = {"directory": None if index_dir is None else str(index_dir), "store": store}
     roots = dict.fromkeys(path.resolve() for path in folders)
     kept = [forgotten(root, places, dry_run=dry_run, snapshots=snapshots) for root in roots]
@@ -99,7 +113,8 @@ def forgotten(
 
     Args:
         root: the folder, resolved; it need not exist any more.
-        places: where indexes are kept, as `[index]` has it; where the settings say if None.
+        places: where indexes are kept, as `[index]` has it; where the settings say if None. A store loses its part
+            only where it is named here.
         dry_run: remove nothing.
         snapshots: also remove the snapshots of a store that hold some of it.
 
@@ -111,16 +126,19 @@ def forgotten(
     from dowse.serve.feedback import Feedback
     from dowse.serve.tokens import TokenFile
 
-    settings = load_settings(None, {"index": places or {}}).index
+    places = places or {}
+    settings = load_settings(None, {"index": places}).index
     folder = index_folder(root, settings)
     files = [file for place in _places(folder) for file in place.rglob("*") if file.is_file()]
     size_bytes = sum(file.stat().st_size for file in files)
     if not dry_run:
         _remove(folder)
-    documents, left = _taken_out(settings.store, root, dry_run, snapshots) if settings.store else (0, ())
+    address = places.get("store")
+    documents, left = _taken_out(address, root, dry_run, snapshots) if address else (0, ())
+    left_in = settings.store if settings.store and not address and _may_hold(settings.store, root) else None
     verdicts = Feedback().forget(root, dry_run)
     tokens = TokenFile().close_folder(root, dry_run)
-    return Kept(str(root), len(files), size_bytes, documents, left, verdicts, tuple(tokens))
+    return Kept(str(root), len(files), size_bytes, documents, left, left_in, verdicts, tuple(tokens))
 
 
 def _taken_out(address: str, root: Path, dry_run: bool, snapshots: bool) -> tuple[int, tuple[str, ...]]:
@@ -141,6 +159,21 @@ def _taken_out(address: str, root: Path, dry_run: bool, snapshots: bool) -> tupl
     with closing(LanceStore(table, None, cache_folder())) as everything:  # embeddings of what is left stay
         everything.cache(default_static()).sweep(everything.hashes())
     return found.documents, () if snapshots else found.snapshots
+
+
+def _may_hold(address: str, root: Path) -> bool:
+    """Tell whether a store has a repository of a folder's name; True too where it cannot be looked at."""
+    from dowse.errors import DowseError
+    from dowse.index.opening import open_table
+
+    try:
+        table = open_table(address)
+        from dowse.index.erasing import stored
+        from dowse.search.roots import stored_name
+
+        return stored(table, stored_name(root)) != (0, ())
+    except DowseError:
+        return True
 
 
 def _places(folder: Path) -> Iterator[Path]:

@@ -6,7 +6,6 @@ said in one `error:` line, 2 for a command that cannot be understood, 130 after 
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -20,8 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from dowse import __version__
+from dowse.config import AUTO
 from dowse.errors import ConfigError, DowseError
 from dowse.serve.options import AsJson, IndexDir, Ray, Stored, Text, places
+from dowse.serve.streams import prepare_streams, was_refused
 
 if TYPE_CHECKING:
     from dowse.cluster import Cluster
@@ -136,9 +137,10 @@ def search(
         raise ConfigError("--json and --budget-tokens are two forms of the same answer; give one of them")
     if literal and min_score:
         raise ConfigError("--literal finds an exact string, which has no probability; leave out --min-score")
-    is_best = min_score or {retriever, ranker} - {None, "off"}  # whatever the folder's settings say
+    # a model that is named here is asked, whatever mode the folder's settings say
+    named = {None: None, "off": None, AUTO: "balanced"}.get(retriever, AUTO)
     said = {
-        "mode": mode or ("best" if is_best else None),
+        "mode": mode or ("best" if min_score or ranker not in (None, "off") else named),
         "retriever": retriever,
         "ranker": ranker,
         "n_candidates": candidates,
@@ -206,6 +208,8 @@ def index(
     from dowse.config import load_settings
     from dowse.serve import storing
 
+    if rebuild and import_from is not None:
+        raise ConfigError(f"--rebuild begins with nothing and --import with {import_from}; give one of them")
     if retriever is not None and not full:
         raise ConfigError(f"--retriever {retriever} says what --full embeds with; add --full, or leave it out")
     said = places(index_dir, store, text)
@@ -250,9 +254,7 @@ def whole() -> typer.Typer:
 
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
-    for stream in (sys.stdout, sys.stderr):  # a terminal of another encoding gets escapes, not an error
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    prepare_streams()
     try:
         # To build the other commands takes longer than most searches do.
         command_line = app if sys.argv[1:2] == ["search"] else whole()
@@ -276,6 +278,8 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
+        if os.environ.get("DOWSE_DEBUG"):
+            raise
         _say(f"error: {_refused(error)}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
@@ -288,10 +292,13 @@ def main() -> NoReturn:
 
 
 def _refused(error: OSError) -> str:
-    """Say in a sentence what the system did not let be read or written: a file, or where none is named the answer."""
+    """Say in a sentence what the system did not let be read or written: a file, the answer, or what it leaves open."""
     if error.filename is not None:
         return f"{error.filename} cannot be read or written ({error.strerror}); check that place, and who may use it"
-    return f"the answer cannot be written ({error.strerror or error}); send it somewhere else"
+    if was_refused():
+        return f"the answer cannot be written ({error.strerror or error}); send it somewhere else"
+    said = f"the system refused to read or write something ({error.strerror or error})"
+    return f"{said}; mend that, or see where it was: dowse --debug {' '.join(sys.argv[1:2])} ..."
 
 
 def _searcher(

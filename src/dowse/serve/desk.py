@@ -2,11 +2,12 @@
 
 The event loop asks, worker threads answer. Stages after the first take longer, so they have a queue of their own with
 one place and a budget: whoever has waited that long keeps the instant order, and a caller that has gone leaves the
-queue.
+queue. A turn there ends with the stages, however slowly their answers are read.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -27,6 +28,8 @@ LATER_WAIT_S = 5.0
 """For a turn in the later stages: nobody looks at the instant order for longer before reading it."""
 
 T = TypeVar("T")
+Stage = tuple[str, dict[str, Any]]
+"""A stage's name and what it answers."""
 
 
 class Desk:
@@ -74,7 +77,7 @@ class Desk:
             raise self._busy()
         return answer | {"stages": list(answers), "is_instant": is_instant}
 
-    async def later_stages(self, view: View, question: Question) -> AsyncGenerator[tuple[str, dict[str, Any]]]:
+    async def later_stages(self, view: View, question: Question) -> AsyncGenerator[Stage]:
         """Yield what the stages after the first answer; where there are none, nobody waits for a turn in them.
 
         Raises:
@@ -83,18 +86,38 @@ class Desk:
         """
         if not view.has_later_stages(question):
             return
-        if not await self._turn():
-            raise self._busy()
+        told: asyncio.Queue[Stage | None] = asyncio.Queue()
+        scope = anyio.CancelScope()
+        going = asyncio.ensure_future(self._go_through(view, question, told, scope))
         try:
-            stages = view.later_stages(question, self._later_wait_s)
-            try:
-                while (stage := await anyio.to_thread.run_sync(next, stages, None)) is not None:
-                    yield stage
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(stages.close)
+            while (stage := await told.get()) is not None:
+                yield stage
+            await going  # raises what went wrong in them
         finally:
-            self._later.release()
+            scope.cancel()  # where the caller has gone; a thread ends what it is in first
+            with anyio.CancelScope(shield=True):
+                await asyncio.gather(going, return_exceptions=True)
+
+    async def _go_through(
+        self, view: View, question: Question, told: asyncio.Queue[Stage | None], scope: anyio.CancelScope
+    ) -> None:
+        """Put what the later stages answer into `told`, then None, until `scope` is cancelled."""
+        try:
+            with scope:
+                if not await self._turn():
+                    raise self._busy()
+                try:
+                    stages = view.later_stages(question, self._later_wait_s)
+                    try:
+                        while (stage := await anyio.to_thread.run_sync(next, stages, None)) is not None:
+                            told.put_nowait(stage)
+                    finally:
+                        with anyio.CancelScope(shield=True):
+                            await anyio.to_thread.run_sync(stages.close)
+                finally:
+                    self._later.release()
+        finally:
+            told.put_nowait(None)
 
     def _busy(self) -> OverloadedError:
         return OverloadedError(f"the later stages were busy for {self._later_wait_s:g} s; ask again in a second")

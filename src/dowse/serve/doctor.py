@@ -127,7 +127,8 @@ def weights() -> Iterator[Finding]:
         said = "static is not installed: nothing can be indexed without it"
         yield Finding("fault", "weights", said, "install dowse again")
     for folder in folders:
-        recorded = json.loads((folder / "config.json").read_text(encoding="utf-8"))["files"]
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        recorded = config["files"] if "files" in config else config["hashes"]  # as rankers called it before
         wrong = [file for file, expected in recorded.items() if _sha256(folder / file) != expected]
         if wrong:
             said = f"{folder.name}: {', '.join(wrong)} of {folder} missing or not as config.json has it"
@@ -229,16 +230,16 @@ def _index(database: Path) -> Finding | None:
     """Look at one index; None if nothing is the matter with it."""
     from dowse.index.local import FORMAT_VERSION
 
-    rebuild = "build it anew with: dowse index --rebuild"
+    rebuild = "build it anew from what it indexes: dowse index {} --rebuild".format
     try:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as opened:
             meta = dict(opened.execute("SELECT key, value FROM meta WHERE key IN ('format', 'root')"))
             damage = opened.execute("PRAGMA quick_check(1)").fetchone()[0]
         root = ast.literal_eval(meta.get("root", "''"))
     except (sqlite3.Error, SyntaxError, ValueError) as error:
-        return Finding("fault", "indexes", f"{database.parent} cannot be read ({error})", rebuild)
+        return Finding("fault", "indexes", f"{database.parent} cannot be read ({error})", rebuild("FOLDER"))
     if damage != "ok":
-        return Finding("fault", "indexes", f"{database.parent} is damaged ({damage})", rebuild)
+        return Finding("fault", "indexes", f"{database.parent} is damaged ({damage})", rebuild(root or "FOLDER"))
     if not root:
         return Finding("note", "indexes", f"{database.parent} was begun and holds nothing yet")
     if meta.get("format") != str(FORMAT_VERSION):

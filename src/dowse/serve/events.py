@@ -1,7 +1,7 @@
 """Step 7 of 7, serve: what happens to repositories, carried from the threads that keep them to whoever listens.
 
-Each listener has a short queue of its own. One that reads too slowly loses the oldest progress, never the newest, so
-it ends up right and holds nothing up.
+Each listener has a short queue of its own. One that reads too slowly loses the oldest progress, and only where none is
+left the oldest of the rest, so it ends up right and holds nothing up.
 """
 
 from __future__ import annotations
@@ -44,13 +44,22 @@ class Announcements:
     def _spread(self, event: Event) -> None:
         for queue in self._queues:
             if queue.full():
-                queue.get_nowait()
+                _make_room(queue)
             queue.put_nowait(event)
 
     async def stream(
-        self, written: Callable[[Event], str | None], now: Callable[[], Iterable[Event]]
+        self,
+        written: Callable[[Event], str | None],
+        now: Callable[[], Iterable[Event]],
+        may_listen: Callable[[], bool] = lambda: True,
     ) -> AsyncIterator[str]:
-        """Yield how things stand `now`, then every event until the server closes; `written` may leave some out."""
+        """Yield how things stand `now`, then every event until the server closes.
+
+        Args:
+            written: an event as the wire has it, None for one that is left out.
+            now: what there is to tell at the beginning.
+            may_listen: asked before anything more is told, and in every silence; the stream ends where it may not.
+        """
         queue: asyncio.Queue[Event] = asyncio.Queue(QUEUED)
         self._queues.add(queue)
         closing = asyncio.ensure_future(self.closing.wait())
@@ -62,6 +71,8 @@ class Announcements:
             while not closing.done():
                 coming = asyncio.ensure_future(queue.get())
                 await asyncio.wait({coming, closing}, timeout=ALIVE_S, return_when=asyncio.FIRST_COMPLETED)
+                if not may_listen():
+                    return
                 if not coming.done():
                     coming.cancel()
                     yield ": alive\n\n"
@@ -72,6 +83,14 @@ class Announcements:
             if coming is not None:
                 coming.cancel()
             self._queues.discard(queue)
+
+
+def _make_room(queue: asyncio.Queue[Event]) -> None:
+    """Drop the oldest progress, which what follows it makes up for; the oldest event where there is none."""
+    waiting = [queue.get_nowait() for _ in range(queue.qsize())]
+    del waiting[next((place for place, (what, *_) in enumerate(waiting) if what == "progress"), 0)]
+    for event in waiting:
+        queue.put_nowait(event)
 
 
 def server_sent(name: str, data: Any) -> str:

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from dowse.errors import DowseError
 from dowse.index.files import Source
@@ -92,6 +93,24 @@ class Follower:
             note = None if usable else "stored by a Dowse with another model; index it again with this one"
             found[name] = Condition("ready" if usable else "failed", 0, 0, Freshness(usable, time.time(), note))
         self._tell(found)
+
+
+class StoredCounts:
+    """Says how much a store holds of each repository, looking once for each version."""
+
+    def __init__(self, address: str) -> None:
+        """Open the store at an address."""
+        self._store = open_stored(address)
+        self._found: dict[str, dict[str, Any]] | None = None
+
+    def of(self, repository: str) -> dict[str, Any] | None:
+        """Return what `Store.counted` does of a repository; None where nothing is stored of it."""
+        from dowse.index.lance_counts import counted_by_repository
+
+        if self._store.refresh() or self._found is None:
+            self._found = counted_by_repository(self._store.table)
+        found = self._found.get(repository)
+        return found if found is not None and found["documents"] else None
 
 
 def text_of(store: Store, path: str) -> Source | None:

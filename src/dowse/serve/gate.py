@@ -12,6 +12,7 @@ import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -43,10 +44,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: a name for limits and the log, and the folders it may see, None for all."""
+    """Who asks.
+
+    Attributes:
+        name: for limits and the log.
+        allowed: the folders it may see, None for all.
+        is_let_in: tells whether it still is, for answers that go on.
+    """
 
     name: str
     allowed: frozenset[Path] | None = None
+    is_let_in: Callable[[], bool] = lambda: True
 
 
 class Gate:
@@ -94,7 +102,7 @@ class Gate:
                 log.error("%s", error)
             return refused(500, "DataError", "the server's file of tokens is damaged; its log says more")
         if token is not None:
-            return Caller(f"token {token.name}", token.allowed)
+            return Caller(f"token {token.name}", token.allowed, partial(tokens.holds, token))
         said = "this server asks for a token; send it as Authorization: Bearer TOKEN"
         if secret:
             said = "the token is not known or its time is over; make another with: dowse token add"

@@ -1,8 +1,9 @@
 """Step 7 of 7, serve: the command `dowse install`, which tells agents and editors how to start `dowse mcp`.
 
 It changes one entry, named dowse, in a file of settings that may hold much else; it shows the change first, and
-`--undo` takes the entry out again. A file with comments, or damaged, is left alone and the entry printed for pasting:
-writing it back would lose what its owner wrote.
+`--undo` takes the entry out again, and the file with it where nothing is left in it. In TOML all other lines stay as
+they are; a JSON file with comments, or a damaged file, is left alone and the entry printed for pasting: writing it back
+would lose what its owner wrote.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def changed(agent: Agent, text: str, entry: dict[str, Any] | None) -> str:
     settings = _parsed(agent, text)
     servers = dict(settings.get(agent.table, {}))
     if agent.file.suffix == ".toml":
-        without = re.sub(rf"\n?^\[{agent.table}\.{NAME}\]\n(?:(?!\[).*\n?)*", "", text, flags=re.MULTILINE)
+        without = _without_tables(text, agent.table)
         if whole is None:
             return without
         said = "".join(f"{key} = {json.dumps(value)}\n" for key, value in whole.items())
@@ -120,6 +121,29 @@ def changed(agent: Agent, text: str, entry: dict[str, Any] | None) -> str:
     return json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
 
 
+def _without_tables(text: str, table: str) -> str:
+    """Take the entry's tables out of a TOML file, and a blank line before each; comments on the next table stay."""
+    ours = re.compile(rf"""\[\s*{table}\s*\.\s*["']?{NAME}["']?\s*[].]""")
+    kept: list[str] = []
+    between: list[str] = []  # blank lines and comments that may belong to what follows our tables
+    is_ours = False
+    for line in text.splitlines(keepends=True):
+        start = line.lstrip()
+        if start.startswith("["):
+            was_ours, is_ours = is_ours, ours.match(start) is not None
+            kept += between if was_ours and not is_ours else []
+            between = []
+            if is_ours and kept and not kept[-1].strip():
+                kept.pop()
+        if not is_ours:
+            kept.append(line)
+        elif not start or start.startswith("#"):
+            between.append(line)
+        else:
+            between = []
+    return "".join(kept) + ("".join(between) if any(map(str.strip, between)) else "")
+
+
 def _change(agent: Agent, entry: dict[str, Any] | None, yes: bool) -> None:
     """Show one change, and make it if that is wanted."""
     before = _text(agent.file)
@@ -127,23 +151,33 @@ def _change(agent: Agent, entry: dict[str, Any] | None, yes: bool) -> None:
     if _parsed(agent, before) == _parsed(agent, after):
         print(f"{agent.file}: nothing to change", file=sys.stderr)
         return
+    is_empty = entry is None and after.strip() in ("", "{}") and not agent.file.is_symlink()
+    after, doing = ("", "remove") if is_empty else (after, "write")
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), str(agent.file), str(agent.file), lineterm="")
     print("\n".join(lines))
-    if not yes and not typer.confirm(f"write {agent.file}?", err=True):
+    if not yes and not typer.confirm(f"{doing} {agent.file}?", err=True):
         print("left as it was", file=sys.stderr)
         return
     try:
-        agent.file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = agent.file.with_name(f".{agent.file.name}.{os.getpid()}")
-        scratch.write_text(after, encoding="utf-8")
-        if agent.file.exists():
-            scratch.chmod(agent.file.stat().st_mode)
-        scratch.replace(agent.file.resolve())  # the file that a symlink leads to, not the symlink
+        if is_empty:
+            agent.file.unlink()
+        else:
+            _write(agent.file, after)
     except OSError as error:
         raise ConfigError(
-            f"{agent.file} cannot be written ({error.strerror}); write the entry there yourself"
+            f"{agent.file} cannot be written ({error.strerror}); change the entry there yourself"
         ) from None
-    print(f"written: {agent.file}", file=sys.stderr)
+    print(f"{'removed' if is_empty else 'written'}: {agent.file}", file=sys.stderr)
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file as a whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_name(f".{file.name}.{os.getpid()}")
+    scratch.write_text(text, encoding="utf-8")
+    if file.exists():
+        scratch.chmod(file.stat().st_mode)
+    scratch.replace(file.resolve())  # the file that a symlink leads to, not the symlink
 
 
 def _text(file: Path) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Literal, Protocol
 
 from watchfiles import Change, watch
 
@@ -67,6 +67,31 @@ class Condition:
     total: int
     freshness: Freshness
     embedded: tuple[int, int] | None = None
+
+
+class Kept(Protocol):
+    """What keeps a repository fresh: a `Keeper`, or what others do."""
+
+    @property
+    def condition(self) -> Condition:
+        """How the repository stands."""
+
+    @property
+    def opened(self) -> threading.Event:
+        """Set once the index is there to be read."""
+
+    @property
+    def settled(self) -> threading.Event:
+        """Set once the first update has ended."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """Ask it to end."""
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for it to end; False if it has not."""
 
 
 class StoppedError(Exception):

@@ -33,7 +33,7 @@ def points(stores: Sequence[Store], n: int) -> list[dict[str, Any]]:
     n = min(n, MAX_POINTS)
     total = sum(map(len, stores))
     drawn = [(store, _sample(store.ids(), max(1, n * len(store) // total))) for store in stores if len(store)]
-    embeddings = [store.embeddings()[np.searchsorted(store.ids(), ids)] for store, ids in drawn]
+    embeddings = [store.embeddings(ids) for store, ids in drawn]
     if not embeddings:
         return []
     places = iter(flat(np.concatenate(embeddings)).tolist())

@@ -87,6 +87,13 @@ class TokenFile:
                 found = token
         return None if found is None or found.is_over(datetime.now(UTC)) else found
 
+    def holds(self, token: Token) -> bool:
+        """Tell whether a token that was found still opens what it did; not where the file cannot be read any more."""
+        try:
+            return token in self.tokens() and not token.is_over(datetime.now(UTC))
+        except DataError:
+            return False
+
     def add(self, name: str, days: int | None = None, folders: Sequence[Path] = ()) -> str:
         """Make a token and return its secret, which is kept nowhere.
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from dowse.config import Overrides, Settings, load_settings
 from dowse.errors import ConfigError, DowseError
@@ -31,14 +31,17 @@ from dowse.search.models import mode_of
 from dowse.search.roots import Root, status_of, stored_name, stored_root
 from dowse.search.searcher import Searcher
 from dowse.serve.filling import Filler
-from dowse.serve.following import Follower, KeptByOthers, text_of
-from dowse.serve.keeper import Condition, Keeper
+from dowse.serve.following import Follower, KeptByOthers, StoredCounts, text_of
+from dowse.serve.keeper import Condition, Keeper, Kept
 
 READERS = 2
 """Searches answered at once: what two cores can do; each further one costs a copy of the loaded embeddings."""
 
 INDEXED_AT_ONCE = 2
 """Repositories indexed at once, so that a small one need not wait until a large one is done."""
+
+READER_WAIT_S = 30.0
+"""For a free reader: nobody waits for an answer any longer, and a thread that did would be lost to others."""
 
 WARM_AGAIN_S = 0.05
 """Until a reader that was busy is looked for again, to load a repository."""
@@ -51,31 +54,6 @@ Event = tuple[Literal["state", "progress", "removed"], "Repository", Condition]
 
 class OverloadedError(DowseError):
     """Too many questions are waiting."""
-
-
-class Kept(Protocol):
-    """What keeps a repository fresh: a `Keeper`, or what others do."""
-
-    @property
-    def condition(self) -> Condition:
-        """How the repository stands."""
-
-    @property
-    def opened(self) -> threading.Event:
-        """Set once the index is there to be read."""
-
-    @property
-    def settled(self) -> threading.Event:
-        """Set once the first update has ended."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    def stop(self) -> None:
-        """Ask it to end."""
-
-    def join(self, timeout_s: float) -> bool:
-        """Wait for it to end; False if it has not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +81,7 @@ class Reader:
         self._encoder = default_static.__wrapped__()
         self._roots: dict[Repository, Root] = {}
         self._together: dict[tuple[str, ...], Root] = {}
+        self._counts: StoredCounts | None = None  # a workspace follows one store
 
     def searcher(self, repositories: Sequence[Repository]) -> Searcher | None:
         """Return a searcher over those repositories that have something to search; None if none has."""
@@ -138,9 +117,15 @@ class Reader:
 
     def status(self, repository: Repository) -> dict[str, Any]:
         """Return what is indexed of a repository, as `Root.status` does; nothing while there is nothing to search."""
+        condition, name, path = repository.keeper.condition, repository.name, repository.path
+        if repository.stored is not None:
+            if self._counts is None:
+                self._counts = StoredCounts(repository.stored)
+            counted = self._counts.of(name) if condition.state == "ready" else None
+            return status_of(name, path, None if counted is None else repository.stored, counted, condition.freshness)
         root = self.root(repository)
-        store, freshness = None if root is None else root.store, repository.keeper.condition.freshness
-        return status_of(repository.name, repository.path, store, freshness)
+        place, counted = (None, None) if root is None else (root.store.place, root.store.counted())
+        return status_of(name, path, place, counted, condition.freshness)
 
     def stored(self, repository: Repository, path: str) -> Source | None:
         """Return a file as it was indexed, blank lines where nothing was; None where it lies in a folder."""
@@ -300,8 +285,16 @@ class Workspace:
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
-        """Wait for a free reader and hold it."""
-        reader = self._readers.get()
+        """Wait for a free reader and hold it.
+
+        Raises:
+            OverloadedError: none was free for `READER_WAIT_S`.
+        """
+        try:
+            reader = self._readers.get(timeout=READER_WAIT_S)
+        except queue.Empty:
+            said = f"all {READERS} readers were busy for {READER_WAIT_S:g} s; ask again later, or for less"
+            raise OverloadedError(said) from None
         try:
             reader.forget(self.repositories)
             yield reader

@@ -138,7 +138,7 @@ def _write(model: st.CrossEncoder, folder: Path, options: RankerExport, lists: S
         "calibration": Calibration(1.0, 0.0)._asdict(),
         "weights": "int8" if options.int8 else "float32",
         "layers": depth_of(model),
-        "hashes": {file: sha256(folder / file) for file in FILES},
+        "files": {file: sha256(folder / file) for file in FILES},
     }
     write_json(folder / "config.json", config)
     return config
