@@ -194,5 +194,6 @@ def test_off_means_off(project, index_dir, encoder):
     with opened(project, index_dir, encoder, retriever="off") as searcher:
         assert [name for name, _ in searcher.stages("retry an upload")] == ["instant"]
         assert searcher.fill() == 0 and encoder.embedded == 0
-    with pytest.raises(ConfigError, match=r"\[search\] retriever is 'of'; did you mean 'off'"):
-        opened(project, index_dir, encoder, retriever="of")
+    said = r"\[search\] retriever is 'of', and there is no such folder, .*; did you mean 'off'"
+    with opened(project, index_dir, None, retriever="of") as searcher, pytest.raises(ConfigError, match=said):
+        searcher.search("retry an upload")
