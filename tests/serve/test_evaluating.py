@@ -113,7 +113,10 @@ def test_the_annotated_repositories_are_asked_of_the_search(tmp_path):
         (("evaluate", "cosqa", "--data", ".", "--protocol", "oasys"), "did you mean 'oasis'?"),
         (("evaluate", "cosqa", "--data", ".", "--combine", "half"), "combine is 'half'"),
         (("evaluate", "cosqa", "--data", ".", "--searcher", "--ranker", "x"), "--searcher measures the whole search"),
-        (("evaluate", "annotated", "--data", ".", "--results", "r"), "annotated has no use for it; leave out --results"),
+        (
+            ("evaluate", "annotated", "--data", ".", "--results", "r"),
+            "annotated has no use for it; leave out --results",
+        ),
         (("evaluate", "annotated", "--data", ".", "--searcher", "--retriever", "x"), "--searcher measures the whole"),
         (("evaluate", "codesearchnet", "--data", ".", "--run", "r"), "--run holds one task"),
         (("compare", "one.trec"), "1 run was named, expected two or more"),
