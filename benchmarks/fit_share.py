@@ -2,8 +2,8 @@
 
     python benchmarks/fit_share.py --ranker DIR --data DIR --checkouts DIR [--retriever DIR|off] [--candidates 20]
 
-Reads the annotated development benchmark; writes `results/share-of-the-ranker-<commit>.json`. The ranker reads the
-candidates of every question once; what each share makes of its probabilities is worked out from those, so the grid
+Reads the annotated development benchmark; writes `share-of-the-ranker-after-<stage>-<commit>.json`. The ranker reads
+the candidates of every question once; what each share makes of its probabilities is worked out from those, so the grid
 costs nothing.
 The order that it is handed for a repository comes from weights fitted on the others, penalty and repeat being those of
 the weights that ship, as in `stages.py`; the figure reported for a repository is that of the share which is best on the
@@ -93,6 +93,7 @@ def main() -> None:
         "by_share": {str(share): value for share, value in by_share.items()},
     }
     print({name: value for name, value in figures.items() if name != "by_share"})
+    stage = "retriever" if retriever else "instant"
     settings = {
         "ranker": ranker.fingerprint,
         "retriever": retriever.fingerprint if retriever else None,
@@ -100,7 +101,7 @@ def main() -> None:
         "penalty": PENALTIES[0],
         "repositories": [one.name for one in chosen],
     }
-    print("written:", write_result("share-of-the-ranker", figures, settings, arguments.results))
+    print("written:", write_result(f"share-of-the-ranker-after-{stage}", figures, settings, arguments.results))
 
 
 def ask(
