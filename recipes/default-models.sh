@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Make the models again: mine the repositories; train the static retriever, export it into the package, measure it and
-# write its card; then label the same pairs, and train a bi-encoder and two rankers on them. What ships was made this way
-# from the repositories on its card: the list has grown since the static model. The later models stay in WORK, to be
-# copied into the package where they beat the last; of them only the bi-encoder has been run, on a sample (docs/log.md). The figures of a ranker's card are those of benchmarks/ranker_table.py, if it was run with
+# write its card; then label the same pairs, and train a bi-encoder and two rankers on them. The later models stay in
+# WORK, to be copied into the package where they beat the last; of them only the bi-encoder has been run, on a sample
+# (docs/log.md). The figures of a ranker's card are those of benchmarks/ranker_table.py, if it was run with
 # --results WORK/results.
 #
 #   recipes/default-models.sh WORK [DATA]
