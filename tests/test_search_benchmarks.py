@@ -95,7 +95,7 @@ def test_the_rankers_share_is_measured_in_orders_that_were_fitted_on_other_repos
     monkeypatch.setattr(sys, "argv", ["fit_share", *options])
     fit_share.main()
     assert fitted_on == [{"kiosk"}, {"shop"}]
-    (written,) = (tmp_path / "results").glob("ranker-share-*.json")
+    (written,) = (tmp_path / "results").glob("share-of-the-ranker-after-retriever-*.json")
     figures = json.loads(written.read_text())["figures"]
     assert set(figures) == {"best_share", "without_ranker", "each_with_the_share_of_the_others", "by_share"}
     assert len(figures["by_share"]) == 21

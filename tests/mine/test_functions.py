@@ -125,6 +125,13 @@ def test_a_documented_function_is_found_with_its_place_calls_and_bare_code(langu
     assert [line.strip() for line in found.text.split("\n")] == [line.strip() for line in lines]
 
 
+@pytest.mark.parametrize("after", ["", ";", "; // once more", " // once more", "; /* once */ /* more */"])
+def test_what_follows_a_definition_on_its_line_is_no_part_of_its_hash(after):
+    source = "const again = (path) => {\n" + "  // and again\n  send(path, find(path));\n" * 5 + "}"
+    [plain], [found] = functions("javascript", source), functions("javascript", f"{source}{after}\n")
+    assert found.code_hash == plain.code_hash
+
+
 @pytest.mark.parametrize("language", SAMPLES)
 def test_the_hash_of_code_is_blind_to_comments_space_and_what_stands_around(language):
     source, _, bare = SAMPLES[language]

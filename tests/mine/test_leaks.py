@@ -16,6 +16,8 @@ PYTHON = (
 JAVA = "class A {\n  /** Reads words. */\n  List<String> words(String path) { return split(read(path)); }\n}\n"
 GO = "package a\n\n// Words reads words.\nfunc Words(path string) []string { return split(read(path)) }\n"
 PHP = "<?php\nclass A {\n  /** Reads words. */\n  function words($path) { return split(read($path)); }\n}\n"
+PUBLIC = "<?php\nclass A {\n  public function words($path) { return /* all */ split(read($path)); }\n}\n"
+"""Its modifier is none of a function at top level."""
 
 
 def mined(source: str, language: str) -> set[str]:
@@ -28,7 +30,9 @@ def method(source: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("language", "source"), [("python", PYTHON), ("java", JAVA), ("go", GO), ("php", PHP)], ids=lambda value: value[:6]
+    ("language", "source"),
+    [("python", PYTHON), ("java", JAVA), ("go", GO), ("php", PHP), ("php", PUBLIC)],
+    ids=lambda value: value[:6],
 )
 @pytest.mark.parametrize("named", [True, False])
 def test_code_of_a_benchmark_is_recognised_in_every_language(tmp_path, language, source, named):

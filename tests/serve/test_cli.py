@@ -1,7 +1,6 @@
 import json
 import os
 import pty
-import resource
 import signal
 import sqlite3
 import subprocess
@@ -90,6 +89,15 @@ def test_what_is_stored_for_many_has_no_folder_to_link_to(project, tmp_path):
     dowse("index", project, "--store", store, check=0)
     text = on_a_terminal("search", "retry a failed upload", "--store", store)
     assert "\x1b[" in text and "retry_upload" in text and "\x1b]8;" not in text
+
+
+def test_a_path_is_of_what_is_searched_whatever_the_machine_has_there(project, tmp_path):
+    write_files(project, {"tmp/retry.py": "def retry_a_failed_upload():\n    return 1\n"})
+    for path in ("/tmp", project / "tmp"):  # the machine has the first as well
+        run = dowse("search", "retry a failed upload", project, "--path", path, "--json", check=0)
+        assert {hit["path"] for hit in json.loads(run.stdout)["hits"]} == {"tmp/retry.py"}
+    run = dowse("search", "retry", project, "--path", tmp_path, check=1)
+    assert "is a place of this machine" in run.stderr
 
 
 def test_filters_are_taken_and_wrong_ones_are_named_with_the_nearest(project):
@@ -322,15 +330,12 @@ def test_an_answer_that_cannot_be_written_is_an_error_line(project, unbuffered):
 
 
 def test_a_full_disk_is_not_taken_for_the_answer_and_debug_shows_where_it_was(tmp_path):
-    def full():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-
     for options, message in (
         ([], "error: the system refused to read or write something (File too large); mend that, or see where it was:"),
         (["--debug"], "Traceback (most recent call last)"),
     ):
-        command = [sys.executable, "-m", "dowse", *options, "token", "add", "ci"]
-        run = subprocess.run(command, capture_output=True, text=True, preexec_fn=full)
+        command = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", sys.executable, "-m", "dowse", *options]
+        run = subprocess.run([*command, "token", "add", "ci"], capture_output=True, text=True)
         assert run.returncode == 1 and message in run.stderr, run.stderr
         assert ("Traceback" in run.stderr) == bool(options)
 

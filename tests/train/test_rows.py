@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,7 +13,7 @@ from labelling import write_pairs
 from training import label_folder, mine_folder
 
 from dowse.errors import DataError
-from dowse.train.rows import RowOptions, read_questions, read_rows
+from dowse.train.rows import RowOptions, TrainingRows, read_questions, read_rows
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,25 @@ def test_queries_of_a_group_share_their_first_document(labelled):
     for group in rows.groups().tolist():
         sizes[group] = sizes.get(group, 0) + 1
     assert len(sizes) < 160 / 3
+
+
+def test_queries_that_only_meet_in_some_functions_are_no_group():
+    compared = [[0, 1], [1, 0], [0], [1], [2]]  # function 1 stands as documents 1 and 2, with comments and without
+    flat = np.array([document for documents in compared for document in documents])
+    rows = TrainingRows(
+        queries=list("abcde"),
+        sources=["kit"] * 5,
+        documents=["one", "two", "two # bare"],
+        document_ids=np.array([0, 1, 1]),
+        query_ids=np.arange(5),
+        offsets=np.cumsum([0, *map(len, compared)]),
+        document=flat,
+        label=np.ones(len(flat), np.float32),
+        is_positive=np.ones(len(flat), bool),
+        is_suspect=np.zeros(len(flat), bool),
+        n_mined=5,
+    )
+    assert rows.groups().tolist() == [0, 0, 2, 3, 3]
 
 
 def test_pairs_alone_have_no_labels(pairs):

@@ -88,7 +88,7 @@ class EndpointEncoder:
     encode_documents = encode_queries
 
 
-def open_local(name: str, option: str) -> NamedEncoder | TorchEncoder:
+def open_local(name: str, option: str = "--encoder") -> NamedEncoder | TorchEncoder:
     """Open the encoder of a name that an option of the command line gives, as `dowse.models.named` does.
 
     Raises:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 N_PERMUTATIONS = 128
 N_BANDS = 16
 """Of 8 values each: two functions that share 80 % of their shingles meet in a band with 95 % probability, two that
-share half of them with 6 %; those that meet are compared."""
+share half of them with 6 %. Of those that meet in a band each is compared with the one before it and with the first, so
+in a crowd some are missed."""
 
 NEAR = 0.8
 """Share of common shingles (Jaccard) from which on two functions are near-duplicates."""

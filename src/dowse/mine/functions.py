@@ -158,7 +158,8 @@ def _function(file: _File, entry: Definition, path: str, repository: str) -> Fun
     node_start = entry.node.start_byte
     # Several equations may make one definition, and some grammars count what follows a definition to its node.
     code_end = entry.node.end_byte if rows_of(entry.node)[1] == entry.last_row else end
-    code = _cut(file.source, node_start, code_end, [comment for comment in inside if comment.start >= node_start], b"")
+    own = [comment for comment in inside if node_start <= comment.start < code_end]
+    code = _cut(file.source, node_start, code_end, own, b"")
     bare = _cut(file.source, start, end, inside, b"\0").decode("utf-8", "replace")
     return Function(
         repository=repository,

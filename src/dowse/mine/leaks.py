@@ -124,9 +124,12 @@ def _guesses(code: str) -> list[Language]:
 
 
 def _source_hashes(source: bytes, language: Language) -> Iterator[str]:
-    if not source.lstrip().startswith(b"<?"):
-        source = language.wrappers[0][0].encode() + source  # only PHP has any, a tag that benchmarks leave out
-    try:
-        yield from (function.code_hash for function in functions_of("", source, language))
-    except DataError:  # nothing that a grammar cannot read is mined either
-        return
+    # A method by itself may be read as one in a class only, and PHP under a tag; what a wrong wrapper makes of it
+    # matches nothing.
+    wrappers = (("", ""),) if source.lstrip().startswith(b"<?") else language.wrappers
+    for before, after in wrappers:
+        try:
+            found = functions_of("", before.encode() + source + after.encode(), language)
+        except DataError:  # nothing that a grammar cannot read is mined either
+            continue
+        yield from (function.code_hash for function in found)

@@ -151,7 +151,7 @@ def search(
         _check_models(searcher, mode, min_score)
         ask = searcher.literal if literal else searcher.search
         wanted = top_k if top_k or budget_tokens is None else brief.n_hits(budget_tokens)
-        hits = ask(query, wanted, _only(language, path, kind, min_score))
+        hits = ask(query, wanted, _only(searcher, language, path, kind, min_score))
         if len(query) > MAX_QUERY_CHARS and not literal:
             _say(f"the query has {len(query):,} characters; its first {MAX_QUERY_CHARS:,} were used")
         if budget_tokens is not None:
@@ -183,7 +183,7 @@ def similar(
         raise ConfigError(f"{place!r} is not FILE:LINE; give for instance src/app.py:42")
     line = int(lines.partition("-")[0])
     with _searcher(paths, places(index_dir, store, text)) as searcher:
-        hits = searcher.similar(file, line, top_k, _only(language, path, kind))
+        hits = searcher.similar(file, line, top_k, _only(searcher, language, path, kind))
         _answer(searcher, place, hits, as_json)
 
 
@@ -348,12 +348,25 @@ def _check_models(searcher: Searcher, mode: str | None, min_score: float) -> Non
 
 
 def _only(
-    languages: list[str] | None, paths: list[str] | None, kinds: list[str] | None, min_score: float = 0.0
+    searcher: Searcher,
+    languages: list[str] | None,
+    paths: list[str] | None,
+    kinds: list[str] | None,
+    min_score: float = 0.0,
 ) -> Only:
+    """Return what hits must be; a place of this machine that lies in no searched folder would find nothing."""
     from dowse.search.only import Only
 
-    for path in paths or ():
-        if Path(path).is_absolute() and Path(path).exists():
+    folders = [folder for root in searcher.roots for folder in root.places().values()]
+    for path in map(Path, paths or ()):
+        # "/src" means the top of what is searched, wherever the machine has a folder of that name.
+        is_here = any(
+            not folder.is_absolute()  # of a store: not on this machine
+            or path.is_relative_to(folder)
+            or (folder / path.relative_to(path.anchor)).exists()
+            for folder in folders
+        )
+        if path.is_absolute() and path.exists() and not is_here:
             raise ConfigError(f"--path {path} is a place of this machine, expected a pattern below the searched folder")
     return Only(tuple(languages or ()), tuple(paths or ()), tuple(kinds or ()), min_score)
 

@@ -140,9 +140,13 @@ class TrainingRows:
         return self.documents[int(self.document[span][self.is_positive[span]][0])]
 
     def groups(self) -> NDArray[np.int64]:
-        """Return for every query, (Q,), what queries share that are compared with the same documents: the first."""
-        found: NDArray[np.int64] = np.minimum.reduceat(self.document, self.offsets[:-1])
-        return found
+        """Return for every query, (Q,), the first that is compared with the same functions, or itself."""
+        functions, firsts = self.document_ids[self.document], dict[bytes, int]()
+        spans = zip(self.offsets[:-1].tolist(), self.offsets[1:].tolist(), strict=True)
+        found = [
+            firsts.setdefault(np.unique(functions[begin:end]).tobytes(), row) for row, (begin, end) in enumerate(spans)
+        ]
+        return np.array(found, np.int64)
 
     def sample(self, queries: int, seed: int) -> TrainingRows:
         """Return about so many queries, in their order: groups drawn by chance, whole, and never more but for one."""
