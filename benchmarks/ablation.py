@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sentence_transformers as st
 import torch
-from arms import measured_before, settings_of
+from arms import METRIC, measured_before, settings_of
 
 from dowse.evaluate.cosqa import load_cosqa
 from dowse.evaluate.encoders import open_encoder
@@ -48,7 +48,6 @@ from dowse.train.static import STATIC_TRAINING, StaticOptions, train_static
 
 HERE = Path(__file__).resolve().parent
 STATIC = "static"
-METRIC = {"mined test": "mrr@10", "cosqa test": "mrr@1000"}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from typing import Any
 
 from dowse.records import sha256
 
+METRIC = {f"{task} {split}": m for task, m in (("mined", "mrr@10"), ("cosqa", "mrr@1000")) for split in ("dev", "test")}
+"""What each task is known by."""
+
 PLACES = ("work", "results")
 """Arguments that say where results go, not what they are."""
 

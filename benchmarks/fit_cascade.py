@@ -1,11 +1,11 @@
 """Fit how a ranker's score is combined with a retriever's, and what it reads, on dev; measure that on test.
 
-    python benchmarks/fit_cascade.py RANKER --pairs DIR --cosqa DIR [--retriever NAME] [--asked N]
+    python benchmarks/fit_cascade.py RANKER --pairs DIR [--cosqa DIR] [--retriever NAME] [--asked N]
 
-Reads mined pairs and CoSQA; writes `cascade-<ranker>-<commit>.json`: on dev every share of the ranker by every number
-of candidates; the pair of both that is best on the mean of both dev tasks; and on test what it is worth, with a paired
-test. An answer that the retriever does not bring up among the candidates stays where it was: it is missed. Each
-document is read once, so that the grid costs nothing.
+Reads mined pairs and, where named, CoSQA; writes `cascade-<ranker>-<commit>.json`: on dev every share of the ranker by
+every number of candidates; the pair of both that is best on the mean of the dev tasks; and on test what it is worth,
+with a paired test. An answer that the retriever does not bring up among the candidates stays where it was: it is
+missed. The ranker reads each candidate once, so that the grid costs nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from arms import METRIC
 from numpy.typing import NDArray
 
 from dowse.evaluate.cascade import Combination, Scored, rescore
@@ -31,7 +32,6 @@ from dowse.records import write_result
 from dowse.types import Encoder, Ranker
 
 HERE = Path(__file__).resolve().parent
-METRIC = {"mined": "mrr@10", "cosqa": "mrr@1000"}
 SHARES = tuple(round(share, 1) for share in np.linspace(0.1, 1, 10).tolist())
 CANDIDATES = (1, 2, 3, 5, 7, 10, 20)
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("ranker", type=Path, help="folder of an exported ranker")
     parser.add_argument("--pairs", type=Path, required=True, help="mined pairs, with a dev and a test split")
-    parser.add_argument("--cosqa", type=Path, required=True, help="the folder with CoSQA's files")
+    parser.add_argument("--cosqa", type=Path, help="the folder with CoSQA's files")
     parser.add_argument("--retriever", default="default", help="what ranks first")
     parser.add_argument("--asked", type=int, default=500, help="queries of each task, at most")
     parser.add_argument("--cache", type=Path, help="keeps embeddings")
@@ -71,8 +71,10 @@ def main() -> None:
 
 def tasks(arguments: argparse.Namespace, split: str) -> dict[str, Task]:
     """Return the tasks of a split, by name."""
-    both = {"mined": load_mined(arguments.pairs, split, "docstrings"), "cosqa": load_cosqa(arguments.cosqa, split)}
-    return {name: task.sample(arguments.asked) for name, task in both.items()}
+    found = {f"mined {split}": load_mined(arguments.pairs, split, "docstrings")}
+    if arguments.cosqa:
+        found[f"cosqa {split}"] = load_cosqa(arguments.cosqa, split)
+    return {name: task.sample(arguments.asked) for name, task in found.items()}
 
 
 def read(task: Task, encoder: Encoder, ranker: Ranker, arguments: argparse.Namespace) -> tuple[Task, Scored]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from arms import measured_before, settings_of
+from arms import METRIC, measured_before, settings_of
 
 from dowse.evaluate.cascade import AVERAGE, REPLACE, Scored, k_curve, rescore
 from dowse.evaluate.cosqa import load_cosqa
@@ -40,7 +40,6 @@ from dowse.train.ranker_onnx import RankerExport, export_ranker
 from dowse.train.recipes import RankerRecipe, base_folder, read_ranker_recipe
 
 HERE = Path(__file__).resolve().parent
-METRIC = {"mined test": "mrr@10", "cosqa test": "mrr@1000"}
 KS = (1, 2, 3, 5, 7, 10, 20, 50)
 K = 10
 """The paper's, for the table; the curve has all."""

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 from crossencoders import write_crossencoder
+from labelling import rows, write_pairs
 from sources import FILES, write_files
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import agent_tokens
 import failures
+import fit_cascade
 import fit_fusion
 import fit_share
 import newcomer
@@ -108,3 +110,22 @@ def test_the_newcomers_clock_follows_the_readme():
     assert list(found) == ["make search", "dowse search", "pip install", "dowse serve", "curl"]
     assert all(command in readme for command in found.values())
     assert newcomer.commands(readme.replace("top_k=3'", "top_k=4'"))["curl"].endswith("top_k=4'")
+
+
+def test_what_a_ranker_reads_is_fitted_on_dev_and_measured_on_test(tmp_path, monkeypatch):
+    splits = [pair | {"split": ("dev", "test")[at % 2]} for at, pair in enumerate(rows(count=24))]
+    pairs = write_pairs(tmp_path / "pairs", splits)
+    ranker = write_crossencoder(tmp_path / "ranker")
+    options = ["--pairs", str(pairs), "--retriever", "static", "--results", str(tmp_path / "results")]
+    monkeypatch.setattr(sys, "argv", ["fit_cascade", str(ranker), *options])
+    fit_cascade.main()
+    (written,) = (tmp_path / "results").glob("cascade-ranker-*.json")
+    record = json.loads(written.read_text())
+    grid = record["figures"]["dev, by candidates and share"]["mined dev"]
+    best = max(value for shares in grid.values() for value in shares.values())
+    assert record["figures"]["dev"]["mined dev"]["with the ranker"] == best
+    chosen = grid[str(record["settings"]["candidates"])][str(record["settings"]["share"])]
+    assert chosen == best
+    test = record["figures"]["test"]["mined test"]
+    assert test["queries"] == test["documents"] == 12
+    assert test["difference"]["value"] == pytest.approx(test["with the ranker"] - test["retriever"])
