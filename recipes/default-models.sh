@@ -48,11 +48,12 @@ fi
 
 # Only the repositories named are for dev and test: of the others none is set aside.
 "${dowse[@]}" mine "$work/repositories.txt" -o "$work/pairs" --license permissive \
-  --exclude-list "$repository/configs/reserved.txt" ${benchmarks[@]+"${benchmarks[@]}"} \
+  --source docstrings --source classes --exclude-list "$repository/configs/reserved.txt" ${benchmarks[@]+"${benchmarks[@]}"} \
   --dev "$repository/configs/dev.txt" --test "$repository/configs/test.txt" --dev-share 0 --test-share 0
 
 [ -f "$work/static/int8/config.json" ] ||
-  "${dowse[@]}" train retriever "$work/pairs" -o "$work/static" --static ${questions[@]+"${questions[@]}"}
+  "${dowse[@]}" train retriever "$work/pairs" -o "$work/static" --static --config "$repository/configs/static.toml" \
+    ${questions[@]+"${questions[@]}"}
 
 shipped=$repository/src/dowse/models/default/static
 cp "$work"/static/int8/* "$shipped/"

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from dowse.languages import LANGUAGES
-from dowse.mine.functions import Function, functions_of
+from dowse.mine.functions import CLASSES, FUNCTIONS, MAX_CLASS_CHARS, Function, functions_of
 
 SAMPLES = {
     "python": (
@@ -196,6 +196,40 @@ def test_attributes_may_stand_between_documentation_and_function():
     source = "/// Returns the size.\n#[cfg(any(\n    unix,\n))]\n#[inline]\nfn size() -> u64 { blocks() * 512 }\n"
     [found] = functions("rust", source)
     assert found.docstring == "Returns the size."
+
+
+@pytest.mark.parametrize(
+    ("language", "source"),
+    [
+        (
+            "python",
+            'class Queue(Base):\n    """Keeps what failed."""\n\n    def add(self, one):\n        self.x = one\n',
+        ),
+        ("java", "/** Keeps what failed. */\nclass Queue {\n  void add(Upload one) { x = one; }\n}"),
+        ("rust", "/// Keeps what failed.\nstruct Queue {\n    items: Vec<Upload>,\n}"),
+        ("typescript", "/** Keeps what failed. */\nexport class Queue {\n  add(one: Upload) { this.x = one }\n}"),
+        ("go", "// Queue keeps what failed.\ntype Queue struct {\n\titems []Upload\n}"),
+    ],
+)
+def test_classes_are_found_where_they_are_asked_for_and_nowhere_else(language, source):
+    tables = LANGUAGES[language]
+    [found] = functions_of("a", source, tables, kinds=CLASSES)
+    assert (found.symbol, found.kind) == ("Queue", "class")
+    assert found.docstring.lower().endswith("keeps what failed.") and "failed" not in found.text_without_comments
+    functions = functions_of("a", source, tables)
+    assert not any(one.kind == "class" for one in functions)
+    assert functions_of("a", source, tables, kinds=CLASSES | FUNCTIONS) == [found, *functions]
+
+
+def test_of_a_long_class_the_beginning_is_kept_in_whole_lines():
+    methods = "".join(f"    def method_{number}(self):\n        return {number}\n" for number in range(500))
+    [found] = functions_of(
+        "a.py", f'class Long:\n    """Has many methods."""\n{methods}', LANGUAGES["python"], kinds=CLASSES
+    )
+    for text in (found.text, found.text_without_comments):
+        assert MAX_CLASS_CHARS - 60 < len(text) <= MAX_CLASS_CHARS
+        assert text.splitlines()[-1].startswith(("    def method_", "        return "))
+    assert (found.start_line, found.end_line) == (1, 1002)
 
 
 def test_windows_line_ends_and_a_byte_order_mark_change_nothing():

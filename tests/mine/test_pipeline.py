@@ -15,7 +15,7 @@ from repos import commit, function, git, make_repository
 
 from dowse.errors import ConfigError, DataError
 from dowse.mine.docstrings import Docstrings
-from dowse.mine.functions import Function
+from dowse.mine.functions import FUNCTIONS, Function
 from dowse.mine.pairs import SCHEMA, read_rows, shards
 from dowse.mine.pipeline import MineOptions, mine
 from dowse.mine.repositories import Repository
@@ -252,6 +252,7 @@ class Names:
     """A source that asks for a function by its name, and may stop midway."""
 
     name: str = "names"
+    kinds: frozenset[str] = FUNCTIONS
     needs_all: bool = True
     fails_on: str = ""
     seen: list[int] = field(default_factory=list)
@@ -279,6 +280,30 @@ def test_sources_work_side_by_side_and_one_may_ask_for_everything_at_once(tmp_pa
     assert counts["dropped"] == {"docstrings": {}, "names": {"of its own": 2}}
     assert {row["commit"] for row in rows if row["source"] == "names"} == {"f" * 40}
     assert len({row["pair_id"] for row in rows}) == 48
+
+
+def test_classes_are_a_source_of_their_own_and_leave_that_of_functions_as_it_was(tmp_path):
+    code = (
+        'class Queue:\n    """Keeps the uploads that failed for later."""\n\n'
+        '    def add(self, upload):\n        """Put an upload at the end."""\n'
+        "        self.waiting.append(upload); self.count += 1; self.total = len(self.waiting)\n\n"
+        "    def close(self):\n"
+        "        for upload in self.waiting:\n            upload.cancel(reason='closed', wait=False)\n"
+    )
+    kit = make_repository(tmp_path / "kit", {"src/queue.py": code})
+    alone, _ = run(tmp_path / "pairs", kit)
+    rows, counts = run(tmp_path / "pairs", kit, sources=[Docstrings(), Docstrings.of_classes()])
+    assert {(row["source"], row["symbol"], row["query"]) for row in rows} == {
+        ("docstrings", "Queue.add", "Put an upload at the end."),
+        ("classes", "Queue", "Keeps the uploads that failed for later."),
+    }
+    assert [row for row in rows if row["source"] == "docstrings"] == alone
+    assert counts["functions"] == 2 and counts["by_source"] == {"docstrings": 1, "classes": 1}
+    [of_class] = [row for row in rows if row["source"] == "classes"]
+    assert (
+        "def add(self, upload):" in of_class["text_without_comments"]
+        and "Put an" not in of_class["text_without_comments"]
+    )
 
 
 def test_a_source_that_stops_loses_nothing_that_is_finished(tmp_path):

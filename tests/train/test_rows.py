@@ -13,6 +13,9 @@ from labelling import write_pairs
 from training import label_folder, mine_folder
 
 from dowse.errors import DataError
+from dowse.mine.docstrings import Docstrings
+from dowse.mine.pipeline import MineOptions, mine
+from dowse.mine.split import SplitOptions
 from dowse.train.rows import RowOptions, TrainingRows, read_questions, read_rows
 
 
@@ -76,6 +79,18 @@ def test_pairs_alone_have_no_labels(pairs):
 def test_docstrings_lose_their_comments_unless_text_is_asked_for(pairs):
     assert '"""' not in "".join(read_rows(pairs, RowOptions()).documents)
     assert all('"""' in text for text in read_rows(pairs, RowOptions(document="text")).documents)
+
+
+def test_documentation_of_a_class_is_taken_out_as_that_of_a_function_is(tmp_path):
+    (tmp_path / "kit").mkdir()
+    fields = "".join(f"    field_{number} = make_{number}(queue, {number})\n" for number in range(9))
+    (tmp_path / "kit" / "queue.py").write_text(
+        f'class Queue:\n    """Keeps the uploads that failed for later."""\n\n{fields}'
+    )
+    split = SplitOptions(dev_share=0, test_share=0)
+    mine([tmp_path / "kit"], tmp_path / "pairs", [Docstrings.of_classes()], MineOptions(split=split, jobs=1))
+    [document] = read_rows(tmp_path / "pairs", RowOptions(bare_share=1.0)).documents
+    assert document.startswith("class Queue:") and "field_0" in document and "failed" not in document
 
 
 def test_a_share_of_the_documents_keeps_its_comments_whoever_is_compared_with_it(labelled):

@@ -90,8 +90,25 @@ def test_the_card_and_the_manifest_say_how_the_model_was_made(trained, pairs):
     assert config["trained"]["rows"] == {"queries": 160, "questions": 0, "documents": 160, "labels": 0}
     assert config["trained"]["table"]["dimensions"] == 16 == config["dimensions"]
     assert manifest["seed"] == 0 and manifest["config"]["learning_rate"] == 0.02
-    assert manifest["config"]["table"] == {"rarity": 2e-3, "vocabulary": 120, "dimensions": 16}
+    assert manifest["config"]["table"] == {"rarity": 2e-3, "vocabulary": 120, "dimensions": 16, "runs": 1}
     assert list(manifest["inputs"]) == [path.as_posix() for path in mined.shards(pairs)]
+
+
+def test_a_table_of_several_runs_is_their_mean_and_goes_on_where_it_was_stopped(
+    base, pairs, trained, tmp_path, monkeypatch
+):
+    def table(folder: Path) -> np.ndarray:
+        return st.SentenceTransformer(str(folder), device="cpu")[0].embedding.weight.detach().numpy()
+
+    train_static(pairs, tmp_path / "other", options(base, seed=1))
+    several = replace(options(base), runs=2)
+    with monkeypatch.context() as patched:
+        patched.setattr("dowse.train.static._save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train_static(pairs, tmp_path / "several", several)
+    card = train_static(pairs, tmp_path / "several", several)
+    np.testing.assert_allclose(table(tmp_path / "several"), (table(trained) + table(tmp_path / "other")) / 2, atol=1e-6)
+    assert card["settings"]["seed"] == 0 and card["table"]["runs"] == 2
 
 
 def test_a_table_of_another_size_does_not_go_on_from_a_checkpoint(base, pairs, trained):

@@ -33,7 +33,7 @@ class TaskOptions:
 
     Attributes:
         language: one language of those that the benchmark has; all of them where empty. Two joined by "-" for codenet.
-        source: of mined pairs: docstrings, commits, llm or feedback; all where empty.
+        source: of mined pairs: docstrings, classes, commits, llm or feedback; all where empty.
         same_repository: rank the functions of the query's own repository only (mined pairs).
         repositories: ask about these only (mined pairs), for instance those newer than a model's training data.
         without_docstrings: take the docstrings out of CoSQA's codes.

@@ -19,7 +19,7 @@ from dowse.evaluate.tasks import Task
 from dowse.mine.pairs import SPLITS, read_rows
 from dowse.types import Document
 
-SOURCES = ("docstrings", "commits", "llm", "feedback")
+SOURCES = ("docstrings", "classes", "commits", "llm", "feedback")
 
 _COLUMNS = (
     "pair_id",

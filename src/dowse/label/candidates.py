@@ -31,7 +31,7 @@ from dowse.types import CorpusRanker
 POSITIVE, RANDOM, HARD, REJECTED = range(4)
 """Roles as they are counted; their names are `dowse.label.rows.ROLES`."""
 
-_PREFERRED = ("docstrings", "llm", "commits")
+_PREFERRED = ("docstrings", "classes", "llm", "commits")
 """Whose query stands for a function that has several: what its author said, what was written for it, what changed."""
 
 DRAWING = 2

@@ -36,7 +36,7 @@ LABELLED = pa.schema(
         ("language", pa.string()),
         ("repository", pa.string()),
         ("split", pa.string()),
-        ("source", pa.string()),  # of the query: docstrings, commits, llm or feedback
+        ("source", pa.string()),  # of the query: docstrings, classes, commits, llm or feedback
         ("role", pa.string()),  # positive, random, hard or rejected
         ("is_positive", pa.bool_()),
         ("similarity_label", pa.float32()),  # what to train on, 0 to 1

@@ -23,7 +23,7 @@ from typing import IO
 from dowse.errors import DataError
 from dowse.languages import head_of, language_of
 from dowse.mine.filter import content_rule, is_test, path_rule
-from dowse.mine.functions import Function, functions_of
+from dowse.mine.functions import FUNCTIONS, Function, functions_of
 from dowse.mine.repositories import (
     Entry,
     Repository,
@@ -71,6 +71,7 @@ class Commits:
     max_functions: int = 3
     max_per_function: int = 4
     name: str = "commits"
+    kinds: frozenset[str] = FUNCTIONS
     needs_all: bool = True
     dropped: Counter[str] = field(default_factory=Counter, compare=False)
 

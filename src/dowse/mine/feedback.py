@@ -20,7 +20,7 @@ from typing import Any
 import platformdirs
 
 from dowse.errors import ConfigError, DataError
-from dowse.mine.functions import Function
+from dowse.mine.functions import FUNCTIONS, Function
 from dowse.mine.repositories import Repository
 from dowse.mine.sources import Pair
 
@@ -38,6 +38,7 @@ class FeedbackQueries:
 
     file: Path = field(default_factory=default_file)
     name: str = "feedback"
+    kinds: frozenset[str] = FUNCTIONS
     needs_all: bool = True
     dropped: Counter[str] = field(default_factory=Counter, compare=False)
 

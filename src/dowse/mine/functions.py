@@ -1,9 +1,10 @@
-"""Step 1 of 7, mine: one source file → its functions, with their documentation, their code and the names they call.
+"""Step 1 of 7, mine: one source file → its functions, or its classes, with their documentation, code and names called.
 
 Reads source text through the tables of `dowse.languages`, so every language is the same work. Left out: functions
 inside functions (they belong to the text of the outer one) and declarations without a body, which say what something
-is called and not what it does. One query over the syntax tree finds all comments and calls of a file at once; it runs
-inside tree-sitter, ten times as fast as a walk in Python.
+is called and not what it does. Of a class the beginning is kept: its methods are functions of their own, and what it is
+shows in its fields and the first of them. One query over the syntax tree finds all comments and calls of a file at
+once; it runs inside tree-sitter, ten times as fast as a walk in Python.
 """
 
 from __future__ import annotations
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
 MAX_BLANK_ROWS = 1
 """A comment marked as documentation counts although one blank row follows it; an ordinary comment must touch."""
 
+MAX_CLASS_CHARS = 4_000
+"""Of a class's text; half of what is kept of a function (`dowse.mine.filter.Limits`)."""
+
+FUNCTIONS = frozenset({"function", "method"})
+CLASSES = frozenset({"class"})
+"""Kinds of definitions, as `dowse.languages.definitions` calls them."""
+
 _BODIES = ("body", "match", "expression")
 _BODY_TYPES = ("body", "block")
 _BETWEEN_WORDS = re.compile(r"(?<=\w)\0(?=\w)")
@@ -37,7 +45,7 @@ _SPACE = re.compile(rb"\s+")
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """One function or method of a file; lines count from 1, both ends and the comments above it included.
+    """One function, method or class of a file; lines count from 1, both ends and the comments above it included.
 
     `docstring` is the first paragraph of the documentation as plain prose, "" where there is none; `symbol` is
     qualified ("Stack.push"), "" for what has no name; `calls` are the names called, in order and with repetitions, at
@@ -120,10 +128,12 @@ def functions_of(
     language: Language,
     repository: str = "",
     wanted: Callable[[list[bytes]], bool] | None = None,
+    kinds: frozenset[str] = FUNCTIONS,
 ) -> list[Function]:
-    """Return the functions of a file in order.
+    """Return the functions of a file in order, or its definitions of other kinds.
 
     Args:
+        kinds: Of `FUNCTIONS` and `CLASSES`.
         wanted: Asked with the lines of a function, comments above included; reading fewer functions is less work.
 
     Raises:
@@ -137,7 +147,8 @@ def functions_of(
     data = source.encode("utf-8", "replace") if isinstance(source, str) else source
     data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
     tree = parse(data, language)
-    found = [entry for entry in outline(tree.root_node, data, language).definitions if _is_function(entry, language)]
+    found = [one for one in outline(tree.root_node, data, language).definitions if one.kind in kinds]
+    found = [one for one in found if one.kind in CLASSES or _has_body(one, language)]
     if wanted is not None:
         lines = data.split(b"\n")
         found = [one for one in found if wanted(lines[one.first_row : one.last_row + 1])]
@@ -161,6 +172,10 @@ def _function(file: _File, entry: Definition, path: str, repository: str) -> Fun
     own = [comment for comment in inside if node_start <= comment.start < code_end]
     code = _cut(file.source, node_start, code_end, own, b"")
     bare = _cut(file.source, start, end, inside, b"\0").decode("utf-8", "replace")
+    text = _dedent(file.text(start, end).split("\n"))
+    text_without_comments = _without_marks(bare) if inside else _dedent(bare.split("\n"))
+    if entry.kind in CLASSES:
+        text, text_without_comments = _beginning(text), _beginning(text_without_comments)
     return Function(
         repository=repository,
         path=path,
@@ -170,8 +185,8 @@ def _function(file: _File, entry: Definition, path: str, repository: str) -> Fun
         symbol=entry.symbol or "",
         kind=entry.kind,
         docstring=_docstring(file, entry, inside),
-        text=_dedent(file.text(start, end).split("\n")),
-        text_without_comments=_without_marks(bare) if inside else _dedent(bare.split("\n")),
+        text=text,
+        text_without_comments=text_without_comments,
         calls=file.calls_in(node_start, code_end),
         code_hash=normalised_hash(code),
     )
@@ -243,6 +258,11 @@ def _without_marks(text: str) -> str:
     return _dedent(lines)
 
 
+def _beginning(text: str) -> str:
+    """Return as many whole lines of a class as `MAX_CLASS_CHARS` hold."""
+    return text if len(text) <= MAX_CLASS_CHARS else text[:MAX_CLASS_CHARS].rpartition("\n")[0]
+
+
 def _dedent(lines: list[str]) -> str:
     """Remove the indentation that all lines share, as counted in their first characters."""
     margin: str | None = None
@@ -264,9 +284,8 @@ def _shared(first: str, second: str) -> str:
     return first[:length]
 
 
-def _is_function(entry: Definition, language: Language) -> bool:
-    if entry.kind not in ("function", "method"):
-        return False
+def _has_body(entry: Definition, language: Language) -> bool:
+    """Whether a function is more than declared."""
     node = entry.node
     if node.type in language.bindings or node.type in language.properties:
         return True

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from dowse.mine.callgraph import CallGraph, build_call_graph
 from dowse.mine.filter import Limits, pair_rule
-from dowse.mine.functions import Function
+from dowse.mine.functions import FUNCTIONS, Function
 from dowse.mine.repositories import Repository
 from dowse.mine.sources import Pair
 
@@ -71,6 +71,7 @@ class LlmQueries:
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
     name: str = "llm"
+    kinds: frozenset[str] = FUNCTIONS
     needs_all: bool = True
     dropped: Counter[str] = field(default_factory=Counter, compare=False)
 

@@ -40,7 +40,7 @@ SCHEMA = pa.schema(
         ("end_line", pa.int32()),  # inclusive
         ("language", pa.string()),
         ("symbol", pa.string()),  # qualified: "Stack.push"; "" where nothing is named
-        ("source", pa.string()),  # docstrings, commits, llm or feedback
+        ("source", pa.string()),  # docstrings, classes, commits, llm or feedback
         ("split", pa.string()),  # train, dev or test, by repository
         ("code_hash", pa.string()),  # of the code without comments, white space and decorators
         # functions of which somebody said that they do not answer the query; null where there are none

@@ -232,7 +232,7 @@ def _finish(run: _Run, tasks: Sequence[Task], leaks: frozenset[str]) -> dict[str
 def _record(
     run: _Run, tasks: Sequence[Task], counted: Sequence[Counts], kept: Kept, dropped: dict[str, Counter[str]]
 ) -> dict[str, Any]:
-    """Return all counts; files and functions are those of one source, since all read the same."""
+    """Return all counts; files are those of one source, since all read the same, functions those of the first."""
     each = counted[:: len(run.sources)]
     files = sum((counts.files for counts in each), Counter())
     return {

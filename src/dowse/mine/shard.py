@@ -25,7 +25,7 @@ from dowse.errors import DataError
 from dowse.languages import Language, head_of, language_of
 from dowse.mine.dedupe import FINGERPRINT_BYTES, fingerprint
 from dowse.mine.filter import Limits, content_rule, pair_rule, path_rule
-from dowse.mine.functions import Function, functions_of
+from dowse.mine.functions import FUNCTIONS, Function, functions_of
 from dowse.mine.pairs import BATCH_ROWS, SCHEMA, row_of, write_rows
 from dowse.mine.repositories import Repository, walk
 from dowse.mine.sources import Pair, Source
@@ -75,7 +75,7 @@ class Task:
 
 @dataclass(slots=True)
 class Counts:
-    """What became of a repository's files and functions, and of the pairs of one source."""
+    """What became of a repository's files, and of the functions and pairs of one source."""
 
     files: Counter[str] = field(default_factory=Counter)
     rules: Counter[str] = field(default_factory=Counter)
@@ -107,8 +107,8 @@ def mine_repository(task: Task, tell: Tell) -> None:
     shards = [_Shard(task, source) for source in task.sources]
     try:
         kept: list[Function] = []
-        for functions in _functions(task.repository, counts, tell):
-            counts.n_functions += len(functions)
+        kinds = frozenset[str]().union(*(source.kinds for source in task.sources))
+        for functions in _functions(task.repository, counts, tell, kinds):
             for shard in shards:
                 if not shard.source.needs_all:
                     shard.take(functions)
@@ -126,7 +126,7 @@ def mine_repository(task: Task, tell: Tell) -> None:
 
 def functions_in(repository: Repository) -> list[Function]:
     """Return all functions that sources are given of a repository."""
-    return [one for found in _functions(repository, Counts(), lambda part: None) for one in found]
+    return [one for found in _functions(repository, Counts(), lambda part: None, FUNCTIONS) for one in found]
 
 
 class _Shard:
@@ -145,7 +145,9 @@ class _Shard:
 
     def take(self, functions: Sequence[Function]) -> None:
         """Write the pairs that the source finds for some functions, those that no rule speaks against."""
-        for pair in self.source.pairs(self.task.repository, functions):
+        given = [one for one in functions if one.kind in self.source.kinds]
+        self.counts.n_functions += len(given)
+        for pair in self.source.pairs(self.task.repository, given):
             rule = pair_rule(pair, self.task.limits)
             if rule is not None:
                 self.counts.rules[rule] += 1
@@ -170,7 +172,7 @@ class _Shard:
             "files": counts.files,
             "rules": rules,
             "n_bytes": counts.n_bytes,
-            "n_functions": counts.n_functions,
+            "n_functions": self.counts.n_functions,
             "n_pairs": self.counts.n_pairs,
         }
         self.writer.add_key_value_metadata({_METADATA: json.dumps(record).encode()})
@@ -191,8 +193,8 @@ def _row(pair: Pair, repository: Repository) -> dict[str, Any]:
     return row
 
 
-def _functions(repository: Repository, counts: Counts, tell: Tell) -> Iterator[list[Function]]:
-    """Yield the functions of one file after the other, counting what is left out."""
+def _functions(repository: Repository, counts: Counts, tell: Tell, kinds: frozenset[str]) -> Iterator[list[Function]]:
+    """Yield the functions of one file after the other, or its definitions of other kinds; count what is left out."""
     n_wanted = 0
 
     def wanted(path: str) -> bool:
@@ -210,19 +212,21 @@ def _functions(repository: Repository, counts: Counts, tell: Tell) -> Iterator[l
 
     for number, (path, content) in enumerate(repository.blobs(wanted, counts.files), start=1):
         counts.n_bytes += len(content)
-        yield _functions_of(path, content, repository, counts.files)
+        yield _functions_of(path, content, repository, counts.files, kinds)
         if repository.commit:  # the files of a plain folder are not counted beforehand
             tell(number / max(n_wanted, 1))
 
 
-def _functions_of(path: str, content: bytes, repository: Repository, files: Counter[str]) -> list[Function]:
+def _functions_of(
+    path: str, content: bytes, repository: Repository, files: Counter[str], kinds: frozenset[str]
+) -> list[Function]:
     rule = content_rule(content)
     if rule is not None:
         files[rule] += 1
         return []
     language: Language | None = language_of(path, head_of(content))
     try:
-        found = functions_of(path, content, language, repository.name) if language is not None else []
+        found = [] if language is None else functions_of(path, content, language, repository.name, kinds=kinds)
     except DataError:
         files["beyond its grammar"] += 1
         return []

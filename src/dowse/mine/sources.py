@@ -1,7 +1,7 @@
 """Step 1 of 7, mine: what a source of queries offers, and the pair it yields.
 
-`docstrings`, `commits`, `llm` and `feedback` implement `Source`; the pipeline asks each for the pairs of one repository
-at a time and does all the rest: filters, duplicates, splits and writing. Reads and writes nothing itself.
+`docstrings`, `classes`, `commits`, `llm` and `feedback` implement `Source`; the pipeline asks each for the pairs of one
+repository at a time and does all the rest: filters, duplicates, splits and writing. Reads and writes nothing itself.
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ class Source(Protocol):
     @property
     def settings(self) -> dict[str, object]:
         """What else its pairs depend on, as JSON: a finished shard is used again only under equal settings."""
+        ...
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """What it is given of a file: functions (`dowse.mine.functions.FUNCTIONS`), or classes (`CLASSES`)."""
         ...
 
     @property

@@ -52,7 +52,7 @@ Variants = Annotated[
     list[str] | None, typer.Option("--variant", help="masked, uncommented, typos or paraphrased (repeatable).")
 ]
 Metrics = Annotated[list[str] | None, typer.Option("--metric", help="For instance mrr@10 (repeatable).")]
-Source = Annotated[str, typer.Option(help="Of mined pairs: docstrings, commits, llm or feedback.")]
+Source = Annotated[str, typer.Option(help="Of mined pairs: docstrings, classes, commits, llm or feedback.")]
 Repositories = Annotated[
     list[str] | None, typer.Option("--repository", help="Ask about this one only, of mined pairs (repeatable).")
 ]

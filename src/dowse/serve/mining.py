@@ -25,7 +25,9 @@ Repositories = Annotated[
     list[str], typer.Argument(metavar="REPO...", help="Repositories, folders, site-packages, URLs, or lists of them.")
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
-Sources = Annotated[list[str] | None, typer.Option(help="docstrings (default), commits, feedback or llm (repeatable).")]
+Sources = Annotated[
+    list[str] | None, typer.Option(help="docstrings (default), classes, commits, feedback or llm (repeatable).")
+]
 Feedback = Annotated[
     bool, typer.Option("--feedback", help="Short for --source feedback: hits that were judged useful.")
 ]
@@ -218,6 +220,7 @@ def _sources(names: Sequence[str], llm: Callable[[], LlmQueries]) -> list[Source
 
     makers: dict[str, Callable[[], Source]] = {
         "docstrings": Docstrings,
+        "classes": Docstrings.of_classes,
         "commits": Commits,
         "feedback": FeedbackQueries,
         "llm": llm,

@@ -44,7 +44,7 @@ _PARTS = {
     RankerOptions: {"rows": RowOptions, "sampling": SamplingOptions, "targets": TargetOptions},
 }
 _BACKBONE = {field.name for field in fields(Backbone)} - {"name"}
-_TABLE = {"vocabulary", "dimensions", "rarity"}
+_TABLE = {"vocabulary", "dimensions", "rarity", "runs"}
 _FIXED = {
     *(part for parts in _PARTS.values() for part in parts),
     *("preset", "backbone", "split", "retriever", "teacher"),

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from dowse.config import check_ranges, check_values
 from dowse.errors import DataError, MissingExtraError
 from dowse.mine.dedupe import link, roots, same_question
+from dowse.mine.docstrings import DOCUMENTATION
 from dowse.models.text import document_text
 
 try:
@@ -304,7 +305,7 @@ def _rows(batches: Iterable[Any], split: str, languages: tuple[str, ...] = ()) -
 def _document(row: dict[str, Any], options: RowOptions) -> str:
     if options.document == "mixed":
         is_kept = _share(f"comments {options.seed} {row['pair_id']}") < options.commented_share
-        with_comments = is_kept or row["source"] != "docstrings"
+        with_comments = is_kept or row["source"] not in DOCUMENTATION
     else:
         with_comments = options.document == "text"
     code = (row["text"] if with_comments else row["text_without_comments"])[: options.max_document_chars]

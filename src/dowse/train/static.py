@@ -12,7 +12,7 @@ made training with them superfluous.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,8 @@ class StaticOptions:
         vocabulary: tokens of a table (`--static`).
         dimensions: of a table's vectors (`--static`).
         rarity: a table's first vectors are multiplied by rarity / (rarity + p(token)) (`--static`).
+        runs: a table is the mean of so many, trained from the same first vectors, each with a seed of its own
+            (`--static`; Wortsman et al. 2022, arXiv:2203.05482).
         training: how the table is trained on labelled pairs.
     """
 
@@ -71,12 +73,13 @@ class StaticOptions:
     vocabulary: int = 40_000
     dimensions: int = 256
     rarity: float = 2e-3
+    runs: int = 1
     training: RetrieverOptions = STATIC_TRAINING
 
     def __post_init__(self) -> None:
         """Refuse a value of another kind, or out of its range."""
         check_values(self)
-        check_ranges(self, vocabulary=(1, inf), dimensions=(1, inf), rarity=(0, inf))
+        check_ranges(self, vocabulary=(1, inf), dimensions=(1, inf), rarity=(0, inf), runs=(1, inf))
 
 
 class SquareRootBag(StaticEmbedding):
@@ -114,18 +117,29 @@ def train_static(folder: Path, output: Path, options: StaticOptions, questions: 
         name = training.base.partition(" ")[0] or options.base.name
         base = {"name": name, "sha256": sha256(weights_of(options.base))}
         tokenizer, first = _first_vectors(rows, encoder, options)
-        module = SquareRootBag(tokenizer, embedding_weights=torch.from_numpy(first))
-        model = st.SentenceTransformer(modules=[module], device=str(encoder.device))
-        table = {"rarity": options.rarity, "vocabulary": options.vocabulary, "dimensions": options.dimensions}
+        table = {name: getattr(options, name) for name in ("rarity", "vocabulary", "dimensions", "runs")}
         made_of = {"base": base, "table": table}
-        card = fit(model, rows, output, training, dev_evaluator(folder, training.rows), made_of) | made_of
+        evaluator = dev_evaluator(folder, training.rows)
+        mean, cards = np.zeros_like(first), []
+        for run in range(options.runs):
+            module = SquareRootBag(tokenizer, embedding_weights=torch.from_numpy(first.copy()))
+            model = st.SentenceTransformer(modules=[module], device=str(encoder.device))
+            one = replace(training, seed=training.seed + run)
+            cards.append(fit(model, rows, _place(output, run), one, evaluator, made_of))
+            mean += module.embedding.weight.detach().cpu().numpy() / options.runs
+        card = cards[0] | made_of | {"seconds": sum(card["seconds"] for card in cards)}
         if writes():
-            _save(module, output)
+            _save(tokenizer, mean, output)
             describe(
                 output, card, [*sorted(folder.glob("*.parquet")), *questions], asdict(training) | made_of, training.seed
             )
             export_static(output, output / "int8", card)
     return card
+
+
+def _place(output: Path, run: int) -> Path:
+    """Return where a run keeps its checkpoints: the first as any training, those after it below."""
+    return output / "checkpoints" / f"run-{run}" if run else output
 
 
 def _first_vectors(
@@ -138,9 +152,8 @@ def _first_vectors(
     return tokenizer, first
 
 
-def _save(module: StaticEmbedding, output: Path) -> None:
-    """Write the trained table as the plain StaticEmbedding that other tools know; only the pooling is ours."""
-    weights = module.embedding.weight.detach().cpu()
-    weights[module.tokenizer.token_to_id(UNKNOWN)] = 0
-    plain = StaticEmbedding(module.tokenizer, embedding_weights=weights)
+def _save(tokenizer: Tokenizer, table: NDArray[np.float32], output: Path) -> None:
+    """Write the trained table (V, D) as the plain StaticEmbedding that other tools know; only the pooling is ours."""
+    table[tokenizer.token_to_id(UNKNOWN)] = 0
+    plain = StaticEmbedding(tokenizer, embedding_weights=torch.from_numpy(table))
     st.SentenceTransformer(modules=[plain], device="cpu").save_pretrained(str(output))
