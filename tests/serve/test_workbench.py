@@ -120,7 +120,7 @@ def test_a_model_writes_queries_after_its_cost_was_estimated(repository, tmp_pat
     [
         (["nowhere"], "error: nowhere: no such folder or file, expected a repository, a list of them or a URL"),
         (["{kit}", "--license", "free"], "error: --licence is 'free', expected any or permissive"),
-        (["{kit}", "--source", "rumours"], "error: --source is 'rumours', expected one of: docstrings, commits"),
+        (["{kit}", "--source", "rumours"], "error: --source is 'rumours', expected one of: docstrings, classes"),
         (["{kit}", "--source", "llm"], "error: --source llm needs --endpoint and --model"),
         (["{kit}", "--min-score", "0.5"], "error: --max-rank and --min-score are about --consistent"),
         (["{kit}", "--estimate"], "error: --estimate is about --source llm"),
