@@ -255,12 +255,12 @@ def _figures(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
 def _training(trained: dict[str, Any], mined: dict[str, Any]) -> Iterator[str]:
     rows, settings, base, table = (trained[part] for part in ("rows", "settings", "base", "table"))
     runs = table.get("runs", 1)
-    mean = f" The weights are the mean of {runs} such runs, each with a seed of its own." if runs > 1 else ""
+    mean = f" for {runs} such runs, each with a seed of its own; the weights are their mean" if runs > 1 else ""
     yield "## Training\n"
     yield (
         f"First vectors: every token alone through `{base['name']}` (all-MiniLM-L6-v2, Apache-2.0; SHA-256 of its "
         f"weights {base['sha256']}), principal components, weighted by rarity. Then InfoNCE with in-batch negatives on "
-        f"{_data(rows)}, {trained['seconds'] / 60:.0f} minutes on {_where(trained['machine'])}.{mean}\n"
+        f"{_data(rows)}, {trained['seconds'] / 60:.0f} minutes on {_where(trained['machine'])}{mean}.\n"
     )
     yield "Settings: " + ", ".join(f"{name} {value}" for name, value in _flat(settings | table)) + ".\n"
     yield from _mining(mined)
