@@ -6,7 +6,7 @@ import pytest
 
 from dowse.errors import ConfigError, DataError
 from dowse.languages import LANGUAGES
-from dowse.mine.functions import functions_of
+from dowse.mine.functions import CLASSES, functions_of
 from dowse.mine.leaks import benchmark_hashes
 
 PYTHON = (
@@ -55,6 +55,14 @@ def test_every_form_of_benchmark_is_read(tmp_path):
     for name in ("csn.jsonl.gz", "cosqa.json", "corpus.jsonl", "by_id.json", "folder", "folder/a.py"):
         assert mined(PYTHON, "python") <= benchmark_hashes([tmp_path / name]), name
     assert benchmark_hashes([]) == frozenset()
+
+
+@pytest.mark.parametrize("language", ["python", "java", "php"])
+def test_classes_of_a_benchmark_are_recognised_too(tmp_path, language):
+    source = {"python": PYTHON, "java": JAVA, "php": PHP}[language]
+    (tmp_path / "b.jsonl").write_text(json.dumps({"code": source, "language": language}) + "\n")
+    [found] = functions_of("a", source, LANGUAGES[language], kinds=CLASSES)
+    assert found.code_hash in benchmark_hashes([tmp_path / "b.jsonl"])
 
 
 def test_tokens_without_comments_are_recognised_too(tmp_path):

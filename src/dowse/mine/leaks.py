@@ -18,7 +18,7 @@ from typing import Any
 
 from dowse.errors import ConfigError, DataError
 from dowse.languages import LANGUAGES, Language, language_of
-from dowse.mine.functions import functions_of, normalised_hash
+from dowse.mine.functions import CLASSES, FUNCTIONS, functions_of, normalised_hash
 
 CODE_KEYS = ("original_string", "code", "function", "text", "code_tokens", "func_code_string", "whole_func_string")
 """Where the objects of a benchmark keep their code; all that are there are read."""
@@ -129,7 +129,8 @@ def _source_hashes(source: bytes, language: Language) -> Iterator[str]:
     wrappers = (("", ""),) if source.lstrip().startswith(b"<?") else language.wrappers
     for before, after in wrappers:
         try:
-            found = functions_of("", before.encode() + source + after.encode(), language)
+            whole = before.encode() + source + after.encode()
+            found = functions_of("", whole, language, kinds=FUNCTIONS | CLASSES)
         except DataError:  # nothing that a grammar cannot read is mined either
             continue
         yield from (function.code_hash for function in found)
