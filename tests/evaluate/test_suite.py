@@ -17,7 +17,7 @@ from dowse.evaluate.catalogue import LOADERS, TaskOptions, default_metrics, load
 from dowse.evaluate.harness import METRICS, measure
 from dowse.evaluate.latency import ranker_ms, retriever_ms
 from dowse.evaluate.suite import Plan, measure_all
-from dowse.evaluate.summary import metrics_of
+from dowse.evaluate.summary import metrics_of, record
 from dowse.search.searcher import Searcher
 
 
@@ -49,6 +49,13 @@ def test_a_retriever_with_baselines_and_variants(mined, tmp_path):
     low, high = result["intervals"]["mrr@10"]
     assert low <= result["mrr@10"] <= high
     assert result["by_language"]["python"]["queries"] == 20 and (tmp_path / "cache").is_file() and told
+    (behind,) = result["baselines"][0]["behind_by"].values()
+    lead = result[metrics_of(result)[0]] - result["baselines"][0][metrics_of(result)[0]]
+    assert behind[metrics_of(result)[0]] == pytest.approx(lead) and behind["low"] <= lead <= behind["high"]
+    figures = record(result)[0]
+    assert figures["behind_by"] == {"bm25": behind}
+    assert set(figures["by_language"]) == {"static", "bm25", "masked", "typos"}
+    assert figures["by_language"]["bm25"]["python"]["mrr@10"] == pytest.approx(result["baselines"][0]["mrr@10"])
     assert TaskOptions.from_json(json.loads(json.dumps(result["task"]))) == mined
 
 
@@ -97,6 +104,8 @@ def test_several_tasks_are_averaged_and_given_by_themselves(tmp_path):
     result = measure_all(options, Plan("static", time_queries=False)).result
     assert len(result["tasks"]) == 6 and result["queries"] == 14 and set(result["by_language"]) >= {"ruby", "php"}
     assert result["mrr@10"] == pytest.approx(sum(task["mrr@10"] for task in result["tasks"].values()) / 6)
+    compared = measure_all(options, Plan("static", baselines=("bm25",), time_queries=False)).result
+    assert set(record(compared)[0]["behind_by"]) == {f"bm25, {task}" for task in result["tasks"]}
 
 
 def test_benchmarks_are_found_by_name_and_sampled(mined):

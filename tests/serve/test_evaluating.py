@@ -74,6 +74,7 @@ def test_a_table_has_a_row_for_each_baseline_and_variant_and_a_report_is_written
     lines = done.stdout.splitlines()
     assert lines[0] == "mined, test: 20 queries, 20 documents"
     assert [line.split()[0] for line in lines[4:7]] == ["searcher", "bm25", "static"]
+    assert [line.split(" over ")[1].split(",")[0] for line in lines if " over " in line] == ["bm25", "static"]
     (path,) = (tmp_path / "results").iterdir()
     record = json.loads(path.read_text())
     assert list(record["figures"]["rows"]) == ["searcher", "bm25", "static"] and record["settings"]["queries"] == 20

@@ -17,6 +17,7 @@ from dowse.errors import ConfigError
 from dowse.evaluate.baselines import evaluate_bm25
 from dowse.evaluate.cascade import N_CANDIDATES, REPLACE, Combination, Scored, k_curve, rescore
 from dowse.evaluate.catalogue import TaskOptions, default_metrics, load_tasks
+from dowse.evaluate.compare import compare
 from dowse.evaluate.encoders import default_retriever, open_encoder, open_ranker
 from dowse.evaluate.harness import Figures, Told, evaluate, measure
 from dowse.evaluate.latency import ranker_ms, retriever_ms
@@ -84,7 +85,7 @@ def measure_all(
     measured = Measured(load_tasks(options), [])
     rows = [_first_row(measured, options, plan, open_searcher, metrics, told)]
     for name in plan.baselines:
-        rows.append(_baseline_row(measured.tasks, name, options, plan, metrics, told))
+        rows.append(_baseline_row(measured, name, options, plan, metrics, told))
     variants = []
     for name in plan.variants:
         harder = Measured(load_tasks(replace(options, variant=name)), [])
@@ -167,14 +168,29 @@ def _searcher_row(
 
 
 def _baseline_row(
-    tasks: list[Task], name: str, options: TaskOptions, plan: Plan, metrics: Sequence[str], told: Told | None
+    measured: Measured, name: str, options: TaskOptions, plan: Plan, metrics: Sequence[str], told: Told | None
 ) -> dict[str, Any]:
+    """Measure a baseline on the tasks of `measured`, and how far what was measured there is ahead of it."""
+    tasks = measured.tasks
+    further: dict[str, Any] = {}
     if name == BM25:
-        return row(BM25, _figures(tasks, [evaluate_bm25(task, told=told) for task in tasks], metrics))
-    encoder = opened(plan.cluster, open_encoder, name, protocol_named(options.protocol))
-    runs = [evaluate(task, encoder, name=_short(name), cache=plan.cache, told=told) for task in tasks]
-    time = _retriever_ms(tasks, encoder) if plan.time_queries else None
-    return row(_short(name), _figures(tasks, runs, metrics), query_ms=time, fingerprints=[encoder.fingerprint])
+        runs = [evaluate_bm25(task, told=told) for task in tasks]
+    else:
+        encoder = opened(plan.cluster, open_encoder, name, protocol_named(options.protocol))
+        runs = [evaluate(task, encoder, name=_short(name), cache=plan.cache, told=told) for task in tasks]
+        further = {"query_ms": _retriever_ms(tasks, encoder)} if plan.time_queries else {}
+        further["fingerprints"] = [encoder.fingerprint]
+    further["behind_by"] = {
+        task.name: _difference(task, run, first, metrics[0])
+        for task, run, first in zip(tasks, runs, measured.runs, strict=True)
+    }
+    return row(_short(name), _figures(tasks, runs, metrics), **further)
+
+
+def _difference(task: Task, baseline: Run, first: Run, metric: str) -> dict[str, float]:
+    """Return what the first row has more than a baseline on the same queries, and how sure that is."""
+    found = compare(task, baseline, first, [metric], n_moved=0).metrics[0].difference
+    return {metric: found.value} | {name: value for name, value in found._asdict().items() if name != "value"}
 
 
 def _k_curve(tasks: list[Task], scored: list[Scored], plan: Plan, metric: str) -> dict[str, float]:

@@ -62,7 +62,14 @@ def record(result: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     figures = {each["name"]: {name: each[name] for name in metrics if name in each} for each in rows}
     kept = ("benchmark", "split", "protocol", "queries", "documents", "candidates", "ranker_share", "unindexed")
     task = {name: value for name, value in result["task"].items() if name not in ("data", "queries")}
-    first = {"intervals": result.get("intervals", {}), "by_language": result["by_language"]}
+    languages = {each["name"]: each["by_language"] for each in rows if each["by_language"]}
+    behind = {
+        each["name"] if len(each["behind_by"]) == 1 else f"{each['name']}, {name}": difference
+        for each in result["baselines"]
+        for name, difference in each["behind_by"].items()
+    }
+    first = {"intervals": result.get("intervals", {}), "by_language": languages}
+    first |= {"behind_by": behind} if behind else {}
     times = {each["name"]: each["query_ms"] for each in rows if "query_ms" in each}
     further = {name: result[name] for name in ("k_curve", "tasks", "retriever_alone") if name in result}
     settings = task | {name: result[name] for name in kept if name in result}

@@ -332,6 +332,14 @@ def _show(result: Mapping[str, Any], as_json: bool) -> None:
         f"{result['benchmark']}, {result['split']}: {result['queries']:,} queries{documents}", highlight=False
     )
     console.print(table)
+    for row in result.get("baselines", ()):
+        for task, found in row.get("behind_by", {}).items():
+            over = _plain(f"{row['name']}, {task}" if len(row["behind_by"]) > 1 else row["name"])
+            console.print(
+                f"{found[metrics[0]]:+.3f} {metrics[0]} over {over}, 95 % {found['low']:+.3f} to {found['high']:+.3f}, "
+                f"p {found['p_permutation']:.4f} (permutation)",
+                highlight=False,
+            )
 
 
 def _show_comparison(found: Mapping[str, Any], task: Any) -> None:
