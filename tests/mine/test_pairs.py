@@ -35,11 +35,11 @@ def test_rows_come_back_as_written_file_after_file(tmp_path):
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ({"query": None}, r"kit\.docstrings\.parquet row 2500: query is missing"),
-        ({"query": ""}, r"row 2500: query is '', expected some text"),
-        ({"text": ""}, r"row 2500: text is ''"),
+        ({"query": None}, r"kit\.docstrings\.parquet row 2500: query is null"),
+        ({"query": ""}, r"row 2500: query is empty, expected text"),
+        ({"text": ""}, r"row 2500: text is empty"),
         ({"split": "valid"}, r"row 2500: split is 'valid', expected train, dev, test; rebuild it with: dowse mine"),
-        ({"start_line": None}, r"row 2500: start_line is missing"),
+        ({"start_line": None}, r"row 2500: start_line is null"),
     ],
 )
 def test_a_faulty_row_is_told_with_its_file_and_number(tmp_path, fault, said):
@@ -50,10 +50,12 @@ def test_a_faulty_row_is_told_with_its_file_and_number(tmp_path, fault, said):
 
 def test_a_file_of_another_schema_is_refused(tmp_path):
     others = pa.schema([field for field in SCHEMA if field.name != "symbol"])
-    with pytest.raises(DataError, match=r"kit\.docstrings\.parquet: column symbol is missing, expected string"):
+    with pytest.raises(
+        DataError, match=r"kit\.docstrings\.parquet: no column symbol; expected a file made by dowse mine"
+    ):
         list(read_rows(write(tmp_path / "a", [ROW], others)))
     wide = SCHEMA.set(SCHEMA.get_field_index("start_line"), pa.field("start_line", pa.int64()))
-    with pytest.raises(DataError, match="column start_line is int64, expected int32"):
+    with pytest.raises(DataError, match="start_line is int64, expected int32"):
         list(read_rows(write(tmp_path / "b", [ROW], wide)))
 
 

@@ -138,7 +138,7 @@ def test_the_module_pools_as_the_shipped_encoder_does(trained):
 def test_pairs_without_the_needed_columns_are_refused(tmp_path, base):
     pq.write_table(pa.table({"query": ["a"], "split": ["train"]}), tmp_path / "kit.docstrings.parquet")
     (tmp_path / "manifest.json").touch()
-    with pytest.raises(DataError, match=r"kit\.docstrings\.parquet: column .* is missing.*rebuild it with: dowse mine"):
+    with pytest.raises(DataError, match=r"kit\.docstrings\.parquet: no column .*expected a file made by dowse mine"):
         train_static(tmp_path, tmp_path / "out", options(base))
 
 

@@ -13,14 +13,12 @@ import random
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dowse.errors import DataError, MissingExtraError
-from dowse.label.rows import check_columns, check_filled
-from dowse.mine.pairs import OPTIONAL, SCHEMA, completed, opened
+from dowse.mine.pairs import MAKER, SCHEMA, check_rows, completed, open_shard
 
 try:
     import pyarrow as pa
@@ -43,8 +41,6 @@ COLUMNS = (
     "rejected",
 )
 _EXPECTED = pa.schema([SCHEMA.field(name) for name in COLUMNS])
-_NEEDED = pa.schema([field for field in _EXPECTED if field.name not in OPTIONAL])
-_MAKER = "dowse mine"
 _BATCH_ROWS = 4096
 
 
@@ -98,7 +94,7 @@ def plan_blocks(files: Sequence[Path], block_pairs: int, max_pairs: int = 0, see
     """
     repositories: dict[str, _Found] = {}
     for number, path in enumerate(files):
-        with open_pairs(path) as file:
+        with open_shard(path) as file:
             for group in range(file.num_row_groups):
                 counts: Counter[str] = Counter()
                 for batch in file.iter_batches(row_groups=[group], columns=["repository"]):
@@ -122,7 +118,7 @@ def read_block(files: Sequence[Path], block: Block) -> tuple[Any, list[tuple[int
     collected: dict[str, list[Any]] = {span.repository: [] for span in block.spans}
     places = sorted({(part.file, part.row_group) for span in block.spans for part in span.parts})
     for number in dict.fromkeys(file for file, _ in places):
-        with open_pairs(files[number]) as file:
+        with open_shard(files[number]) as file:
             starts = [0]
             for group in range(file.num_row_groups):
                 starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
@@ -144,18 +140,6 @@ def read_block(files: Sequence[Path], block: Block) -> tuple[Any, list[tuple[int
     whole = pa.concat_tables(tables).combine_chunks()
     _check_identifiers(files, whole)
     return whole, borders
-
-
-@contextmanager
-def open_pairs(path: Path) -> Iterator[Any]:
-    """Open a Parquet file of pairs.
-
-    Raises:
-        DataError: It is something else, lacks a column, or turns out damaged while it is read.
-    """
-    with opened(path, f"pairs made by {_MAKER}", "make it again") as file:
-        check_columns(path, file.schema_arrow, _NEEDED, _MAKER)
-        yield file
 
 
 def _pack(repositories: dict[str, _Found], block_pairs: int, max_pairs: int, seed: int) -> Iterator[Block]:
@@ -195,13 +179,7 @@ def _collect(
     for batch in batches:
         batch = completed(batch, COLUMNS)
         batch = batch.cast(_EXPECTED) if batch.schema != _EXPECTED else batch
-        check_filled(path, batch, first, _MAKER, OPTIONAL)
-        for name in ("query", "text_without_comments"):
-            empty = pc.index(pc.equal(pc.utf8_trim_whitespace(batch[name]), ""), True).as_py()
-            if empty >= 0:
-                raise DataError(
-                    f"{path} row {first + empty}: {name} is empty, expected text; rebuild it with: {_MAKER}"
-                )
+        check_rows(path, batch, first)
         for name in pc.unique(batch["repository"]).to_pylist():
             if name in wanted:
                 span = wanted[name][0]
@@ -219,5 +197,5 @@ def _check_identifiers(files: Sequence[Path], table: Any) -> None:
     if pc.count_distinct(identifiers).as_py() < table.num_rows:
         twice = next(name for name, count in Counter(identifiers.to_pylist()).items() if count > 1)
         raise DataError(
-            f"{files[0].parent}: pair_id {twice} stands twice, expected one row each; rebuild it with: {_MAKER}"
+            f"{files[0].parent}: pair_id {twice} stands twice, expected one row each; rebuild it with: {MAKER}"
         )

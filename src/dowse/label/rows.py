@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dowse.errors import DataError, MissingExtraError
-from dowse.mine.pairs import opened
+from dowse.parquet import check_columns, check_filled, opened
 
 try:
     import pyarrow as pa
@@ -103,34 +103,6 @@ def labelled_files(folder: Path) -> list[Path]:
     return files
 
 
-def check_columns(path: Path, found: Any, expected: Any, maker: str) -> None:
-    """Refuse a file without the expected columns or with other types.
-
-    Raises:
-        DataError: A column is missing or of another type.
-    """
-    faults = [f"no column {field.name}" for field in expected if field.name not in found.names]
-    faults += [
-        f"{field.name} is {found.field(field.name).type}, expected {field.type}"
-        for field in expected
-        if field.name in found.names and not _same_kind(found.field(field.name).type, field.type)
-    ]
-    if faults:
-        raise DataError(f"{path}: {'; '.join(faults)}; expected a file made by {maker}; make it again")
-
-
-def check_filled(path: Path, batch: Any, first: int, maker: str, nullable: frozenset[str] = frozenset()) -> None:
-    """Refuse a batch with a missing value; `first` is the row in the file of its first row.
-
-    Raises:
-        DataError: A value is null.
-    """
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if column.null_count and name not in nullable:
-            row = first + pc.index(column.is_null(), True).as_py()
-            raise DataError(f"{path} row {row}: {name} is null, expected a value; rebuild it with: {maker}")
-
-
 def write_table(path: Path, table: Any, metadata: Mapping[str, str] | None = None) -> None:
     """Write a Parquet file that appears at `path` whole or not at all, texts shared by rows stored once."""
     descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -158,13 +130,6 @@ def sharing(values: Any, positions: Any) -> Any:
     encoded = values.combine_chunks().dictionary_encode() if isinstance(values, pa.ChunkedArray) else values
     encoded = encoded if pa.types.is_dictionary(encoded.type) else encoded.dictionary_encode()
     return encoded.take(pa.array(positions))
-
-
-def _same_kind(found: Any, expected: Any) -> bool:
-    if pa.types.is_dictionary(found):
-        found = found.value_type
-    texts = (pa.string(), pa.large_string())
-    return bool(found == expected or (found in texts and expected in texts))
 
 
 def _check_rows(path: Path, batch: Any, first: int) -> None:

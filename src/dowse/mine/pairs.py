@@ -16,6 +16,7 @@ from typing import Any
 from dowse.errors import DataError, MissingExtraError
 from dowse.mine.repositories import Repository
 from dowse.mine.sources import Pair
+from dowse.parquet import check_columns, check_filled, check_texts, opened
 
 try:
     import pyarrow as pa
@@ -51,6 +52,12 @@ SCHEMA = pa.schema(
 
 OPTIONAL = frozenset({"rejected"})
 """Columns that may be null, and that folders made before there were such columns do not have."""
+
+MAKER = "dowse mine"
+"""The command that makes a folder anew, as errors name it."""
+
+_NEEDED = pa.schema([field for field in SCHEMA if field.name not in OPTIONAL])
+_TEXTS = ("query", "text", "text_without_comments")
 
 SPLITS = ("train", "dev", "test")
 
@@ -109,40 +116,46 @@ def read_batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator
         yield from read_shard(path, columns)
 
 
-@contextmanager
-def opened(path: Path, expected: str, remedy: str) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file; damage, whether found now or while it is read, is named in one sentence.
-
-    Raises:
-        DataError: The file cannot be opened or read.
-    """
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        fault = (str(error).splitlines() or ["it is damaged"])[0]
-        raise DataError(f"{path}: cannot be read as Parquet ({fault}), expected {expected}; {remedy}") from None
-
-
 def read_shard(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Yield the rows of one file, checked, a batch at a time."""
-    remedy = "rebuild it with: dowse mine"
-    with opened(path, "a Parquet file of pairs", remedy) as file:
-        for wanted in SCHEMA:
-            found = file.schema_arrow.field(wanted.name) if wanted.name in file.schema_arrow.names else None
-            if found is None and wanted.name in OPTIONAL:
-                continue
-            if found is None or found.type != wanted.type:
-                said = "is missing" if found is None else f"is {found.type}"
-                raise DataError(f"{path}: column {wanted.name} {said}, expected {wanted.type}; {remedy}")
+    with open_shard(path) as file:
         position = 0
         names = list(columns or SCHEMA.names)
         for batch in file.iter_batches(BATCH_ROWS, columns=names):
             batch = completed(batch, names)
             batch.validate(full=True)
-            _check_rows(batch, path, position)
+            check_rows(path, batch, position)
             position += batch.num_rows
             yield batch
+
+
+@contextmanager
+def open_shard(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open one file of pairs.
+
+    Raises:
+        DataError: It is something else, lacks a column, or turns out damaged while it is read.
+    """
+    with opened(path, "a Parquet file of pairs", f"rebuild it with: {MAKER}") as file:
+        check_columns(path, file.schema_arrow, _NEEDED, MAKER)
+        yield file
+
+
+def check_rows(path: Path, batch: pa.RecordBatch, first: int) -> None:
+    """Refuse a batch with a missing value, an empty text or an unknown split; `first` is its first row in the file.
+
+    Raises:
+        DataError: There is one.
+    """
+    check_filled(path, batch, first, MAKER, OPTIONAL)
+    check_texts(path, batch, first, [name for name in _TEXTS if name in batch.schema.names], MAKER)
+    if "split" in batch.schema.names:
+        for offset, split in enumerate(batch["split"].to_pylist()):
+            if split not in SPLITS:
+                raise DataError(
+                    f"{path} row {first + offset}: split is {split!r}, expected {', '.join(SPLITS)}; rebuild it with: "
+                    f"{MAKER}"
+                )
 
 
 def read_rows(folder: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
@@ -162,18 +175,3 @@ def completed(batch: pa.RecordBatch, names: Sequence[str] = tuple(SCHEMA.names))
 def write_rows(writer: pq.ParquetWriter, rows: Iterable[dict[str, Any]], schema: pa.Schema = SCHEMA) -> None:
     """Write rows as one group."""
     writer.write_batch(pa.RecordBatch.from_pylist(list(rows), schema))
-
-
-def _check_rows(batch: pa.RecordBatch, path: Path, position: int) -> None:
-    """Refuse a batch with an empty query, an unknown split or a missing value."""
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if column.null_count and name not in OPTIONAL:
-            row = position + column.is_null().to_pylist().index(True)
-            raise DataError(f"{path} row {row}: {name} is missing, expected a value; rebuild it with: dowse mine")
-        if name in ("query", "split", "text"):
-            allowed = SPLITS if name == "split" else None
-            for offset, value in enumerate(column.to_pylist()):
-                if not value or (allowed and value not in allowed):
-                    expected = ", ".join(allowed) if allowed else "some text"
-                    where = f"{path} row {position + offset}"
-                    raise DataError(f"{where}: {name} is {value!r}, expected {expected}; rebuild it with: dowse mine")

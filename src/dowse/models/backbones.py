@@ -225,7 +225,11 @@ def _adapt(model: st.SentenceTransformer, backbone: Backbone, folder: Path) -> s
     if isinstance(first, DataFlowTransformer):
         first.max_nodes = backbone.data_flow_nodes
     tokenizer: Any = first.processor
-    _check_sizes(first.model, tokenizer, backbone, folder)
+    if backbone.data_flow_nodes and _positions_kept(first.model) < 2:
+        raise ModelError(
+            f"{folder}: has no position to spare for data flow, expected a RoBERTa; set data_flow_nodes to 0"
+        )
+    check_fits(folder, first, max(backbone.max_query_tokens, backbone.max_document_tokens))
     if backbone.mode_token:
         first.processor = tokenizer = with_mode(tokenizer, backbone.mode_token, folder)
     tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = backbone.padding_side  # the latter is saved
@@ -250,27 +254,31 @@ def _manner(pooling: str | None, has_data_flow: bool) -> str:
     return f"{pooling} pooling with{'' if has_data_flow else 'out'} data flow"
 
 
-def _check_sizes(model: Any, tokenizer: Any, backbone: Backbone, folder: Path) -> None:
-    """Raise unless the encoder has embeddings for the whole vocabulary, and positions for the longest text."""
-    rows = model.get_input_embeddings().num_embeddings
-    if tokenizer.pad_token is None or len(tokenizer) > rows:
+def check_fits(folder: Path, first: Any, max_tokens: int) -> None:
+    """Raise unless an encoder has embeddings for its tokenizer's vocabulary, and positions for the longest text.
+
+    Raises:
+        ModelError: It has not.
+    """
+    network, tokenizer = first.model, first.processor
+    rows = network.get_input_embeddings().num_embeddings
+    highest = max(tokenizer.get_vocab().values())
+    if tokenizer.pad_token is None or highest >= rows:
         raise ModelError(
-            f"{folder}: a vocabulary of {len(tokenizer)} with {tokenizer.pad_token!r} for padding does not fit {rows} "
-            "embeddings; use the tokenizer's files that the model came with"
+            f"{folder}: a vocabulary of {len(tokenizer)} up to number {highest} with {tokenizer.pad_token!r} for "
+            f"padding does not fit {rows} embeddings; use the tokenizer's files that the model came with"
         )
-    positions = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
-    kept = 0 if positions is None or positions.padding_idx is None else positions.padding_idx + 1  # RoBERTa's first
-    if backbone.data_flow_nodes and kept < 2:
+    most = network.config.max_position_embeddings - _positions_kept(network)
+    if max_tokens > most:
         raise ModelError(
-            f"{folder}: has no position to spare for data flow, expected a RoBERTa; set data_flow_nodes to 0"
+            f"{folder}: has positions for {most} tokens, expected {max_tokens}; set the most tokens of a text lower"
         )
-    most = model.config.max_position_embeddings - kept
-    longest = max(backbone.max_query_tokens, backbone.max_document_tokens)
-    if longest > most:
-        raise ModelError(
-            f"{folder}: has positions for {most} tokens, expected {longest} as in {backbone.name}; "
-            f"set max_query_tokens and max_document_tokens to at most {most}"
-        )
+
+
+def _positions_kept(network: Any) -> int:
+    """Return how many positions come before that of the first token: RoBERTa keeps two, BERT none."""
+    positions = getattr(getattr(network, "embeddings", None), "position_embeddings", None)
+    return 0 if positions is None or positions.padding_idx is None else positions.padding_idx + 1
 
 
 def _load_saved(folder: Path, device: str | None, dtype: str) -> st.SentenceTransformer:

@@ -26,7 +26,7 @@ try:
     from sentence_transformers.sentence_transformer.modules import LayerNorm, Pooling
     from tokenizers.processors import TemplateProcessing
 
-    from dowse.models.backbones import Backbone, load_backbone
+    from dowse.models.backbones import Backbone, check_fits, load_backbone
     from dowse.models.graphcodebert import DataFlowTransformer
 except ImportError as error:
     raise MissingExtraError("dowse train ranker", "train") from error
@@ -110,26 +110,6 @@ def load_ranker(folder: Path, device: str | None = None, *, traceable: bool = Fa
         ) from error
     model.eval()
     return model
-
-
-def check_fits(folder: Path, first: Any, max_tokens: int) -> None:
-    """Raise unless an encoder has embeddings for its tokenizer's vocabulary, and positions for the window.
-
-    Raises:
-        ModelError: It has not.
-    """
-    rows, words = first.model.get_input_embeddings().num_embeddings, len(first.tokenizer)
-    highest = max(first.tokenizer.get_vocab().values())
-    if first.tokenizer.pad_token is None or highest >= rows:
-        raise ModelError(
-            f"{folder}: a vocabulary of {words} up to number {highest} with {first.tokenizer.pad_token!r} for padding "
-            f"does not fit {rows} embeddings; use the tokenizer's files that the model came with"
-        )
-    positions = getattr(getattr(first.model, "embeddings", None), "position_embeddings", None)
-    kept = 0 if positions is None or positions.padding_idx is None else positions.padding_idx + 1  # RoBERTa's first
-    most = first.model.config.max_position_embeddings - kept
-    if max_tokens > most:
-        raise ModelError(f"{folder}: has positions for {most} tokens, expected {max_tokens}; lower max_tokens")
 
 
 def tokenizer_of(model: CrossEncoder) -> Any:
