@@ -13,9 +13,9 @@
 # MIRROR a folder with a clone of every repository as MIRROR/owner/name; without it they are cloned from their addresses.
 # BENCH  checkouts of benchmark repositories, whose functions are kept out of the pairs too.
 # PYTHON the interpreter of an environment with Dowse's extras data, train and evaluate; python3 if unset.
-# CONFIG settings of the bi-encoder: configs/base.toml (one GPU) if unset, configs/cpu.toml for two cores in an hour,
+# CONFIG settings of the bi-encoder: configs/base.toml (one GPU) if unset, configs/cpu.toml for two cores in 90 minutes,
 #        configs/tiny.toml for a CPU in minutes.
-# MAX_PAIRS of a repository that are labelled, drawn where it has more; all if unset (40 minutes on two cores; 400: ten,
+# MAX_PAIRS of a repository that are labelled, drawn where it has more; all if unset (40 minutes on two cores; 500: nine,
 #        which is as much as configs/cpu.toml reads).
 #
 # The splits are by repository: dev (configs/dev.txt) chooses settings, test (configs/test.txt) is reported once.

@@ -337,7 +337,7 @@ def _show(result: Mapping[str, Any], as_json: bool) -> None:
             over = _plain(f"{row['name']}, {task}" if len(row["behind_by"]) > 1 else row["name"])
             console.print(
                 f"{found[metrics[0]]:+.3f} {metrics[0]} over {over}, 95 % {found['low']:+.3f} to {found['high']:+.3f}, "
-                f"p {found['p_permutation']:.4f} (permutation)",
+                f"p {found['p_permutation']:.4f}",
                 highlight=False,
             )
 
