@@ -59,6 +59,11 @@ def test_a_file_of_another_schema_is_refused(tmp_path):
         list(read_rows(write(tmp_path / "b", [ROW], wide)))
 
 
+def test_texts_may_be_stored_once_for_many_rows(tmp_path):
+    shared = SCHEMA.set(SCHEMA.get_field_index("text"), pa.field("text", pa.dictionary(pa.int32(), pa.string())))
+    assert list(read_rows(write(tmp_path / "pairs", [ROW] * 3, shared))) == [ROW] * 3
+
+
 def test_what_is_no_finished_folder_of_pairs_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"gone: does not exist.*run: dowse mine -o"):
         list(read_rows(tmp_path / "gone"))

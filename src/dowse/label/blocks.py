@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dowse.errors import DataError, MissingExtraError
-from dowse.mine.pairs import MAKER, SCHEMA, check_rows, completed, open_shard
+from dowse.mine.pairs import MAKER, check_rows, completed, open_shard
 
 try:
     import pyarrow as pa
@@ -40,7 +40,6 @@ COLUMNS = (
     "code_hash",
     "rejected",
 )
-_EXPECTED = pa.schema([SCHEMA.field(name) for name in COLUMNS])
 _BATCH_ROWS = 4096
 
 
@@ -178,7 +177,6 @@ def _collect(
     seen = {name: before for name, (_, before) in wanted.items()}
     for batch in batches:
         batch = completed(batch, COLUMNS)
-        batch = batch.cast(_EXPECTED) if batch.schema != _EXPECTED else batch
         check_rows(path, batch, first)
         for name in pc.unique(batch["repository"]).to_pylist():
             if name in wanted:

@@ -165,11 +165,13 @@ def read_rows(folder: Path, columns: Sequence[str] | None = None) -> Iterator[di
 
 
 def completed(batch: pa.RecordBatch, names: Sequence[str] = tuple(SCHEMA.names)) -> pa.RecordBatch:
-    """Return a batch with the wanted columns that an older folder does not have, null in every row."""
+    """Return the wanted columns in the types of `SCHEMA`; one that an older folder lacks is null in every row."""
     for name in names:
         if name in OPTIONAL and name not in batch.schema.names:
             batch = batch.append_column(SCHEMA.field(name), pa.nulls(batch.num_rows, SCHEMA.field(name).type))
-    return batch
+    wanted = pa.schema([SCHEMA.field(name) for name in names])
+    batch = batch.select(wanted.names)
+    return batch if batch.schema == wanted else batch.cast(wanted)
 
 
 def write_rows(writer: pq.ParquetWriter, rows: Iterable[dict[str, Any]], schema: pa.Schema = SCHEMA) -> None:
