@@ -76,7 +76,8 @@ def test_a_late_answer_to_an_older_question_is_dropped(new_page, server):
     page = new_page(server)
     held = []
     page.route(lambda url: "q=parse" in url, lambda route: held.append(route))
-    page.locator("#q").fill("parse a duration")
+    with page.expect_request(lambda request: "q=parse" in request.url):
+        page.locator("#q").fill("parse a duration")
     expect(page.locator("body")).to_have_attribute("data-work", "asking")
     ask(page, UPLOAD)
     first_hit(page)
@@ -85,6 +86,21 @@ def test_a_late_answer_to_an_older_question_is_dropped(new_page, server):
     page.evaluate("fetch('v1/health')")  # whatever came before it has been seen by then
     first_hit(page)
     assert page.evaluate("document.title").startswith(UPLOAD)
+
+
+def test_who_goes_to_the_hits_while_an_answer_is_on_its_way_stays_among_them(new_page, server):
+    page = new_page(server)
+    held = []
+    page.route(lambda url: "q=prepare" in url, lambda route: held.append(route))
+    ask(page, UPLOAD)
+    focused = page.locator(":focus")
+    with page.expect_request(lambda request: "q=prepare" in request.url):
+        page.locator("#q").fill("prepare an upload plan")
+    page.keyboard.press("ArrowDown")
+    expect(focused.locator(".symbol")).to_have_text("UploadClient.retry_upload")
+    held.pop().continue_()
+    settled(page)
+    expect(focused.locator(".symbol")).to_have_text("plan_upload")
 
 
 def test_a_link_says_the_query_and_every_filter(page, server):

@@ -34,7 +34,8 @@ def test_the_page_is_there_before_the_server_answers(new_page, server):
     page.reload()
     expect(page.get_by_role("heading", name="Find code by what it does.")).to_be_visible()
     expect(page.locator("#q")).to_be_focused()
-    page.keyboard.type(UPLOAD)
+    with page.expect_request("**/v1/search/stream?*"):
+        page.keyboard.type(UPLOAD)
     expect(page.locator("body")).to_have_attribute("data-work", "asking")
     holding.clear()
     for route in held:

@@ -15,7 +15,7 @@ export class Asker {
 
   /**
    * @param {object} listener
-   * @param {() => void} listener.asked a question is on its way.
+   * @param {() => void} listener.asked a question is on its way, or will be once typing pauses.
    * @param {(answer: object, isFirst: boolean) => void} listener.answered an order of hits: the instant one, then the
    *   re-ranked one.
    * @param {() => void} listener.done the last order is there.
@@ -28,6 +28,7 @@ export class Asker {
   /** Ask what a state says, at once or when typing pauses. */
   ask(state, { soon = false } = {}) {
     this.stop();
+    this.listener.asked();
     this.#waiting = setTimeout(() => this.#run(state), soon ? PAUSE_MS : 0);
   }
 
@@ -41,7 +42,6 @@ export class Asker {
   async #run(state) {
     const { signal } = this.#giveUp;
     const tell = (what, ...details) => signal.aborted || this.listener[what](...details);
-    tell("asked");
     try {
       let isFirst = true;
       for await (const answer of state.near ? near(state.near, signal) : stages(state, signal)) {

@@ -6,9 +6,11 @@ import { hitItem, keyOf } from "./hit.js";
 
 const GLIDE = { duration: 320, easing: "cubic-bezier(.2, .7, .2, 1)" };
 
-/** Show hits that have nothing to do with those before. */
+/** Show hits of another query; whoever has already gone to the hits is then at the best of these. */
 export function replace(list, hits, about) {
+  const isAmongHits = list.contains(document.activeElement);
   list.replaceChildren(...hits.map((hit) => hitItem(hit, about)));
+  if (isAmongHits) list.querySelector(".hit")?.focus({ preventScroll: true });
 }
 
 /** Show hits of the query that is already shown, in their new order. */
