@@ -59,7 +59,7 @@ def expand(text_words: Iterable[str]) -> str:
     >>> expand(["getUserName", "x"])
     'get user name getusername x'
     """
-    return " ".join([_expansions[word] for word in text_words])
+    return " ".join(map(_expansions.__getitem__, text_words))
 
 
 def terms(text: str) -> list[str]:

@@ -19,10 +19,9 @@ part of their own because they say in five words what a hundred lines of text di
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -138,17 +137,28 @@ class StaticEncoder:
     def _parts(self, texts: Sequence[Sequence[str]]) -> Embeddings:
         """Return the unit weighted sum of each text's token vectors, shape (N, D)."""
         sums = np.zeros((len(texts), self.dimensions), dtype=np.float32)
-        for number, (row, text) in enumerate(zip(sums, texts, strict=True)):
-            if number % _TEXTS_AT_ONCE == 0:
-                self._learn(chain.from_iterable(texts[number : number + _TEXTS_AT_ONCE]))
-            counts = Counter(chain.from_iterable(map(self._tokens.__getitem__, text)))
-            if counts:
-                tokens = np.fromiter(counts, dtype=np.int64, count=len(counts))
-                times = np.fromiter(counts.values(), dtype=np.float32, count=len(counts))
+        for first in range(0, len(texts), _TEXTS_AT_ONCE):
+            tokens, times, ends = self._counted(texts[first : first + _TEXTS_AT_ONCE])
+            weights = self._scales[tokens] * np.sqrt(times)
+            for row, (start, end) in zip(sums[first:], pairwise(ends), strict=False):
                 # Weights times rows is the weighted sum; the table as a whole stays int8.
-                np.matmul(self._scales[tokens] * np.sqrt(times), self._embeddings[tokens].astype(np.float32), out=row)
+                np.matmul(weights[start:end], self._embeddings[tokens[start:end]].astype(np.float32), out=row)
         _make_unit(sums)
         return sums
+
+    def _counted(self, texts: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], NDArray[np.float32], list[int]]:
+        """Return the distinct tokens of each text, one text after the other, how often each is in its text, and where
+        each text's begin, with the end of the last: shapes (T,), (T,) and N + 1.
+        """
+        self._learn(chain.from_iterable(texts))
+        found = [list(chain.from_iterable(map(self._tokens.__getitem__, text))) for text in texts]
+        lengths = [len(tokens) for tokens in found]
+        flat = np.fromiter(chain.from_iterable(found), dtype=np.int64, count=sum(lengths))
+        size = len(self._scales)
+        # one sort for all texts: a number names a text and a token of it
+        numbers, times = np.unique(np.repeat(np.arange(len(texts)) * size, lengths) + flat, return_counts=True)
+        ends = np.searchsorted(numbers, np.arange(len(texts) + 1) * size)
+        return numbers % size, times.astype(np.float32), ends.tolist()
 
     def _learn(self, found: Iterable[str]) -> None:
         """Tokenise the words not yet known."""
