@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from dowse.config import IndexSettings
 from dowse.errors import ConfigError, IndexFormatError
 from dowse.index import lance_care
 from dowse.index.dense import unpack
+from dowse.index.erasing import erase
 from dowse.index.lance import LanceStore
 from dowse.index.lance_table import Table
 from dowse.index.lexical import query_terms
 from dowse.index.opening import open_store, open_table
+from dowse.index.scan import Stat
 from dowse.index.store import Filter
 from dowse.index.update import update
 from dowse.index.writer import BusyError
@@ -323,7 +326,7 @@ def test_a_snapshot_is_gone_back_to_and_readers_see_it_without_opening_again(add
     assert [one.text for one in reader.documents()] == ["broken", "more"]
     lance_care.go_back(table, "good")
     assert reader.refresh() and [one.text for one in reader.documents()] == ["alpha"]
-    assert [one.name for one in lance_care.versions(table)].count("good") == 1
+    assert [one.names for one in lance_care.versions(table)].count(("good",)) == 1
     for wrong in ("99", "better"):
         with pytest.raises(ConfigError, match="has no version"):
             lance_care.go_back(table, wrong)
@@ -331,6 +334,23 @@ def test_a_snapshot_is_gone_back_to_and_readers_see_it_without_opening_again(add
         lance_care.name_version(table, "good")
     with pytest.raises(ConfigError, match="cannot name a snapshot"):
         lance_care.name_version(table, "a b/c")
+    with pytest.raises(ConfigError, match="'12' cannot name a snapshot, it would be taken for a number"):
+        lance_care.name_version(table, "12")  # nor could it be told from the version of that number
+
+
+def test_a_version_has_every_name_it_was_given_and_no_name_outlives_what_is_erased(address, tmp_path):
+    store, table = open_kind("lance", tmp_path / "shared"), open_table(address, DIMENSIONS)
+    put(store, file("a.py", "alpha"))
+    number = lance_care.name_version(table, "two")
+    assert lance_care.name_version(table, "one") == number
+    assert lance_care.versions(table)[0].names == ("one", "two")
+    put(store, file("a.py", "broken"))
+    for name in ("one", "two"):
+        lance_care.go_back(table, name)
+        store.reload()
+        assert [one.text for one in store.documents()] == ["alpha"]
+    assert erase(table, "project", snapshots=True).snapshots == ("one", "two")
+    assert table.dataset.tags.list() == {} and len(lance_care.versions(table)) == 1
 
 
 def test_a_writer_that_comes_while_a_table_is_tidied_is_said_in_a_sentence(address, tmp_path, monkeypatch):
@@ -450,6 +470,18 @@ def test_what_is_held_is_counted_once_until_it_changes(kind, tmp_path):
     assert store.counted() is counted  # a server asks with every question
     put(store, file("b.py", "beta"))
     assert counted["files"] == 1 and store.counted()["files"] == 2
+    store.close()
+
+
+@pytest.mark.parametrize("kind", ["local", "lance"])
+def test_figures_of_files_that_need_all_64_bits_are_kept(kind, tmp_path):
+    # a time in the year 2262 and an inode of a file system that hashes
+    stat = Stat.of(SimpleNamespace(st_size=5, st_mtime_ns=2**63 + 7, st_ctime_ns=1, st_ino=2**64 - 1))
+    store = open_kind(kind, tmp_path)
+    put(store, replace(file("a.py", "alpha"), stat=stat))
+    with store.writing(1) as writer:
+        writer.touch({"a.py": stat._replace(ctime_ns=2)})
+    assert store.files["a.py"].stat == stat._replace(ctime_ns=2) == Stat(5, 7 - 2**63, 2, -1)
     store.close()
 
 

@@ -36,9 +36,10 @@ def stored(table: Table, repository: str) -> Stored:
     with translated(table.address):
         table.newest()
         holding = [
-            one.name
+            name
             for one in versions(table)
-            if one.name is not None and table.dataset.checkout_version(one.number).count_rows(where)
+            if one.names and table.dataset.checkout_version(one.number).count_rows(where)
+            for name in one.names
         ]
     return Stored(table.count(f"{where} AND start_line > 0"), tuple(sorted(holding)))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -52,11 +53,11 @@ log = logging.getLogger(__name__)
 
 
 class Version(NamedTuple):
-    """One moment of a table, and its name if it has one."""
+    """One moment of a table, and its names, sorted: mostly none, but as many as were given to it."""
 
     number: int
     written: str
-    name: str | None
+    names: tuple[str, ...]
 
 
 class Parts(NamedTuple):
@@ -184,10 +185,13 @@ def parts_to_merge(sizes: Sequence[int], waiting: int) -> int:
 def versions(table: Table) -> list[Version]:
     """Return the moments that a table can go back to, newest first."""
     with translated(table.address):
-        names = {tag["version"]: name for name, tag in table.dataset.tags.list().items()}
+        tags = sorted((name, tag["version"]) for name, tag in table.dataset.tags.list().items())
         found = table.dataset.versions()
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, number in tags:
+        names[number].append(name)
     return [
-        Version(one["version"], one["timestamp"].isoformat(timespec="seconds"), names.get(one["version"]))
+        Version(one["version"], one["timestamp"].isoformat(timespec="seconds"), tuple(names[one["version"]]))
         for one in reversed(found)
     ]
 
@@ -199,6 +203,8 @@ def name_version(table: Table, name: str) -> int:
         ConfigError: there is a version of this name, or it cannot be one.
         IndexFormatError: the store cannot be written.
     """
+    if name.isdecimal():
+        raise ConfigError(f"{name!r} cannot name a snapshot, it would be taken for a number; use a letter in it")
     with translated(table.address):
         table.newest()
         if name in table.dataset.tags.list():
@@ -222,7 +228,7 @@ def go_back(table: Table, version: str) -> int:
         ConfigError: there is no such version.
         IndexFormatError: the store cannot be written.
     """
-    known = {name: one.number for one in versions(table) for name in (str(one.number), one.name) if name}
+    known = {name: one.number for one in versions(table) for name in (str(one.number), *one.names)}
     if version not in known:
         raise ConfigError(f"{table.address} has no version {version!r}; dowse store versions lists them")
     with translated(table.address):

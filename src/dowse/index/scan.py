@@ -57,7 +57,7 @@ _BY_SIZE = frozenset({"empty", "too large"})
 
 
 class Stat(NamedTuple):
-    """What tells a file or directory from its earlier self without reading it."""
+    """What tells a file or directory from its earlier self without reading it; signed 64-bit numbers, as stores keep."""
 
     size: int
     mtime_ns: int
@@ -66,8 +66,9 @@ class Stat(NamedTuple):
 
     @classmethod
     def of(cls, result: os.stat_result) -> Stat:
-        """Take the four figures from the system's answer."""
-        return cls(result.st_size, result.st_mtime_ns, result.st_ctime_ns, result.st_ino)
+        """Take the four figures from the system's answer, the largest as negative ones: they are only compared."""
+        figures = result.st_size, result.st_mtime_ns, result.st_ctime_ns, result.st_ino
+        return cls(*((figure + 2**63) % 2**64 - 2**63 for figure in figures))
 
     def settled_at(self, time_ns: int) -> bool:
         """Say whether a change after `time_ns` is sure to show as another stat."""

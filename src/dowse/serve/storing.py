@@ -37,7 +37,7 @@ def versions(address: Address) -> None:
     from dowse.index.lance_care import versions as listed
 
     for one in listed(table):
-        print("  ".join(filter(None, [str(one.number), one.written, one.name])))
+        print("  ".join([str(one.number), one.written, *one.names]))
 
 
 @store.command()
