@@ -27,6 +27,13 @@ def test_the_last_glob_that_matches_a_file_or_a_folder_above_it_decides(globs, f
     assert [path for path in PATHS if let_through(path)] == found
 
 
+def test_a_path_may_be_as_deep_as_any():
+    deep = "src/" + "d/" * 5_000
+    assert [path for path in (f"{deep}a.py", f"src{deep}a.py") if Globs(["/src/", "!b.py"]).let_through(path)] == [
+        f"{deep}a.py"
+    ]
+
+
 @pytest.mark.parametrize("glob", ["*" * 40 + "@", "*a" * 40 + "@", "**/" * 40 + "@", "[a-z]*" * 40 + "@"])
 def test_no_glob_keeps_the_process_busy(glob):
     started = time.process_time()

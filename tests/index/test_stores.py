@@ -19,6 +19,7 @@ from dowse.errors import ConfigError, IndexFormatError
 from dowse.index import lance_care
 from dowse.index.dense import unpack
 from dowse.index.erasing import erase
+from dowse.index.globs import Globs
 from dowse.index.lance import LanceStore
 from dowse.index.lance_table import Table
 from dowse.index.lexical import query_terms
@@ -92,6 +93,7 @@ FILTERS = [
     Filter(paths=("src/", "!src/core/", "f3.py")),
     Filter(frozenset({"python"}), ("src/c*/f[0-2].*",), frozenset({"function"})),
     Filter(paths=("nowhere/**",)),
+    Filter(paths=("tests/", "*.py")),
 ]
 
 
@@ -129,6 +131,31 @@ def test_vectors_are_those_of_an_exact_scan(place, filled):
         assert np.allclose(store.similarities(query, ids), cosines, atol=2e-3), only
         everything = store.search_vector(query, 10_000, only)[0]
         assert set(named(store, everything)) == set(exact), only
+
+
+def test_to_a_query_of_unknown_words_all_are_equally_near_and_the_first_are_returned(place, filled):
+    store, _ = filled
+    for only in filters(place):
+        allowed = store.allowed(only)
+        first = store.ids() if allowed is None else store.ids()[allowed]
+        ids, cosines = store.search_vector(np.zeros(DIMENSIONS, np.float32), 5, only)
+        assert ids.tolist() == first[:5].tolist() and not cosines.any() and len(cosines) == len(ids), only
+
+
+def test_globs_mean_the_same_in_every_store(place, filled):
+    store, truth = filled
+    for globs in [
+        ("[z-a].py",),
+        ("[[:digit:]]*.py",),
+        ("!",),
+        ("src/**/",),
+        ("src/**/", "!f[[:digit:]].go"),
+        ("f[0-2",),
+    ]:
+        through = Globs(globs).let_through
+        allowed = store.allowed(Filter(paths=globs))
+        found = named(store, store.ids()[allowed])
+        assert sorted(found) == sorted(key for key in truth if through(key[0])), globs
 
 
 def test_words_are_those_of_an_exact_scan(place, filled):

@@ -20,7 +20,7 @@ class Globs:
 
     def let_through(self, path: str) -> bool:
         """Tell whether a file is let through, by its path below the root."""
-        return next((said for rule in self._rules if (said := rule.said(path, "")) is not None), False)
+        return next((said for rule in self._rules if (said := rule.said(path)) is not None), False)
 
 
 class _Rule:
@@ -30,15 +30,21 @@ class _Rule:
         self._file = IgnoreFile("", (glob,))
         self._folders: dict[str, bool | None] = {"": None}
 
-    def said(self, path: str, slash: str) -> bool | None:
-        """Return True where it lets through, False where it is an exception, None where it says nothing.
-
-        `slash` is "/" for a folder, and else "".
-        """
+    def said(self, path: str) -> bool | None:
+        """Return True where it lets a file through, False where it is an exception, None where it says nothing."""
         folder, _, name = path.rpartition("/")
-        own = self._file.verdict(path, name, slash)
-        if own is not None:
-            return own
-        if folder not in self._folders:
-            self._folders[folder] = self.said(folder, "/")
+        own = self._file.verdict(path, name, "")
+        return self._said_of(folder) if own is None else own
+
+    def _said_of(self, folder: str) -> bool | None:
+        silent = []  # not by recursion: a path may have more folders than Python allows calls
+        while folder not in self._folders:
+            above, _, name = folder.rpartition("/")
+            own = self._file.verdict(folder, name, "/")
+            if own is None:
+                silent.append(folder)
+                folder = above
+            else:
+                self._folders[folder] = own
+        self._folders |= dict.fromkeys(silent, self._folders[folder])
         return self._folders[folder]

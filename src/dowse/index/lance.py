@@ -25,13 +25,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pathspec import GitIgnoreSpec
 
 from dowse.index.cache import EmbeddingCache, Hashes, hash_of
 from dowse.index.dense import Rows, unpack
 from dowse.index.documents import Span
-from dowse.index.globs import Globs
 from dowse.index.lance_care import ensure_indexes, has_vector_index
+from dowse.index.lance_conditions import Conditions
 from dowse.index.lance_table import FILE, FORMAT_VERSION, HEAD, Table, among, key_of, packed_of, quoted
 from dowse.index.lance_words import Frequencies, best_by_words, ranked
 from dowse.index.lance_writer import LanceWriter
@@ -83,6 +82,7 @@ class LanceStore:
         self._cache_dir = cache_dir
         self._caches: dict[str, EmbeddingCache] = {}
         self._looked = 0.0
+        self._conditions = Conditions(table, self._named)
         self._frequencies = Frequencies(table)
         self._forget()
 
@@ -93,7 +93,7 @@ class LanceStore:
 
     def models(self) -> dict[str, str]:
         """Return the fingerprint of the model that each repository's index was made with, by name."""
-        rows = self.table.scan(["repository", "content_hash"], self._is(HEAD)).to_pylist()
+        rows = self.table.scan(["repository", "content_hash"], self._conditions.others(HEAD)).to_pylist()
         return {row["repository"]: row["content_hash"] or "" for row in rows if row["repository"]}
 
     @property
@@ -145,6 +145,7 @@ class LanceStore:
     def _forget(self) -> None:
         self._version = int(self.table.dataset.version)
         self._seen: dict[int, _Seen] = {}
+        self._conditions.forget()
         self._frequencies.forget()
         for name in [name for name, what in vars(LanceStore).items() if isinstance(what, cached_property)]:
             self.__dict__.pop(name, None)
@@ -161,7 +162,7 @@ class LanceStore:
 
     @cached_property
     def _n(self) -> int:
-        return self.table.count(self._where())
+        return self.table.count(self._conditions.documents())
 
     @cached_property
     def meta(self) -> Mapping[str, str]:
@@ -176,7 +177,7 @@ class LanceStore:
     def files(self) -> Mapping[str, KnownFile]:
         """Every known file by path, read when first asked for."""
         columns = ["path", "repository", "key", *Stat._fields, "content_hash", "language", "skipped", "n_documents"]
-        rows = self.table.scan(columns, self._is(FILE)).to_pylist()
+        rows = self.table.scan(columns, self._conditions.others(FILE)).to_pylist()
         return {
             self._path(row["repository"], row["path"]): KnownFile(
                 row["key"],
@@ -202,7 +203,7 @@ class LanceStore:
 
     @cached_property
     def _counted(self) -> dict[str, Any]:
-        rows = self.table.scan(["language", "skipped"], self._is(FILE))
+        rows = self.table.scan(["language", "skipped"], self._conditions.others(FILE))
         kinds = rows.group_by(["language", "skipped"]).aggregate([([], "count_all")]).to_pylist()
         return tally(len(self), ((kind["language"], kind["skipped"], kind["count_all"]) for kind in kinds), self.tree())
 
@@ -214,13 +215,16 @@ class LanceStore:
 
     def search_words(self, terms: Sequence[str], n: int, boosts: Sequence[float], only: Filter | None = None) -> Ranked:
         """Return ids and BM25 scores of the best `n` documents for terms, best first."""
-        return best_by_words(self.table, terms, n, boosts, self._where(only, True))
+        return best_by_words(self.table, terms, n, boosts, self._conditions.documents(only, True))
 
     def search_vector(self, embedding: NDArray[np.float32], n: int, only: Filter | None = None) -> Ranked:
         """Return ids and cosines of the `n` documents nearest to a unit vector of shape (D,), best first."""
         if n < 1:
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        where = self._where(only, True)
+        if not embedding.any():  # all are equally near, and the engine would find none
+            found = self.table.scan([], self._conditions.documents(only), limit=n)
+            return ranked(found["_rowid"].to_numpy(), np.zeros(len(found), np.float32))
+        where = self._conditions.documents(only, True)
         nearest: dict[str, Any] = {"column": "embedding", "q": embedding, "k": n, "metric": "cosine"}
         if has_vector_index(self.table):
             nearest |= {"nprobes": PROBES if where is None else FILTERED_PROBES, "refine_factor": REFINED}
@@ -229,7 +233,7 @@ class LanceStore:
 
     def occurrences(self, text: str, only: Filter | None = None) -> list[tuple[int, int]]:
         """Return (id, count) for each document that contains a string exactly, in order of id; all text is read."""
-        found = self.table.scan(["text"], f"contains(text, {quoted(text)}) AND {self._where(only)}")
+        found = self.table.scan(["text"], f"contains(text, {quoted(text)}) AND {self._conditions.documents(only)}")
         counts = (row.count(text) for row in found["text"].to_pylist())
         return sorted(zip(found["_rowid"].to_pylist(), counts, strict=True))
 
@@ -308,7 +312,7 @@ class LanceStore:
 
     @cached_property
     def _ids(self) -> NDArray[np.int64]:
-        return np.sort(self.table.scan([], self._where())["_rowid"].to_numpy().astype(np.int64))
+        return np.sort(self.table.scan([], self._conditions.documents())["_rowid"].to_numpy().astype(np.int64))
 
     def hashes(self) -> Hashes:
         """Return the hash of what is embedded of every document, in order of id, shape (N,)."""
@@ -316,7 +320,7 @@ class LanceStore:
 
     @cached_property
     def _hashes(self) -> Hashes:
-        rows = self.table.scan(["hash"], self._where()).sort_by("_rowid")
+        rows = self.table.scan(["hash"], self._conditions.documents()).sort_by("_rowid")
         hashes: Hashes = rows["hash"].to_numpy()
         return hashes
 
@@ -334,39 +338,9 @@ class LanceStore:
         """Return which documents a filter lets through, in order of id, shape (N,); None where it is none."""
         if only is None:
             return None
-        return np.isin(self._ids, self.table.scan([], self._where(only))["_rowid"].to_numpy())
+        return np.isin(self._ids, self.table.scan([], self._conditions.documents(only))["_rowid"].to_numpy())
 
-    # ---- how it is asked ----
-
-    def _where(self, only: Filter | None = None, ranked: bool = False) -> str | None:
-        """Return the condition for documents of this view that a filter lets through.
-
-        Args:
-            only: the filter.
-            ranked: what is asked for has a score, as only documents have; None if that leaves nothing to ask.
-        """
-        clauses = [] if ranked else ["start_line > 0"]
-        clauses += [] if self._named is None else [among("repository", self._named)]
-        if only is not None:
-            clauses += [among("language", sorted(only.languages))] if only.languages else []
-            clauses += [among("kind", sorted(only.kinds))] if only.kinds else []
-            clauses += [self._like(only.paths)] if only.paths else []
-        return " AND ".join(clauses) or None
-
-    def _is(self, kind: str) -> str:
-        """Return the condition for rows of this view that are no documents, but files or heads."""
-        own = "" if self._named is None else f" AND {among('repository', self._named)}"
-        return f"kind = {quoted(kind)}{own}"
-
-    def _like(self, globs: Sequence[str]) -> str:
-        """Return the condition that a path is like some globs: in the engine, unless some of them are exceptions."""
-        spec = GitIgnoreSpec.from_lines(globs)
-        if any(pattern.include is False for pattern in spec.patterns):
-            rows = self.table.scan(["key", "path"], self._is(FILE)).to_pylist()
-            let_through = Globs(globs).let_through
-            return among("key", [row["key"] for row in rows if let_through(row["path"])])
-        patterns = [pattern.regex.pattern for pattern in spec.patterns if pattern.include and pattern.regex]
-        return f"({' OR '.join(f'regexp_like(path, {quoted(pattern)})' for pattern in patterns) or 'false'})"
+    # ---- how rows are read ----
 
     def _path(self, repository: str, path: str) -> str:
         """Return a file's name in this view."""

@@ -57,7 +57,7 @@ _BY_SIZE = frozenset({"empty", "too large"})
 
 
 class Stat(NamedTuple):
-    """What tells a file or directory from its earlier self without reading it; signed 64-bit numbers, as stores keep."""
+    """What tells a file or directory from its earlier self without reading it: signed 64-bit numbers."""
 
     size: int
     mtime_ns: int
