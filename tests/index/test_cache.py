@@ -1,6 +1,8 @@
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,10 +104,10 @@ def test_a_file_that_another_process_keeps_to_itself_costs_embeddings_but_no_err
     cache.add(hashes("a"), rows(1))
     with sqlite3.connect(tmp_path / FILE, isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
-        cache.add(hashes("b"), rows(1))
+        assert not cache.add(hashes("b"), rows(1))
         second = EmbeddingCache(tmp_path, "model", D)
-        second.add(hashes("c"), rows(1))
-        assert second.lookup(hashes("c"))[0].tolist() == [True]
+        assert not second.add(hashes("c"), rows(1))
+        assert second.lookup(hashes("a", "c"))[0].tolist() == [True, False]
         second.close()
         other.execute("ROLLBACK")
     other.close()
@@ -122,18 +124,52 @@ def test_a_place_that_cannot_be_written_is_replaced_by_memory(tmp_path):
         cache.close()
 
 
+READ_ONLY = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_cache import D, EmbeddingCache, hashes, rows
+folder = Path(sys.argv[1])
+cache = EmbeddingCache(folder, "model", D)
+cache.add(hashes("a"), rows(1))
+cache.close()
+for part in (*folder.iterdir(), folder): part.chmod(0o555)
+os.getuid() or os.setuid(65534)  # root may write anywhere
+cache = EmbeddingCache(folder, "model", D)
+print(cache.lookup(hashes("a", "b"))[0].tolist(), cache.add(hashes("b"), rows(2)[1:]))
+cache.settle(hashes("a", "b"))
+print(cache.missing(hashes("a", "b", "c")).tolist() == hashes("c").tolist(), cache.is_settled)
+print(cache.nearest(hashes("a", "b"), rows(2)[1], 1)[0].tolist())
+"""
+
+
+def test_beside_what_may_only_be_read_new_embeddings_are_kept_in_memory():
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        place = Path(folder, "index")
+        command = [sys.executable, "-c", READ_ONLY, place, Path(__file__).parent]
+        run = subprocess.run(command, capture_output=True, text=True)
+        place.chmod(0o755)
+        again = EmbeddingCache(place, "model", D)
+        assert again.lookup(hashes("a", "b"))[0].tolist() == [True, False]
+        again.close()
+    assert run.stdout == "[True, False] True\nTrue True\n[1]\n", run.stderr
+
+
 def test_processes_that_add_at_the_same_time_lose_nothing_but_time(tmp_path, cache):
     code = (
         "import sys, pathlib, numpy as np; from dowse.index.cache import EmbeddingCache, hash_of;"
         "cache = EmbeddingCache(pathlib.Path(sys.argv[1]), 'model', 16);"
-        "[cache.add(np.array([hash_of(sys.argv[2] + str(n))], np.int64), np.eye(1, 16, dtype=np.float32))"
-        " for n in range(30)]"
+        "print(*(n for n in range(30) if cache.add(np.array([hash_of(sys.argv[2] + str(n))], np.int64),"
+        " np.eye(1, 16, dtype=np.float32))))"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
-    started = [subprocess.Popen([*command, name]) for name in "ab"]
-    assert [process.wait(timeout=300) for process in started] == [0, 0]
+    started = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for name in "ab"]
+    kept = [set(process.communicate(timeout=300)[0].split()) for process in started]
+    assert [process.returncode for process in started] == [0, 0] and all(kept)
     known, found = cache.lookup(hashes(*(name + str(n) for name in "ab" for n in range(30))))
-    assert known.any() and np.array_equal(found[known], np.repeat(np.eye(1, D, dtype=np.float32), known.sum(), axis=0))
+    assert known.tolist() == [str(n) in of_one for of_one in kept for n in range(30)]
+    assert np.array_equal(found[known], np.repeat(np.eye(1, D, dtype=np.float32), known.sum(), axis=0))
 
 
 def test_a_part_forgets_nothing_of_the_others_and_is_settled_by_itself(tmp_path):

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from dowse.errors import IndexFormatError
-from dowse.index.database import connect, translated
+from dowse.index.database import connect, transaction, translated
 from dowse.index.lexical import LexicalIndex
 
 TABLES = "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY)"
@@ -17,9 +17,20 @@ TABLES = "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY)"
 def test_a_database_that_another_process_keeps_locked_is_busy_and_not_damaged(tmp_path):
     with closing(connect(tmp_path / "index.sqlite", TABLES)) as other:
         other.execute("BEGIN IMMEDIATE")
+        connect(tmp_path / "index.sqlite", TABLES, 0.01).close()  # to read it nobody waits
         said = r"another process keeps it to itself \(database is locked\); try again when it is done"
         with pytest.raises(IndexFormatError, match=said), translated(tmp_path):
-            connect(tmp_path / "index.sqlite", TABLES, 0.01)
+            connect(tmp_path / "index.sqlite", f"{TABLES}; CREATE TABLE IF NOT EXISTS more (key TEXT)", 0.01)
+
+
+def test_a_transaction_whose_end_fails_is_undone_and_the_next_one_begins(tmp_path):
+    tables = f"{TABLES}; CREATE TABLE IF NOT EXISTS parts (of TEXT REFERENCES facts DEFERRABLE INITIALLY DEFERRED)"
+    with closing(connect(tmp_path / "index.sqlite", tables)) as database:
+        database.execute("PRAGMA foreign_keys = ON")
+        with pytest.raises(sqlite3.IntegrityError), transaction(database, "IMMEDIATE") as execute:
+            execute("INSERT INTO parts VALUES ('nothing')")  # which only the commit finds fault with
+        with transaction(database, "IMMEDIATE") as execute:
+            assert execute("SELECT count(*) FROM parts").fetchone() == (0,)
 
 
 def test_words_that_another_writer_has_open_are_busy_and_not_damaged(tmp_path):

@@ -137,6 +137,26 @@ def test_a_reader_sees_the_old_state_until_it_reloads(store, tmp_path):
     reader.close()
 
 
+def test_what_others_write_in_the_middle_of_a_reload_is_found_after_the_next_look(store, tmp_path, monkeypatch):
+    other, reload = LocalStore(tmp_path / "index", "project"), store.lexical.reload
+
+    def followed_by_others():
+        reload()
+        monkeypatch.undo()
+        put(other, file("a.py", "alpha"))
+
+    monkeypatch.setattr(store.lexical, "reload", followed_by_others)
+    store.reload()
+    assert store.refresh() and found(store, "alpha") == ["alpha"]
+    other.close()
+
+
+def test_documents_are_fetched_in_the_order_of_their_ids(store):
+    put(store, file("a" * 100, *(f"text {n}" for n in range(100))))
+    ids = store.ids()[np.random.default_rng(0).permutation(100)]
+    assert list(store.fetch(ids)) == list(store.entries(store.ids())) == sorted(ids.tolist())
+
+
 def test_a_step_that_fails_half_way_leaves_nothing_behind(store):
     put(store, file("a.py", "alpha"))
 

@@ -1,3 +1,4 @@
+import sqlite3
 import time
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from biencoders import write_biencoder
 from sources import write_files
 
 from dowse import Searcher
-from dowse.errors import ConfigError
+from dowse.errors import ConfigError, IndexFormatError
 from dowse.models.biencoder import BiEncoder
 from dowse.search import retrieve
 from dowse.search.only import Only
@@ -146,6 +147,20 @@ def test_filling_embeds_the_rest_and_then_the_bi_encoder_brings_up_candidates(pr
         typescript = Only(languages=("typescript",)).filter(searcher.roots[0].path)
         among = store.entries(retrieve.nearest(encoder, store, vector, 50, typescript)[0])
         assert among and {entry.language for entry in among.values()} == {"typescript"}
+
+
+def test_filling_ends_where_embeddings_cannot_be_kept_and_is_not_done(project, index_dir, encoder):
+    with opened(project, index_dir, encoder) as searcher:
+        cache = searcher.roots[0].store.cache(encoder)
+        with sqlite3.connect(cache.place, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(
+                IndexFormatError, match=r"embeddings cannot be kept in .*retriever\.sqlite, expected room"
+            ):
+                searcher.fill()
+        other.close()
+        assert encoder.embedded <= retrieve.TEXTS_KEPT_AT_ONCE and not cache.is_settled
+        assert searcher.fill() == 0 and cache.is_settled
 
 
 def test_what_words_and_static_vectors_miss_the_filled_bi_encoder_brings_up(tmp_path, index_dir, encoder, monkeypatch):

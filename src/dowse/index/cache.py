@@ -4,9 +4,10 @@ The bi-encoder is too slow to embed a repository before the first question, so i
 needed and kept here: `retriever.sqlite` beside the index, int8 rows under a hash of the text that was embedded. A text
 that stays the same keeps its embedding through every update and rebuilding of lines around it.
 
-It is a cache and behaves like one: what cannot be read or written is made again, and nobody is told. Where the file
-cannot be used at all, the cache lives in memory. Any number of processes share it; each adds what it made. Rows of
-another model are dropped by the first that adds rows of its own, rows of texts that are gone by `settle` and `sweep`.
+It is a cache and behaves like one: what cannot be read or written is made again, and only who would make it for ever
+is told (`add`). Where the file cannot be used at all, or not be written, the cache lives in memory. Any number of
+processes share it; each adds what it made. Rows of another model are dropped by the first that adds rows of its own,
+rows of texts that are gone by `settle` and `sweep`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.errors import IndexFormatError
 from dowse.index.database import connect, transaction
 from dowse.index.dense import Rows, pack, unpack
 from dowse.types import Embeddings
@@ -74,10 +75,30 @@ class EmbeddingCache:
         packed = self._packed(hashes)
         return np.asarray(packed.any(axis=1)), unpack(packed)
 
-    def add(self, hashes: Hashes, embeddings: Embeddings) -> None:
-        """Keep embeddings, shapes (n,) and (n, D); ones that cannot be written are lost without a word."""
+    @property
+    def place(self) -> str:
+        """Where it lies, for people."""
+        return "memory" if self._folder is None else str(self._folder / FILE)
+
+    def add(self, hashes: Hashes, embeddings: Embeddings) -> bool:
+        """Keep embeddings, shapes (n,) and (n, D), and tell whether they are kept: in memory, if the file is only read.
+
+        They are lost where the disk is full, and where another process keeps the file to itself.
+        """
         rows = [(value, row.tobytes()) for value, row in zip(hashes.tolist(), pack(embeddings), strict=True)]
-        with suppress(sqlite3.DatabaseError), transaction(self._database, "IMMEDIATE"):
+        with suppress(sqlite3.DatabaseError):
+            try:
+                self._write(rows)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+                    raise
+                self._go_on_in_memory()
+                self._write(rows)
+            return True
+        return False
+
+    def _write(self, rows: Sequence[tuple[int, bytes]]) -> None:
+        with transaction(self._database, "IMMEDIATE"):
             if not self._is_mine():
                 self._database.execute("DELETE FROM embeddings")
                 self._database.execute("DELETE FROM facts")
@@ -197,6 +218,13 @@ class EmbeddingCache:
             return others * 1_000_003 + self._database.total_changes
         return -1
 
+    def _go_on_in_memory(self) -> None:
+        """Leave the file as it is, and go on with a copy of what it holds."""
+        copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._database.backup(copy)
+        self._database.close()
+        self._database, self._version = copy, -1
+
     def _open(self) -> sqlite3.Connection:
         """Open the file; one that is damaged is made anew, one that cannot be used is replaced by memory."""
         for _ in range(2 if self._folder else 0):
@@ -208,7 +236,7 @@ class EmbeddingCache:
                 return database
             except (sqlite3.OperationalError, OSError):  # locked, full, not writable
                 break
-            except (sqlite3.DatabaseError, IndexFormatError):
+            except sqlite3.DatabaseError:
                 for part in ("", "-wal", "-shm"):
                     with suppress(OSError):
                         (self._folder / f"{FILE}{part}").unlink()

@@ -67,9 +67,8 @@ def connect(path: Path, tables: str, wait_s: float = BUSY_WAIT_S) -> sqlite3.Con
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         database.execute("PRAGMA mmap_size = 268435456")
-        with transaction(database, "IMMEDIATE") as execute:
-            for statement in tables.split(";"):
-                execute(statement)
+        for statement in tables.split(";"):  # each by itself: only one whose table is missing waits for writers
+            database.execute(statement)
     except BaseException:
         database.close()
         raise
@@ -94,11 +93,11 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(database: sqlite3.Connection, mode: str) -> Iterator[Callable[..., sqlite3.Cursor]]:
-    """Run a block in one transaction (`mode` DEFERRED or IMMEDIATE), undone if it raises; gives `execute`."""
+    """Run a block in one transaction (`mode` DEFERRED or IMMEDIATE), undone if that raises; gives `execute`."""
     database.execute(f"BEGIN {mode}")
     try:
         yield database.execute
+        database.execute("COMMIT")
     except BaseException:
         database.rollback()
         raise
-    database.execute("COMMIT")

@@ -136,8 +136,9 @@ class LocalStore:
     def reload(self) -> None:
         """See what was acknowledged since the last look, all of it of one moment."""
         with translated(self.folder):
-            self.lexical.reload()
+            # before all else, so that what others write from here on shows as news at the next look
             self._version = self.database.execute("PRAGMA data_version").fetchone()[0]
+            self.lexical.reload()
             with transaction(self.database, "DEFERRED") as execute:
                 self.meta: dict[str, str] = dict(execute("SELECT key, value FROM meta"))
                 rows = execute("SELECT * FROM files ORDER BY first_document, id")
@@ -274,7 +275,7 @@ class LocalStore:
         return {i: self._entries[i] for i in ids.tolist() if i in self._entries}
 
     def fetch(self, ids: NDArray[np.int64]) -> dict[int, Document]:
-        """Return documents with their text, by id; ids that are gone are left out."""
+        """Return documents with their text, by id, in order of id; ids that are gone are left out."""
         found = self._look_up(ids, "symbol, kind, text")
         return {i: Document(self.repository, *place, *rest) for i, place, rest in found}
 
@@ -285,7 +286,7 @@ class LocalStore:
         with translated(self.folder):
             rows = self.database.execute(
                 f"SELECT id, start_line, end_line, {columns} FROM documents"
-                " WHERE id IN (SELECT value FROM json_each(?))",
+                " WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
                 (json.dumps(ids.tolist()),),
             ).fetchall()
         file_of = dict(zip(ids.tolist(), files.tolist(), strict=True))

@@ -66,7 +66,7 @@ def open_table(address: str, dimensions: int | None = None) -> Table:
         IndexFormatError: nothing is stored there, or it cannot be reached.
         MissingExtraError: the engine is not installed.
     """
-    if not re.fullmatch(r"lance:[^/].*|lance:/.*|[a-z0-9+]+://[^/].*", address):
+    if not re.fullmatch(r"lance:.+|[a-z0-9+]+://[^/].*", address):
         raise ConfigError(f"store {address!r} is no address, expected lance:PATH or s3://BUCKET/PREFIX; check --store")
     from dowse.index.lance_table import Table
 

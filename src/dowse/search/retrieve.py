@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dowse.cluster import with_model
+from dowse.errors import IndexFormatError
 from dowse.index.cache import EmbeddingCache, Hashes, hash_of
 from dowse.index.dense import pack, unpack
 from dowse.index.store import Filter, Store
@@ -94,6 +95,9 @@ def fill(store: Store, encoder: Encoder, until: float | None = None, progress: P
         encoder: the bi-encoder; one that is open on a cluster as well embeds there.
         until: when to stop, by time.monotonic(); at the end where None.
         progress: told how many documents are embedded and how many there are.
+
+    Raises:
+        IndexFormatError: the embeddings cannot be kept.
     """
     cache, ids, hashes = store.cache(encoder), store.ids(), store.hashes()
     first = dict(zip(hashes[::-1].tolist(), ids[::-1].tolist(), strict=True))
@@ -108,7 +112,11 @@ def fill(store: Store, encoder: Encoder, until: float | None = None, progress: P
             yield [_text(document) for document in store.fetch(some).values()]
 
     for made, embeddings in with_model(encoder, _embedded, texts()):
-        cache.add(made, embeddings)
+        if not cache.add(made, embeddings):
+            raise IndexFormatError(
+                f"embeddings cannot be kept in {cache.place}, expected room and no other process that holds it long"
+                "; free some space or try again later, what was kept before stays"
+            )
         left -= min(left, TEXTS_KEPT_AT_ONCE)
         if progress is not None:
             progress(total - left, total)

@@ -49,7 +49,7 @@ class Filler:
             Whether there is nothing left to do: all is embedded, or there is no bi-encoder.
 
         Raises:
-            IndexFormatError: the index cannot be read.
+            IndexFormatError: the index cannot be read, or the embeddings cannot be kept.
             ModelError: the bi-encoder is damaged.
         """
 
