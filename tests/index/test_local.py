@@ -151,6 +151,17 @@ def test_what_others_write_in_the_middle_of_a_reload_is_found_after_the_next_loo
     other.close()
 
 
+def test_words_that_a_killed_writer_left_are_removed_and_all_others_stay(store, monkeypatch):
+    put(store, file("a.py", "alpha"))
+    store.lexical.add(1_000, 1_000, "function", ("alpha", "", ""))
+    store.lexical.commit()
+    store.lexical.end_writing()
+    monkeypatch.setattr("dowse.index.writer.Writer._restore_words", lambda writer: pytest.fail("a minute's work"))
+    with store.writing(1):
+        pass
+    assert store.is_whole and found(store, "alpha") == ["alpha"]
+
+
 def test_documents_are_fetched_in_the_order_of_their_ids(store):
     put(store, file("a" * 100, *(f"text {n}" for n in range(100))))
     ids = store.ids()[np.random.default_rng(0).permutation(100)]

@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,20 @@ def test_the_same_index_makes_the_same_file(tmp_path):
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes of files")
+def test_an_exported_index_may_be_read_by_whom_the_umask_or_the_file_before_lets(tmp_path):
+    store, before = filled("local", tmp_path), os.umask(0o077)
+    try:
+        export_index(store, tmp_path / "own")
+        os.umask(0o002)
+        export_index(store, tmp_path / "group")
+        export_index(store, tmp_path / "own")
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("own", "group")] == [0o600, 0o664]
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_the_bi_encoders_embeddings_go_along_unless_the_other_side_has_another_one(tmp_path):
     ours = filled("local", tmp_path / "ours")
     rows = np.random.default_rng(0).normal(size=(4, DIMENSIONS)).astype(np.float32)
@@ -99,6 +114,9 @@ def test_the_bi_encoders_embeddings_go_along_unless_the_other_side_has_another_o
         ordered = dict(zip(ours.hashes().tolist(), rows, strict=True))
         expected = [ordered[value] for value in theirs.hashes()[found].tolist()]
         assert not known or np.allclose(embeddings[found], expected, atol=0.01)
+    put(ours, file("late.py", "delta"))
+    export_index(ours, tmp_path / "late", SECOND)
+    assert [head_of(tmp_path / name).is_filled for name in ("some", "all", "late")] == [False, True, False]
 
 
 def signed(*records):

@@ -457,6 +457,22 @@ def test_a_search_in_a_stored_folder_finds_what_a_local_one_finds(project, tmp_p
         assert changed.search("added_since", 1)[0].document.path == "added.py"
 
 
+def test_to_look_at_a_store_that_is_not_there_makes_none(project, tmp_path, address):
+    with pytest.raises(IndexFormatError, match="nothing is stored at"):
+        Searcher.open([project], {"index": {"store": address}}, look_only=True)
+    assert not (tmp_path / "shared").exists()
+
+
+def test_how_telling_a_word_is_stays_true_while_documents_grow_in_number_and_length(address, tmp_path):
+    store = open_kind("lance", tmp_path / "shared")
+    put(store, *(file(f"short{n}.py", "alpha beta", "beta gamma") for n in range(20)))
+    store.telling(["alpha"])
+    for step in range(20):
+        put(store, file(f"long{step}.py", *("alpha " + "gamma " * 200 for _ in range(3))))
+        told = store.telling(["alpha"])
+    assert told == pytest.approx(open_kind("lance", tmp_path / "shared").telling(["alpha"]), rel=0.1)
+
+
 def test_wrong_addresses_and_places_are_said_in_one_sentence(tmp_path, address):
     for wrong in ("s3:/x", "lance:", "folder", "S3://x"):
         with pytest.raises(ConfigError, match="is no address, expected lance:PATH"):

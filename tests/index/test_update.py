@@ -120,8 +120,9 @@ def test_only_the_changed_file_gets_new_documents(store, project):
     assert [path for path in before if before[path] != after[path]] == ["web/cart.ts"]
 
 
-def test_a_file_with_a_new_stat_and_its_old_content_is_not_indexed_again(store, project):
+def test_a_file_with_a_new_stat_and_its_old_content_is_not_indexed_again(store, project, monkeypatch):
     update(store, project, SETTINGS, default_static())
+    monkeypatch.setattr("dowse.index.writer.Writer.apply", lambda *_: pytest.fail("there is nothing to put in"))
     before = store.ids_of_file("web/cart.ts").tolist()
     os.utime(project / "web" / "cart.ts", (1, 1))
     time.sleep(0.06)
@@ -263,6 +264,40 @@ def test_a_file_that_vanishes_between_the_scan_and_the_reading_is_left_for_the_n
     assert not len(store.ids_of_file("web/cart.ts"))
     assert bring_up_to_date(store, project, SETTINGS, default_static()).fresh
     assert "web/cart.ts" not in store.files
+
+
+UNREADABLE = """
+import os, sys; from pathlib import Path
+from dowse.config import IndexSettings; from dowse.index.local import LocalStore
+from dowse.index.update import look, update; from dowse.models.static import default_static
+from dowse.languages import LANGUAGES, parse
+place, project = map(Path, sys.argv[1:])
+parse(b"", LANGUAGES["python"])  # loaded now, for it may lie where only root may look
+how = (project, IndexSettings(), default_static())
+os.getuid() or os.setuid(65534)  # root may read anything
+project.mkdir()
+for name in ("a", "b"): (project / f"{name}.py").write_text(f"def {name}(): pass")
+(project / "b.py").chmod(0)
+store = LocalStore(place, "project")
+update(store, *how)
+print(store.counted()["skipped"], look(store, *how).note)
+with LocalStore(place, "project").writing(1):  # whoever wanted to write now would fail
+    update(store, *how, wait_s=0.01)
+(project / "b.py").chmod(0o644)
+print(look(store, *how).note)
+update(store, *how)
+print([document.path for document in store.documents()])
+"""
+
+
+def test_a_file_that_can_never_be_read_makes_no_work_until_it_can():
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        command = [sys.executable, "-c", UNREADABLE, f"{folder}/index", f"{folder}/project"]
+        run = subprocess.run(command, capture_output=True, text=True)
+    lines = run.stdout.splitlines()
+    assert lines[0] == "{'unreadable: Permission denied': 1} None", run.stderr
+    assert lines[1:] == ["1 files are new or changed and 0 are gone since", "['a.py', 'b.py']"], run.stderr
 
 
 READ_ONLY = """

@@ -53,6 +53,9 @@ def test_worktrees_find_each_other_and_clones_find_none(tmp_path):
     assert list(worktrees(plain)) == []
     (plain / ".git").write_text("gitdir: nowhere\n")
     assert list(worktrees(plain)) == []
+    record = main / ".git" / "worktrees" / "topic" / "gitdir"
+    record.write_text("../../../../topic/.git\n")  # as git 2.48 does where worktree.useRelativePaths is set
+    assert list(worktrees(main)) == [topic] and list(worktrees(topic)) == [main]
     shutil.rmtree(topic)
     assert list(worktrees(main)) == []
 

@@ -63,7 +63,7 @@ class Frequencies:
         """Know nothing yet."""
         self._table = table
         self._known: dict[str, float] = {}
-        self._n, self._mean_length = 0, 0.0
+        self._n, self._n_measured, self._mean_length = 0, 0, 0.0
 
     def forget(self) -> None:
         """Begin anew, at another version; how long documents are is looked at again when there are many more."""
@@ -89,8 +89,9 @@ class Frequencies:
         return float(best["_score"][0].as_py() / (count * (K1 + 1) / (count + K1 * (1 - B + B * length))))
 
     def _measure(self) -> None:
-        before, self._n = self._n, self._table.count("start_line > 0")
-        if not 0.9 < (self._n + 1) / (before + 1) < 1.1:
+        self._n = self._table.count("start_line > 0")
+        if not 0.9 < (self._n + 1) / (self._n_measured + 1) < 1.1:
+            self._n_measured = self._n
             rows = self._table.count()
             places = np.unique(np.linspace(0, rows - 1, min(rows, AVERAGED)).astype(np.int64))
             lengths = self._table.dataset.take(places.tolist(), ["n_terms"])["n_terms"].drop_null().to_numpy()

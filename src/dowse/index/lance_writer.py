@@ -41,8 +41,6 @@ class LanceWriter:
 
     def touch(self, stats: Mapping[str, Stat]) -> None:
         """Remember new stats of files whose content is what it was."""
-        if not stats:
-            return
         rows = []
         for path, stat in stats.items():
             known = self._known[path]._replace(stat=stat)

@@ -14,7 +14,7 @@ import base64
 import gzip
 import hashlib
 import json
-import os
+import stat
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,12 +77,11 @@ def export_index(store: Store, file: Path, retriever: Encoder | None = None) -> 
     kept = {key: value for key, value in store.meta.items() if key != "tree"}
     cache = None if retriever is None else store.cache(retriever)
     fingerprint = None if retriever is None else retriever.fingerprint
-    head = Head(store.repository, kept, fingerprint, cache is not None and cache.is_settled)
+    is_filled = cache is not None and not len(cache.missing(store.hashes()))
+    head = Head(store.repository, kept, fingerprint, is_filled)
     digest, n_files, n_documents = hashlib.sha256(), 0, 0
-    handle, scratch = -1, ""
     try:
-        handle, scratch = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        with os.fdopen(handle, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as out:
+        with _put_in_place(file) as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as out:
 
             def put(record: dict[str, Any]) -> None:
                 line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
@@ -97,14 +96,24 @@ def export_index(store: Store, file: Path, retriever: Encoder | None = None) -> 
                 put(record)
                 n_files, n_documents = n_files + 1, n_documents + len(one.spans)
             put({"files": n_files, "documents": n_documents, "sha256": digest.hexdigest()})
-        Path(scratch).chmod(0o644)
-        Path(scratch).replace(file)
     except OSError as error:
         raise ConfigError(f"{file} cannot be written ({error.strerror}); choose another place for --export") from error
-    finally:
-        if scratch:
-            Path(scratch).unlink(missing_ok=True)
     return n_documents
+
+
+@contextmanager
+def _put_in_place(file: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of another at the end of the block, unless that raises.
+
+    It may be read by whom the umask lets, or by whoever might read the one that was there: it holds source code.
+    """
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as scratch:
+        new = Path(scratch) / "index"
+        with new.open("xb") as stream:
+            yield stream
+        if file.is_file():
+            new.chmod(stat.S_IMODE(file.stat().st_mode))
+        new.replace(file)
 
 
 def head_of(file: Path) -> Head:
@@ -163,7 +172,7 @@ def import_index(file: Path, store: Store, root: Path, encoder: Encoder, retriev
                     known = rows.any(axis=1)
                     cache.add(one.hashes[known], unpack(rows[known]))
         writer.finish(made_with)
-    if cache is not None and head.is_filled:
+    if cache is not None and head.is_filled and not len(cache.missing(store.hashes())):  # some may not have been kept
         cache.settle(store.hashes())
     return n
 

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from dowse.index.lance_table import Table
 
 
-def open_store(root: Path, name: str, settings: IndexSettings, dimensions: int) -> Store:
+def open_store(root: Path, name: str, settings: IndexSettings, dimensions: int | None) -> Store:
     """Open the index of a root, made empty if there is none.
 
     Args:
         root: the indexed folder.
         name: of the repository, as hits carry it.
         settings: where indexes lie.
-        dimensions: D of the static embeddings.
+        dimensions: D of the static embeddings; None where no table is to be made at an address.
 
     Raises:
         ConfigError: the address of the store is none.
-        IndexFormatError: what is there is no index, or it cannot be reached.
+        IndexFormatError: what is there is no index, or it cannot be reached, or none is there and none is to be made.
         MissingExtraError: the engine is not installed.
     """
     if settings.store is None:

@@ -23,7 +23,7 @@ from dowse.index.dense import pack
 from dowse.index.documents import cut
 from dowse.index.files import Skip, Source, read
 from dowse.index.lexical import expand
-from dowse.index.scan import Stat, scan
+from dowse.index.scan import Stat, Tree, scan
 from dowse.index.store import LOCK_WAIT_S, BusyError, IndexedFile, KnownFile, Store, StoreWriter
 from dowse.languages import HEAD_CHARS, language_of
 from dowse.languages.identifiers import words
@@ -105,7 +105,7 @@ def look(store: Store, root: Path, settings: IndexSettings, encoder: StaticEncod
         return Freshness(False, checked, STOPPED if len(store) else NOTHING)
     if not _same_rules(store, _made_with(store, root, settings, encoder)):
         return Freshness(False, checked, "made by other settings or models" if len(store) else NOTHING)
-    tree = scan(root, settings, before)
+    tree = _scanned(store, root, settings, before)
     gone = sum(path not in tree.files for path in store.files)
     new = sum(path not in store.files or store.files[path].stat != stat for path, stat in tree.files.items())
     note = f"{new} files are new or changed and {gone} are gone since" if new or gone else None
@@ -146,13 +146,13 @@ def update(
     seen = store.files
     same_rules = _same_rules(store, made_with)
     before = store.tree() if same_rules else None
-    tree = scan(root, settings, before)
+    tree = _scanned(store, root, settings, before)
     if before == tree and store.is_whole:
         return
     with store.writing(wait_s) as writer:
         if store.files is not seen:  # another process wrote while this one looked or waited
             same_rules = _same_rules(store, made_with)
-            tree = scan(root, settings, store.tree() if same_rules else None)
+            tree = _scanned(store, root, settings, store.tree() if same_rules else None)
         if not _comparable(store, made_with):
             writer.reset(made_with)
             store.reload()
@@ -173,6 +173,19 @@ def _made_with(store: Store, root: Path, settings: IndexSettings, encoder: Stati
         "root": store.mark_of(root),
         "settings": json.dumps(rules, sort_keys=True),
     }
+
+
+def _scanned(store: Store, root: Path, settings: IndexSettings, before: Tree | None) -> Tree:
+    """Scan; files that can be read no more than at the last update have the stat that they are known by."""
+    tree = scan(root, settings, before)
+    for path, known in store.files.items():
+        if (
+            known.skipped and not known.stat.ctime_ns and path in tree.files
+        ):  # it is to be read again, see `_read_files`
+            is_same = tree.files[path]._replace(ctime_ns=0) == known.stat
+            if is_same and read(root, path, settings) == Skip(known.skipped):
+                tree.files[path] = known.stat
+    return tree
 
 
 def _differs(known: KnownFile | None, stat: Stat, same_rules: bool) -> bool:
@@ -238,8 +251,10 @@ class _Batch(NamedTuple):
 
 
 def _acknowledge(writer: StoreWriter, batch: _Batch) -> None:
-    writer.apply(batch.changed)
-    writer.touch(batch.touched)
+    if batch.changed:
+        writer.apply(batch.changed)
+    if batch.touched:
+        writer.touch(batch.touched)
 
 
 def _read_files(store: Store, root: Path, files: dict[str, Stat], settings: IndexSettings) -> _Batch:

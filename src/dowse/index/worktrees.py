@@ -46,11 +46,18 @@ def worktrees(root: Path) -> Iterator[Path]:
     common = _common(root / ".git")
     if common is None:
         return
-    places = [common] if common.name == ".git" else []
-    places += [Path(text) for record in sorted(common.glob("worktrees/*/gitdir")) if (text := _line(record))]
+    places = [common.parent] if common.name == ".git" else []
+    places += filter(None, map(_recorded, sorted(common.glob("worktrees/*/gitdir"))))
     for place in places:
-        if place.parent != root and _is_folder(place.parent):
-            yield place.parent
+        if place != root and _is_folder(place):
+            yield place
+
+
+def _recorded(record: Path) -> Path | None:
+    """Return the worktree that git has recorded: by a whole path, or (git 2.48) by one from the record's folder."""
+    with suppress(OSError, ValueError, RuntimeError):  # no path at all, or one in a circle
+        return (record.parent / text).parent.resolve() if (text := _line(record)) else None
+    return None
 
 
 def _common(git: Path) -> Path | None:

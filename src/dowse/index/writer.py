@@ -74,6 +74,7 @@ class Writer:
             if len(lexical) != n_documents or self._leftovers():
                 newest = self._database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'files'").fetchone()
                 self._lexical.remove_files_from((newest[0] if newest else 0) + 1)
+                self._lexical.commit()
                 self.finish()
                 self._lexical.reload()
             if len(lexical) != n_documents:

@@ -74,7 +74,7 @@ def open_roots(
                 discard(folder)
             elif not look_only:
                 adopt(folder, path, settings.index, encoder)
-        store = open_store(path, name, settings.index, encoder.dimensions)
+        store = open_store(path, name, settings.index, None if look_only else encoder.dimensions)
         if rebuild and len(store):  # only of a shared store: a folder of its own has just been discarded
             with store.writing(LOCK_WAIT_S) as writer:
                 writer.reset({})
