@@ -47,7 +47,8 @@ def index_dir(tmp_path):
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path, monkeypatch):
-    """No test reads or writes the caches and settings of the person who runs it."""
-    for variable, folder in (("HOME", "home"), ("XDG_CACHE_HOME", "cache"), ("XDG_CONFIG_HOME", "config")):
+    """No test reads or writes the caches, settings and verdicts of the person who runs it."""
+    folders = {"HOME": "home", "XDG_CACHE_HOME": "cache", "XDG_CONFIG_HOME": "config", "XDG_DATA_HOME": "data"}
+    for variable, folder in folders.items():
         (tmp_path / "user" / folder).mkdir(parents=True)
         monkeypatch.setenv(variable, str(tmp_path / "user" / folder))

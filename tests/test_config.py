@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 from dowse.config import IndexSettings, expanded, index_folder, load_settings
@@ -32,6 +33,11 @@ def test_a_setting_that_cannot_be_meant_is_one_sentence(tmp_path, content, said)
     (tmp_path / ".dowse.toml").write_text(content)
     with pytest.raises(ConfigError, match=said):
         load_settings(tmp_path)
+
+
+def test_what_is_the_users_own_lies_below_the_folder_of_the_test(tmp_path):
+    kinds = (platformdirs.user_config_dir, platformdirs.user_cache_dir, platformdirs.user_data_dir)
+    assert [kind() for kind in kinds if not Path(kind()).is_relative_to(tmp_path)] == []
 
 
 def test_the_largest_number_is_taken(tmp_path):

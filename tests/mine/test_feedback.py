@@ -23,11 +23,6 @@ def write(verdicts):
     return place
 
 
-@pytest.fixture(autouse=True)
-def own_data(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-
-
 def test_useful_hits_become_pairs_with_what_was_rejected_for_the_same_query_and_all_others_are_counted(tmp_path):
     root = make_repository(
         tmp_path / "code", {"lib.py": "".join(map(function, ("split_words", "read_rows", "old_one")))}
