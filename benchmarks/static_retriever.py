@@ -2,9 +2,9 @@
 
 Reads a mined folder (`dowse.mine`) and, where named, CoSQA's published files; prints a table and leaves
 `static-retriever-<split>-<commit>.json` in the results folder. Tasks, BM25 and metrics are those of `dowse evaluate`:
-mined queries are what functions and classes are documented with, documents these without comments, under their path and
-symbol, and all of the split compete; CoSQA's documents keep their docstrings and have no path. Settings are chosen on
-`dev`; `test` is looked at once they are fixed.
+mined queries are what functions are documented with, documents all functions and classes of the split that have pairs,
+without comments, under their path and symbol; CoSQA's documents keep their docstrings and have no path. Settings are
+chosen on `dev`; `test` is looked at once they are fixed.
 
 Rows of the static model:
 

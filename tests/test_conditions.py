@@ -5,16 +5,12 @@ Kills and a full disk are tested where what is killed is: tests/index, tests/lab
 
 import subprocess
 import sys
-from pathlib import Path
-
-from sources import FILES, write_files
-
-from dowse import Searcher
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import concurrency
 from crash_conditions import CLOCK
+from sources import FILES, write_files
+
+from dowse import Searcher
 
 
 def test_writers_and_readers_at_one_index_lose_nothing_though_one_is_killed(tmp_path):

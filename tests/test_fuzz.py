@@ -1,15 +1,9 @@
 """A short run of what `benchmarks/fuzz.py` does at length, and inputs that are known to have been trouble elsewhere."""
 
-import sys
-from pathlib import Path
-
-import pytest
-from sources import write_files
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
 import fuzz
+import pytest
 from fuzz_targets import CODE, TARGETS, Source, mangled
+from sources import write_files
 
 from dowse import Searcher
 from dowse.index.documents import cut

@@ -4,12 +4,6 @@ import json
 import sys
 from pathlib import Path
 
-import pytest
-from crossencoders import write_crossencoder
-from labelling import rows, write_pairs
-from sources import FILES, write_files
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import agent_tokens
 import failures
 import fit_cascade
@@ -17,6 +11,10 @@ import fit_fusion
 import fit_share
 import newcomer
 import peer_grep
+import pytest
+from crossencoders import write_crossencoder
+from labelling import rows, write_pairs
+from sources import FILES, write_files
 
 REPOSITORY = {"name": "shop", "language": "python", "url": "https://example.org/shop", "revision": "0" * 40}
 ANNOTATIONS = [

@@ -1,15 +1,12 @@
 """The arms of `benchmarks/ablation.py`: what their labels are."""
 
 import json
-import sys
 from pathlib import Path
 
+import ablation
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-import ablation
 
 ROWS = {
     "measured_label": [0.9, 0.5, 0.6, 0.99],

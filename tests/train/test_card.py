@@ -57,6 +57,7 @@ def test_a_card_holds_the_figures_the_settings_and_every_repository(tmp_path):
     assert "37,902 tokens × 256 dimensions" in text and "119,092 mined pairs and 32,316" in text
     assert "ab" * 32 in text and "6 minutes on 2 cores of A Processor for 3 such runs, each" in text
     assert "has seen CodeSearchNet" in text
+    assert "Mined: functions are asked for by their documentation, among all functions and classes" in text
 
 
 RANKER = {

@@ -1,19 +1,14 @@
 """A short run of `benchmarks/training_speed.py`: both trainers read texts of the same lengths in the same precision."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import sentence_transformers as st
+import training_speed
 from training import label_folder, mine_folder, write_encoder
 
 from dowse.train import run
 from dowse.train.batches import BatchOptions
 from dowse.train.retriever import RetrieverOptions
 from dowse.train.rows import RowOptions, read_rows
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-import training_speed
 
 QUERY_TOKENS, DOCUMENT_TOKENS = 5, 9
 OPTIONS = RetrieverOptions(

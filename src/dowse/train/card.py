@@ -240,8 +240,8 @@ def _ranker_training(config: dict[str, Any]) -> Iterator[str]:
 def _figures(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "## Figures\n"
     yield (
-        "Mined: what is documented is asked for by its documentation, among all that is documented in the repositories "
-        "of the split, without comments. CoSQA: "
+        "Mined: functions are asked for by their documentation, among all functions and classes of the split that have "
+        "pairs, without comments. CoSQA: "
         "500 web queries, 6,267 functions. BM25 sees the same words, identifiers cut. Search uses the last row.\n"
     )
     for record in measured:
