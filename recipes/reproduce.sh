@@ -7,6 +7,7 @@
 #          in it is not done again: each arm and seed has a file of its own.
 # DATA     a folder with cosqa/, which is kept out of the pairs and measured on; without it only mined queries are asked.
 # MIRROR   a folder with a clone of every repository as MIRROR/owner/name; without it they are cloned from their addresses.
+# BENCH    checkouts of benchmark repositories, whose functions are kept out of the pairs too.
 # PYTHON   the interpreter of an environment with Dowse's extras data, train and evaluate; python3 if unset.
 # RESULTS  where the records and papers.md are written; results/ of this repository if unset.
 # JUDGE    an OpenAI-compatible address or a cross-encoder's folder that judges suspects; every suspect rises if unset.
@@ -26,6 +27,8 @@ repository=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
 results=${RESULTS:-$repository/results}
 mkdir -p "$work" "$results"
+# shellcheck source=recipes/mining.sh
+source "$repository/recipes/mining.sh"
 
 retriever=static
 if "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
@@ -42,25 +45,9 @@ if [ -f "$work/retriever/modules.json" ]; then retriever=$work/retriever; fi
 read -ra more_ablation <<<"${ABLATION:-}"
 read -ra more_ranker <<<"${RANKER:-}"
 
-benchmarks=()
 asked=()
-if [ -n "$data" ]; then
-  benchmarks+=(--benchmark "$data/cosqa/code_idx_map_list_merged.json")
-  asked+=(--cosqa "$data/cosqa")
-fi
-if [ ! -f "$work/pairs/manifest.json" ]; then
-  # Each address becomes `place commit owner/name`.
-  grep -v '^#' "$repository/configs/repositories.txt" | while read -r address commit; do
-    name=${address#https://github.com/}
-    place=$address
-    if [ -n "${MIRROR:-}" ]; then place=$MIRROR/$name; fi
-    echo "$place $commit $name"
-  done | awk -v every="$every" 'NR == FNR { test[$1] = 1; next } $3 in test || FNR % every == 0' \
-    "$repository/configs/test.txt" - >"$work/repositories.txt"
-  "$python" -m dowse mine "$work/repositories.txt" -o "$work/pairs" --license permissive \
-    --exclude-list "$repository/configs/reserved.txt" ${benchmarks[@]+"${benchmarks[@]}"} \
-    --dev "$repository/configs/dev.txt" --test "$repository/configs/test.txt" --dev-share 0 --test-share 0
-fi
+if [ -n "$data" ]; then asked+=(--cosqa "$data/cosqa"); fi
+if [ ! -f "$work/pairs/manifest.json" ]; then mine_pairs "$work" "$data" "$every"; fi
 
 # Suspects by both selectors, so that each arm takes its own.
 "$python" -m dowse label "$work/pairs" -o "$work/labelled-both" --in-groups --negatives 7 --ast-cutoff 0.2 \
