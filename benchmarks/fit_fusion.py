@@ -1,8 +1,9 @@
 """Fit the weights that fuse the evidence of search, and measure them on repositories they were not fitted on.
 
-    python benchmarks/fit_fusion.py --data DIR --checkouts DIR [--retriever DIR] [--indexes DIR]
+    python benchmarks/fit_fusion.py --data DIR --checkouts DIR [--retriever DIR] [--indexes DIR] [--weights FILE]
 
-Reads the annotated development benchmark; writes `src/dowse/search/weights.json` and `results/fusion-<commit>.json`.
+Reads the annotated development benchmark and writes `results/fusion-<commit>.json`; the weights themselves only where
+--weights says, `src/dowse/search/weights.json` being those that ship.
 
 Answers are files, so files compete: a file's score is the softest maximum of its documents' scores, and the loss a
 listwise softmax of each relevant file against all that are not. Features are scaled to unit deviation, so that one
@@ -263,7 +264,7 @@ def main() -> None:
     parser.add_argument("--checkouts", type=Path, required=True)
     parser.add_argument("--retriever", type=Path, help="a bi-encoder's folder: fit the second stage as well")
     parser.add_argument("--indexes", type=Path, help="keep indexes and embeddings here")
-    parser.add_argument("--weights", type=Path, default=SHIPPED, help="file for the weights; else those that ship")
+    parser.add_argument("--weights", type=Path, help="write the weights here too")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="where the record goes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -294,9 +295,10 @@ def main() -> None:
                 n: mean_over_repositories(left_out(look_at_best(whole, n, best.fits), second.fits)) for n in LOOKED_AT
             }
     print(json.dumps(figures, indent=1))
-    if "retriever" not in stages:  # the second stage keeps what it has
-        stages["retriever"] = json.loads(SHIPPED.read_text(encoding="utf-8"))["stages"]["retriever"]
-    write_json(arguments.weights, {"boosts": boosts, "stages": stages})
+    if arguments.weights:
+        if "retriever" not in stages:  # the second stage keeps what ships
+            stages["retriever"] = json.loads(SHIPPED.read_text(encoding="utf-8"))["stages"]["retriever"]
+        write_json(arguments.weights, {"boosts": boosts, "stages": stages})
     settings = {
         "boosts": boosts,
         "difference_penalty": DIFFERENCE_PENALTY,

@@ -44,6 +44,9 @@ KS = (1, 2, 3, 5, 7, 10, 20, 50)
 K = 10
 """The paper's, for the table; the curve has all."""
 
+SPLITS = ("dev", "train")
+"""An export is calibrated on the first that has queries, as by `dowse train ranker`; its order is the same."""
+
 ALONE = "retriever"
 TABLE = {
     f"{layers} layers, {name}": {"layers": layers, "negatives": negatives}
@@ -78,7 +81,8 @@ def train(recipe: RankerRecipe, output: Path, retriever: DenseRanking, args: arg
     train_ranker(args.labelled, model, retriever, output, options, questions=args.questions)
     if not args.export:
         return {}
-    lists = judged_lists(args.labelled, retriever, options.rows, as_code=options.as_code)
+    splits = (judged_lists(args.labelled, retriever, options.rows, as_code=options.as_code, split=s) for s in SPLITS)
+    lists = next(filter(None, splits), [])
     window = RankerExport(options.max_query_tokens, options.max_tokens, options.ranker_input)
     found: dict[str, float] = export_ranker(output, output / "int8", lists, window)["agreement"]
     return found

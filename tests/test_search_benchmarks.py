@@ -73,13 +73,37 @@ def test_grep_ranks_files_by_the_lines_that_hold_a_word(place):
     assert peer_grep.search(tree, "zzz_nowhere", 3) == []
 
 
-def test_the_rankers_share_is_measured_in_orders_that_were_fitted_on_other_repositories(tmp_path, monkeypatch):
+def two_repositories(place, monkeypatch, name, **options):
+    """Write a benchmark of two repositories with a question each, and set the command line of what fits on it."""
     names, annotated = ("shop", "kiosk"), json.dumps([ANNOTATIONS[1] | {"relevant": ["web/cart.ts"], "secondary": []}])
-    for name in names:
-        write_files(tmp_path / "checkouts" / name, FILES)
-    repositories = json.dumps([REPOSITORY | {"name": name} for name in names])
-    write_files(tmp_path / "data", {f"annotations/{name}.json": annotated for name in names})
-    write_files(tmp_path / "data", {"repos.json": repositories})
+    for repository in names:
+        write_files(place / "checkouts" / repository, FILES)
+        write_files(place / "data", {f"annotations/{repository}.json": annotated})
+    write_files(place / "data", {"repos.json": json.dumps([REPOSITORY | {"name": one} for one in names])})
+    options |= {folder: place / folder for folder in ("data", "checkouts", "indexes", "results")}
+    words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
+    monkeypatch.setattr(sys, "argv", [name, *words])
+
+
+def test_measuring_the_fusion_writes_weights_only_where_it_is_told(tmp_path, monkeypatch):
+    shipped = tmp_path / "shipped.json"
+    shipped.write_bytes(fit_fusion.SHIPPED.read_bytes())
+    before = json.loads(shipped.read_text())
+    monkeypatch.setattr(fit_fusion, "SHIPPED", shipped)
+    monkeypatch.setattr(fit_fusion, "BOOSTS", fit_fusion.BOOSTS[:1])
+    two_repositories(tmp_path, monkeypatch, "fit_fusion")
+    fit_fusion.main()
+    assert json.loads(shipped.read_text()) == before
+    assert len(list((tmp_path / "results").glob("fusion-*.json"))) == 1
+    two_repositories(tmp_path, monkeypatch, "fit_fusion", weights=tmp_path / "fitted.json")
+    fit_fusion.main()
+    assert json.loads(shipped.read_text()) == before
+    stages = json.loads((tmp_path / "fitted.json").read_text())["stages"]
+    assert stages["retriever"] == before["stages"]["retriever"] and stages["instant"] != before["stages"]["instant"]
+
+
+def test_the_rankers_share_is_measured_in_orders_that_were_fitted_on_other_repositories(tmp_path, monkeypatch):
+    two_repositories(tmp_path, monkeypatch, "fit_share", ranker=write_crossencoder(tmp_path / "ranker"))
     fit, fitted_on = fit_fusion.fit, []
 
     def spy(rows, penalty):
@@ -89,10 +113,6 @@ def test_the_rankers_share_is_measured_in_orders_that_were_fitted_on_other_repos
         return {kind: sign * weights for kind, weights in fit(rows, penalty).items()}
 
     monkeypatch.setattr(fit_fusion, "fit", spy)
-    folders = {name: tmp_path / name for name in ("data", "checkouts", "indexes", "results")}
-    folders["ranker"] = write_crossencoder(tmp_path / "ranker")
-    options = [word for name, folder in folders.items() for word in (f"--{name}", str(folder))]
-    monkeypatch.setattr(sys, "argv", ["fit_share", *options])
     fit_share.main()
     assert fitted_on == [{"kiosk"}, {"shop"}]
     (written,) = (tmp_path / "results").glob("share-of-the-ranker-after-retriever-*.json")

@@ -93,6 +93,19 @@ def test_each_arm_stands_beside_the_papers_and_every_difference_is_said(tmp_path
     assert "Nothing was measured" not in "\n".join(page)
 
 
+def test_figures_beside_the_papers_are_of_its_protocol_and_of_all_its_questions(tmp_path):
+    settings = {"benchmark": "cosqa", "split": "test", "protocol": "oasis", "queries": 500}
+    settings |= {"without_docstrings": False, "variant": ""}
+    of = {"rows": {"ours": {"mrr@1000": 0.5}}}
+    write(tmp_path, "evaluate-cosqa-test-default", of, settings)
+    others = {"protocol": "r2ps", "queries": 100, "without_docstrings": True, "variant": "renamed", "split": "dev"}
+    for name, value in others.items():
+        other = {"rows": {"ours": {"mrr@1000": 0.9}, name: {"mrr@1000": 0.9}}}
+        write(tmp_path, f"evaluate-cosqa-test-default-{name}", other, settings | {name: value})
+    _, page = page_of(tmp_path)
+    assert [line.split(" | ")[:2] for line in page if line.startswith("| ours: ")] == [["| ours: ours", "50.00"]]
+
+
 def test_an_old_page_is_told(tmp_path):
     page_of(tmp_path)
     assert page_of(tmp_path, "--check")[0].returncode == 0

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ranker_table
 import torch
 from evaluating import WordEncoder
 from labelling import row as pair
@@ -33,7 +35,7 @@ from dowse.train.ranker import RankerOptions, train_ranker
 from dowse.train.ranker_model import build_ranker, load_ranker, tokenizer_of
 from dowse.train.rankings import freeze
 from dowse.train.reading import PairReader
-from dowse.train.recipes import changed, read_ranker_recipe
+from dowse.train.recipes import RankerRecipe, changed, read_ranker_recipe
 from dowse.train.rows import RowOptions
 
 CHANGES = {
@@ -335,3 +337,10 @@ def test_versions_are_as_good_as_the_answer_and_functions_without_a_name_are_not
     answers = [corpus.is_answer(at, np.arange(4)).tolist() for at in range(4)]
     assert answers[0] == answers[1] == [True, True, False, False]
     assert answers[2:] == [[False, False, True, False], [False, False, False, True]]
+
+
+def test_an_arm_of_the_papers_table_is_exported_where_no_repository_is_for_dev(base, tmp_path):
+    recipe = RankerRecipe(base, None, None, replace(SMALL, max_steps=2))
+    asked = Namespace(labelled=write_pairs(tmp_path / "pairs", rows("owner/one", 24)), questions=[], export=True)
+    agreement = ranker_table.train(recipe, tmp_path / "model", RETRIEVER, asked)
+    assert agreement["lists"] == 24 and (tmp_path / "model/int8/config.json").is_file()
