@@ -70,8 +70,8 @@ size: ## install the core into a fresh environment and weigh it
 scale: $(CORE) ## speed and memory on generated trees, up to 200,000 documents
 	@.venv/bin/python benchmarks/scale.py
 
-clean: ## remove both environments and every cache
-	@rm -rf .venv .venv-dev .venv-peers .mypy_cache .pytest_cache .ruff_cache build dist src/*.egg-info
+clean: ## remove the environments and every cache
+	@rm -rf .venv .venv-dev .venv-peers .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip says nothing unless it fails; editable, so that only changed dependencies ask for another installation.

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from measure import own_peak_rss_mb, timed
+from measure import own_peak_rss_mb, small_tree, timed
 
 Place = tuple[str, int, int]
 """Path relative to the indexed folder, first and last line."""
@@ -37,10 +37,7 @@ def answer_job(
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         # Models, grammars and compiled code load with the first index of a process; that one is not timed.
-        warm = scratch / "warm"
-        warm.mkdir()
-        (warm / "warm.py").write_text("def warm_up():\n    return 'a first function'\n")
-        search(build(job, warm, scratch / "warm-index"), "first function", 1)
+        search(build(job, small_tree(scratch / "warm"), scratch / "warm-index"), "first function", 1)
 
         built: list[Any] = []
         index_s = timed(lambda: built.append(build(job, Path(job["folder"]), scratch / "index")))

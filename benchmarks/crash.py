@@ -146,8 +146,7 @@ def index_scene(scratch: Path, changes: bool = False) -> Scene:
         nonlocal turn
         turn += 1
         if not changes:
-            for part in sorted(folder.rglob("*"), reverse=True) if folder.exists() else ():
-                part.rmdir() if part.is_dir() else part.unlink()
+            _remove(folder)
             return
         if turn == 1:
             _run(command)

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from fuzz_targets import CASES, Case, Source, mangled
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from measure import status_mb
 
 WAIT_S = 30
 STALE_S = 2.0
@@ -87,8 +88,7 @@ def servers_peak_rss_mb() -> list[float]:
     found = [0.0]
     for pid in _STARTED:
         with suppress(OSError):
-            said = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-            found += [int(kilobytes) / 2**10 for kilobytes in re.findall(r"VmHWM:\s+(\d+)", said)]
+            found.append(status_mb(pid, "VmHWM"))
     return found
 
 

@@ -25,7 +25,7 @@ from collections import Counter
 from pathlib import Path
 
 import httpx2
-from measure import p50, p95
+from measure import p50, p95, status_mb
 from source_tree import queries, write_tree
 
 from dowse import Searcher
@@ -102,7 +102,7 @@ async def _ask_while_up(pid: int, url: str, asked: list[str], seconds: int, star
         used = _processor_s(pid)
         await asyncio.sleep(1)
     figures["start_to_rest_s"] = time.monotonic() - started
-    figures["before_mb"] = _resident_mb(pid)
+    figures["before_mb"] = status_mb(pid)
     for name, (path, params) in ASKED.items():
         took, statuses = await _load(url, path, params, asked, seconds)
         figures[name] = {
@@ -112,7 +112,7 @@ async def _ask_while_up(pid: int, url: str, asked: list[str], seconds: int, star
             "p95_ms": p95(took) * 1000,
             "max_ms": max(took) * 1000,
         }
-    figures |= {"after_mb": _resident_mb(pid), "peak_mb": _resident_mb(pid, "VmHWM")}
+    figures |= {"after_mb": status_mb(pid), "peak_mb": status_mb(pid, "VmHWM")}
     used = _processor_s(pid)
     await asyncio.sleep(IDLE_S)
     figures["idle_cores"] = (_processor_s(pid) - used) / IDLE_S
@@ -164,13 +164,6 @@ async def _end(server: subprocess.Popen[str], url: str, tree: Path, asked: list[
     _, statuses = await asking
     # after the end there is nobody to connect to; an answer that was begun is finished
     return {"end_s": ended_s, "exit_code": code, "statuses_around_the_end": dict(statuses)}
-
-
-def _resident_mb(pid: int, field: str = "VmRSS") -> float:
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 2**10
-    raise SystemExit(f"/proc/{pid}/status has no {field}; this benchmark needs Linux")
 
 
 def _processor_s(pid: int) -> float:

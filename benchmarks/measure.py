@@ -7,7 +7,6 @@ the memory of the process that started this one. Worker processes count as well,
 from __future__ import annotations
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -46,20 +45,36 @@ def folder_mb(folder: Path) -> float:
     return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir()) / 2**20
 
 
+def small_tree(folder: Path) -> Path:
+    """Write a folder of one function, to be indexed first: what a process loads with its first index is not timed."""
+    folder.mkdir()
+    (folder / "warm.py").write_text("def warm_up():\n    return 'a first function'\n")
+    return folder
+
+
 def own_peak_rss_mb() -> float:
     """Return the most memory this process has held at once, its children left out."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return _status_kb(status, "VmHWM") / 2**10
+    if Path("/proc/self/status").exists():
+        return status_mb("self", "VmHWM")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def run_job(command: Sequence[str], job: object, environment: dict[str, str] | None = None) -> dict[str, object]:
+def status_mb(pid: int | str, field: str = "VmRSS") -> float:
+    """Return a figure of memory that the kernel keeps of a process, 0 where it has ended but was not waited for.
+
+    Raises:
+        OSError: There is no such process, or the system is not Linux.
+    """
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) / 2**10
+    return 0.0
+
+
+def run_job(command: Sequence[str], job: object) -> dict[str, object]:
     """Run a child that reads a job as JSON from stdin, and return the JSON it prints with `peak_rss_mb` of its tree."""
-    child = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
-    )
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     peak = _TreePeak(child.pid)
     out, _ = child.communicate(json.dumps(job))
     sampled = peak.stop()
@@ -103,13 +118,6 @@ def _descendants(pid: int) -> list[int]:
 
 def _rss_mb(pid: int) -> float:
     try:
-        return _status_kb(Path(f"/proc/{pid}/status"), "VmRSS") / 2**10
+        return status_mb(pid)
     except OSError:
-        return 0.0
-
-
-def _status_kb(status: Path, key: str) -> int:
-    for line in status.read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1])
-    return 0  # a process that has ended has no memory left
+        return 0.0  # it ended between two looks

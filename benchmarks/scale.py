@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from measure import folder_mb, own_peak_rss_mb, p50, p95, run_job, timed
+from measure import folder_mb, own_peak_rss_mb, p50, p95, run_job, small_tree, timed
 from source_tree import queries, write_tree
 
 from dowse import Searcher
@@ -69,9 +69,7 @@ def measure(scratch: Path, size: int) -> dict[str, object]:
 
 def build(job: dict[str, str]) -> dict[str, float]:
     """Index the tree from nothing, the model being loaded, and count its documents."""
-    warm = Path(job["warm"])
-    warm.mkdir()
-    (warm / "warm.py").write_text("def warm_up():\n    return 'a first function'\n")
+    warm = small_tree(Path(job["warm"]))
     Searcher.from_path(warm, index_dir=warm.with_name("warm-index"))
     index_s = timed(lambda: Searcher.from_path(job["tree"], index_dir=Path(job["index"])))
     return {"index_s": index_s}

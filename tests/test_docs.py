@@ -191,6 +191,16 @@ def test_help_fits_a_terminal():
     assert [line for line in lines if len(line) > 80] == []
 
 
+def test_clean_removes_every_environment_and_cache_and_nothing_else(tmp_path):
+    write_files(tmp_path / "copy", {"Makefile": (ROOT / "Makefile").read_text(encoding="utf-8")})
+    kept = {"data/", "runs/", ".coverage", "*.egg-info/", "__pycache__/"}
+    made = {line for line in (ROOT / ".gitignore").read_text().split() if line not in kept} | {".hypothesis/"}
+    for folder in [*made, "src/dowse.egg-info", "src/dowse/__pycache__", "data"]:
+        (tmp_path / "copy" / folder).mkdir(parents=True)
+    subprocess.run(["make", "clean"], cwd=tmp_path / "copy", check=True, capture_output=True)
+    assert sorted(path.name for path in (tmp_path / "copy").rglob("*")) == ["Makefile", "data", "dowse", "src"]
+
+
 def test_the_examples_of_the_help_name_only_what_exists():
     lines = [re.split(r"\s{2,}", line.strip())[0] for line in EXAMPLES.splitlines()]
     shown = "```\n{}\n```\n".format("\n".join(lines))

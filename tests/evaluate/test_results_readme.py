@@ -8,9 +8,9 @@ from pathlib import Path
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "results_readme.py"
 
 
-def write(folder, name, date, figures, commit="a" * 40):
+def write(folder, name, date, figures, commit="a" * 40, dirty=False):
     machine = {"cpu": "A processor", "cores": 2}
-    record = {"name": name, "date": date, "commit": commit, "dirty": False, "machine": machine, "figures": figures}
+    record = {"name": name, "date": date, "commit": commit, "dirty": dirty, "machine": machine, "figures": figures}
     (folder / f"{name}-{commit[:12]}.json").write_text(json.dumps(record))
 
 
@@ -35,6 +35,13 @@ def test_the_latest_record_of_each_name_is_shown_as_tables(tmp_path):
     ):
         assert line in page.splitlines()
     assert "bbbb" not in page and "empty" not in page
+
+
+def test_a_record_of_changed_files_is_marked_and_the_mark_explained(tmp_path):
+    write(tmp_path, "speed", "2026-01-01", {"total_s": 1.0}, dirty=True)
+    make(tmp_path)
+    page = " ".join((tmp_path / "README.md").read_text().split())
+    assert "`aaaaaaaaaaaa` (changed) |" in page and "(changed) stands where files differed from that commit" in page
 
 
 def test_an_old_page_is_told(tmp_path):
