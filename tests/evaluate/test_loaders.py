@@ -329,6 +329,8 @@ def test_mined_pairs_by_source_repository_and_within_their_repository(tmp_path):
     assert {key: len(own.pools[pool]) for key, pool in own.pool_of.items()} == dict.fromkeys(own.queries, 1)
     some = load_mined(folder, repositories=["owner/two"])
     assert list(some.queries.values()) == ["Sort users."] and len(some.corpus) == 2
+    go = load_mined(folder, language="go")
+    assert list(go.queries.values()) == ["Sort users."] and len(go.corpus) == 1 and go.name == "mined go test"
     with pytest.raises(DataError, match="no mined llm test queries"):
         load_mined(folder, source="llm")
     with pytest.raises(ConfigError, match="no split 'valid'"):

@@ -106,7 +106,9 @@ def test_logs_and_labels_are_read_or_refused(tmp_path, report):
     lines.write_text('{"step": 1, "loss": 0.5}\n{"note": "x"}\n')
     assert read_log(lines) == [(1.0, 0.5)]
     (tmp_path / "empty.json").write_text("[]")
-    for path, fault in ((tmp_path / "empty.json", "no entry has both"), (tmp_path / "gone.json", "cannot be read")):
+    (tmp_path / "torn.jsonl").write_text('{"step": 1')
+    faults = [("gone.json", "check --training"), ("gone.jsonl", "check --training"), ("torn.jsonl", "check --training")]
+    for path, fault in [(tmp_path / "empty.json", "no entry has both"), *((tmp_path / n, said) for n, said in faults)]:
         with pytest.raises(DataError, match=fault):
             read_log(path)
     labels = read_labels(report.parent / "labelled")

@@ -27,6 +27,16 @@ def test_a_run_is_the_same_after_writing_and_reading(tmp_path):
     assert first[:2] == ["q1", "Q0"] and first[3] == "1" and len(first) == 6
 
 
+def test_a_run_keeps_its_order_where_scores_are_equal(tmp_path):
+    scores = np.array([0.9, 0.5, 0.5, 0.5, np.nextafter(np.float32(0.5), np.float32(0)), 0, 0, -1], np.float32)
+    ids = ["d1", "d2", "d3", "d9", "d8", "d4", "d5", "d7"]
+    write_run(Run("r", {"q": Ranking(ids, scores)}), tmp_path / "run")
+    again = read_run(tmp_path / "run").rankings["q"]
+    assert list(again.document_ids) == ids
+    np.testing.assert_allclose(again.scores, scores, atol=1e-6)
+    assert (again.scores[[0, 1, 5, 7]] == scores[[0, 1, 5, 7]]).all(), "scores change where they are equal only"
+
+
 def test_an_id_with_white_space_cannot_be_written(tmp_path):
     run = Run("r", {"q": Ranking(["a b"], np.ones(1, np.float32))})
     with pytest.raises(DataError, match="id 'a b' has white space"):

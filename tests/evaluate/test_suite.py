@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import time
+import weakref
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from labelling import cross_encoder, rows, write_pairs
 
 import dowse
 from dowse.errors import ConfigError, DataError
-from dowse.evaluate.cascade import AVERAGE
+from dowse.evaluate.cascade import AVERAGE, REPLACE, Scored
 from dowse.evaluate.catalogue import LOADERS, TaskOptions, default_metrics, load_tasks
 from dowse.evaluate.harness import METRICS, measure
 from dowse.evaluate.latency import ranker_ms, retriever_ms
@@ -125,6 +127,63 @@ def test_every_benchmark_reads_its_own_files_from_the_folder(tmp_path):
             load_tasks(TaskOptions(name, tmp_path / "nothing"))
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "said", "flag"),
+    [
+        ("cosqa", {"language": "python"}, "--language"),
+        ("codesearchnet", {"source": "docstrings"}, "--source"),
+        ("advtest", {"same_repository": True}, "--same-repository"),
+        ("staqc", {"without_docstrings": True}, "--no-docstrings"),
+        ("challenge", {"split": "dev"}, "--split"),
+        ("codenet", {"split": "dev"}, "--split"),
+        ("beir", {"repositories": ("owner/one",)}, "--repository"),
+        ("mined", {"allow_partial": True}, "--allow-partial"),
+        ("cosqa", {"protocol": "csn"}, "--protocol"),
+    ],
+)
+def test_an_option_that_a_benchmark_would_drop_is_refused(tmp_path, benchmark, said, flag):
+    with pytest.raises(ConfigError, match=flag):
+        load_tasks(TaskOptions(benchmark, tmp_path, **said))
+
+
+def test_one_language_of_mined_pairs_is_asked_for(mined):
+    assert load_tasks(replace(mined, language="python"))[0].name == "mined python test"
+    with pytest.raises(DataError, match="no mined go test queries"):
+        load_tasks(replace(mined, language="go"))
+
+
+def test_wrong_names_are_found_before_anything_is_read_or_measured(tmp_path):
+    nowhere = TaskOptions("mined", tmp_path / "nowhere")
+    for plan, fault in ((Plan(metrics=("mrr", "auc")), "metric 'auc'"), (Plan(variants=("maskd",)), "variant 'maskd'")):
+        with pytest.raises(ConfigError, match=fault):
+            measure_all(nowhere, plan)
+
+
+def test_a_cascades_curve_holds_the_runs_of_one_k_and_a_variant_is_measured_once(mined, tmp_path, monkeypatch):
+    alive, made, most = [], 0, 0
+    plain = Scored.cascade
+
+    def cascade(self, name, combination=REPLACE, k=None):
+        nonlocal made, most
+        run = plain(self, name, combination, k)
+        made += 1
+        alive.append(weakref.ref(run))
+        most = max(most, sum(each() is not None for each in alive))
+        return run
+
+    monkeypatch.setattr(Scored, "cascade", cascade)
+    ranker = str(cross_encoder(tmp_path / "ranker"))
+    plan = Plan("static", ranker, n_candidates=5, metrics=("mrr@10",), time_queries=False, variants=("typos",))
+    result = measure_all(mined, plan).result
+    assert len(result["k_curve"]) == 6
+    assert made == 5 + 2, "the first row's curve, and a cascade for it and for the variant"
+    assert most <= 3, "the first row's run, and at most two of its curve"
+
+
 def test_times_are_those_of_the_encoder_and_the_ranker(mined):
     task = load_tasks(mined)[0]
-    assert retriever_ms(task, WordEncoder()) > 0 and ranker_ms(task, LetterRanker(), 3) > 0
+    encoder, ranker = WordEncoder(), LetterRanker()
+    encode, rank = encoder.encode_queries, ranker.score
+    encoder.encode_queries = lambda texts: (time.sleep(0.02), encode(texts))[1]
+    ranker.score = lambda query, texts: (time.sleep(0.03), rank(query, texts))[1]
+    assert retriever_ms(task, encoder) >= 20 and ranker_ms(task, ranker, 3) >= 30

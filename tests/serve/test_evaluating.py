@@ -120,6 +120,14 @@ def test_the_annotated_repositories_are_asked_of_the_search(tmp_path):
         ),
         (("evaluate", "annotated", "--data", ".", "--searcher", "--retriever", "x"), "--searcher measures the whole"),
         (("evaluate", "codesearchnet", "--data", ".", "--run", "r"), "--run holds one task"),
+        (("evaluate", "cosqa", "--data", ".", "--split", "dev", "--language", "go"), "leave out --language"),
+        (("evaluate", "cosqa", "--data", ".", "--labels", "x"), "--labels is for the report"),
+        (
+            ("evaluate", "cosqa", "--data", ".", "--report", "r", "--training", "gone.jsonl"),
+            "gone.jsonl cannot be read",
+        ),
+        (("evaluate", "cosqa", "--data", ".", "--report", "r", "--labels", "gone"), "gone holds no labels-*.parquet"),
+        (("evaluate", "cosqa", "--data", ".", "--metric", "auc"), "check --metric"),
         (("compare", "one.trec"), "1 run was named, expected two or more"),
         (("compare", "one.trec", "two.trec"), "one.trec.json cannot be read"),
     ],
@@ -128,6 +136,17 @@ def test_what_cannot_be_done_is_said_in_one_line(arguments, fault):
     done = dowse(*arguments)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("error: ") and fault in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_record_is_replaced_by_the_same_measurement_only(pairs, tmp_path):
+    asked = ("--retriever", "static", "--no-latency", "--metric", "mrr@10", "--results", tmp_path / "kept")
+    assert evaluate(pairs, *asked).returncode == 0 and evaluate(pairs, *asked).returncode == 0
+    (path,) = (tmp_path / "kept").iterdir()
+    was = path.read_bytes()
+    for further, changed in (("--metric", "map"), "rows"), (("--baseline", "bm25"), "rows"):
+        done = evaluate(pairs, *asked, *further)
+        assert done.returncode == 1 and f"the record of another measurement ({changed})" in done.stderr
+        assert "static" in done.stdout and path.read_bytes() == was, "the figures are shown all the same"
 
 
 def test_a_ranker_that_is_none_is_refused_and_runs_on_other_queries_are_not_compared(pairs, tmp_path):

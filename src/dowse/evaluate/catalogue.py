@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from dowse.config import suggestion
 from dowse.errors import ConfigError, DataError
@@ -21,7 +21,7 @@ from dowse.evaluate.codenet import load_code_to_code
 from dowse.evaluate.codesearchnet import LANGUAGES, load_advtest, load_codesearchnet
 from dowse.evaluate.cosqa import load_cosqa
 from dowse.evaluate.harness import METRICS
-from dowse.evaluate.protocols import protocol_named
+from dowse.evaluate.protocols import PROTOCOLS, protocol_named
 from dowse.evaluate.robustness import variant
 from dowse.evaluate.staqc import load_staqc
 from dowse.evaluate.tasks import Task
@@ -32,7 +32,8 @@ class TaskOptions:
     """Which questions are asked.
 
     Attributes:
-        language: one language of those that the benchmark has; all of them where empty. Two joined by "-" for codenet.
+        language: one language of those that the benchmark has; all of them where empty, but python for codenet, which
+            takes two joined by "-" as well.
         source: of mined pairs: docstrings, classes, commits, llm or feedback; all where empty.
         same_repository: rank the functions of the query's own repository only (mined pairs).
         repositories: ask about these only (mined pairs), for instance those newer than a model's training data.
@@ -89,13 +90,15 @@ def load_tasks(options: TaskOptions) -> list[Task]:
     """Read the tasks of a benchmark.
 
     Raises:
-        ConfigError: There is no such benchmark, split, language or protocol.
+        ConfigError: There is no such benchmark, split, language or protocol, or the benchmark has no use for an option.
         DataError: A file is missing, damaged or of another size than published.
         MissingExtraError: Mined pairs are to be read and pyarrow is not installed.
     """
     if options.benchmark not in LOADERS:
         raise ConfigError(f"there is no benchmark {options.benchmark!r}{suggestion(options.benchmark, LOADERS)}")
-    tasks = LOADERS[options.benchmark](options)
+    loader = LOADERS[options.benchmark]
+    _check_used(options, loader.reads)
+    tasks = loader.load(options)
     if options.queries:
         tasks = [task.sample(options.queries, options.seed) for task in tasks]
     return [variant(task, options.variant) for task in tasks] if options.variant else tasks
@@ -104,6 +107,23 @@ def load_tasks(options: TaskOptions) -> list[Task]:
 def default_metrics(benchmark: str) -> tuple[str, ...]:
     """Return the metrics that a benchmark is known by."""
     return {"codenet": CODENET_METRICS, "challenge": CHALLENGE_METRICS}.get(benchmark, METRICS)
+
+
+def _check_used(options: TaskOptions, reads: frozenset[str]) -> None:
+    """Refuse what a benchmark would not be asked by, but a record would state.
+
+    Raises:
+        ConfigError: An option that the benchmark does not read is not as it usually is, or its protocol is another's.
+    """
+    usual = TaskOptions(options.benchmark, options.data)
+    for name, flag in FLAGS.items():
+        if name not in reads and getattr(options, name) != getattr(usual, name):
+            raise ConfigError(f"{options.benchmark} has no use for it; leave out {flag}")
+    if protocol_named(options.protocol).distractors is not None and options.benchmark != "codesearchnet":
+        others = " or ".join(name for name, protocol in PROTOCOLS.items() if protocol.distractors is None)
+        raise ConfigError(
+            f"{options.benchmark} is not ranked by {options.protocol}, expected {others}; name another --protocol"
+        )
 
 
 def _cosqa(options: TaskOptions) -> list[Task]:
@@ -159,6 +179,7 @@ def _mined(options: TaskOptions) -> list[Task]:
             options.data,
             _split(options, {"valid": "dev"}),
             options.source or None,
+            language=options.language or None,
             same_repository=options.same_repository,
             repositories=options.repositories,
         )
@@ -170,15 +191,33 @@ def _split(options: TaskOptions, aliases: dict[str, str]) -> str:
     return aliases.get(options.split, options.split)
 
 
-LOADERS: dict[str, Callable[[TaskOptions], list[Task]]] = {
-    "cosqa": _cosqa,
-    "codesearchnet": _codesearchnet,
-    "advtest": _advtest,
-    "staqc": _staqc,
-    "challenge": _challenge,
-    "codenet": _codenet,
-    "beir": _beir,
-    "mined": _mined,
+class Loader(NamedTuple):
+    """Reads the tasks of a benchmark, and those of `FLAGS` that it has a use for."""
+
+    load: Callable[[TaskOptions], list[Task]]
+    reads: frozenset[str]
+
+
+FLAGS = {
+    "split": "--split",
+    "language": "--language",
+    "source": "--source",
+    "same_repository": "--same-repository",
+    "repositories": "--repository",
+    "without_docstrings": "--no-docstrings",
+    "allow_partial": "--allow-partial",
+}
+"""The options that only some benchmarks have a use for, as the command line calls them."""
+
+LOADERS: dict[str, Loader] = {
+    "cosqa": Loader(_cosqa, frozenset({"split", "without_docstrings", "allow_partial"})),
+    "codesearchnet": Loader(_codesearchnet, frozenset({"split", "language", "allow_partial"})),
+    "advtest": Loader(_advtest, frozenset({"split", "allow_partial"})),
+    "staqc": Loader(_staqc, frozenset({"split", "allow_partial"})),
+    "challenge": Loader(_challenge, frozenset({"language"})),
+    "codenet": Loader(_codenet, frozenset({"language"})),
+    "beir": Loader(_beir, frozenset({"split"})),
+    "mined": Loader(_mined, frozenset({"split", "language", "source", "same_repository", "repositories"})),
 }
 """Every benchmark by its name."""
 

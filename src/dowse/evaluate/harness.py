@@ -150,13 +150,9 @@ def score(qrels: Mapping[str, Mapping[str, int]], run: Run, metrics: Sequence[st
         ConfigError: A metric is not known.
         MissingExtraError: ir-measures is not installed.
     """
-    library = {name: _library_metric(name) for name in metrics}
-    try:
-        import ir_measures
+    named = library_metrics(metrics)
+    import ir_measures
 
-        named = {ir_measures.parse_measure(said): name for name, said in library.items()}
-    except ImportError as error:
-        raise MissingExtraError("dowse evaluate", "evaluate") from error
     values: dict[str, dict[str, float]] = {name: dict.fromkeys(qrels, 0.0) for name in metrics}
     answered = [query_id for query_id in qrels if query_id in run.rankings]
     for start in range(0, len(answered), _QUERIES_AT_ONCE):
@@ -166,6 +162,22 @@ def score(qrels: Mapping[str, Mapping[str, int]], run: Run, metrics: Sequence[st
         for found in ir_measures.iter_calc(list(named), judged, ranked):
             values[named[found.measure]][found.query_id] = float(found.value)
     return values
+
+
+def library_metrics(metrics: Sequence[str]) -> dict[Any, str]:
+    """Return each metric by what the library calls it; also to find out early that one cannot be measured.
+
+    Raises:
+        ConfigError: A metric is not known.
+        MissingExtraError: ir-measures is not installed.
+    """
+    library = {name: _library_metric(name) for name in metrics}
+    try:
+        import ir_measures
+
+        return {ir_measures.parse_measure(said): name for name, said in library.items()}
+    except ImportError as error:
+        raise MissingExtraError("dowse evaluate", "evaluate") from error
 
 
 def _embed(embedder: Embedder, texts: list[str], side: Side, told: Told | None) -> Embeddings:

@@ -42,6 +42,7 @@ def load_mined(
     split: str = "test",
     source: str | None = None,
     *,
+    language: str | None = None,
     same_repository: bool = False,
     repositories: Collection[str] = (),
 ) -> Task:
@@ -50,6 +51,7 @@ def load_mined(
     Args:
         source: one of `SOURCES`: whose queries are asked; all where None. The functions of every source
             are ranked in any case.
+        language: Ask about its functions, and rank no others; all languages where None.
         repositories: Ask about these only, for instance those newer than what a model was trained on; all where empty.
         same_repository: Rank the functions of the query's own repository only, as a search in one repository does.
 
@@ -67,7 +69,7 @@ def load_mined(
     pools: dict[str, list[str]] = {}
     versions: dict[tuple[str, str, str], dict[str, int]] = {}
     for row in read_rows(pairs, _COLUMNS):
-        if row["split"] != split:
+        if row["split"] != split or language not in (None, row["language"]):
             continue
         document_id = f"{row['repository']}@{row['code_hash']}".replace(" ", "_")
         if document_id not in corpus:
@@ -90,7 +92,7 @@ def load_mined(
             queries[query_id], qrels[query_id] = row["query"], versions[place]
             languages[query_id], categories[query_id] = row["language"], row["source"]
             pool_of[query_id] = row["repository"]
-    name = " ".join(["mined", *([source] if source else []), split])
+    name = " ".join(["mined", *filter(None, (language, source)), split])
     if not queries:
         raise DataError(f"{pairs}: no {name} queries, expected some; mine more repositories, or name another --split")
     if not same_repository:

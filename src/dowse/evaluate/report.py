@@ -17,7 +17,6 @@ import numpy as np
 
 from dowse.errors import DataError
 from dowse.evaluate import plots
-from dowse.evaluate.files import read_json_lines
 from dowse.evaluate.summary import metrics_of
 
 if TYPE_CHECKING:
@@ -81,6 +80,20 @@ def write_report(path: Path, result: Mapping[str, Any], further: Further | None 
     path.write_text(page, encoding="utf-8")
 
 
+def check_inputs(further: Further) -> None:
+    """Refuse, before anything is measured, what a report could not be drawn from.
+
+    Raises:
+        DataError: The labels are unfinished or not there, or a log of a training cannot be read.
+    """
+    if further.labels:
+        from dowse.label.rows import labelled_files  # needs pyarrow
+
+        labelled_files(further.labels)
+    for path in further.trainings:
+        read_log(path)
+
+
 def drawings(result: Mapping[str, Any], metric: str, further: Further) -> list[tuple[str, str, Figure]]:
     """Return every plot that the result has data for, as name, caption and figure."""
     rows = [result, *result.get("baselines", ())]
@@ -128,14 +141,15 @@ def read_log(path: Path) -> list[tuple[float, float]]:
     Raises:
         DataError: The file cannot be read, or no entry has both.
     """
-    if path.suffix == ".json":
-        try:
-            said = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read ({error}), expected a training's log; check --training") from None
-        entries = list((said.get("log") or []) if isinstance(said, dict) else said)
-    else:
-        entries = [row for _, row in read_json_lines(path)]
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            said = json.loads(text)
+            entries = list((said.get("log") or []) if isinstance(said, dict) else said)
+        else:
+            entries = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}), expected a training's log; check --training") from None
     points = [
         (float(entry["step"]), float(entry["loss"]))
         for entry in entries

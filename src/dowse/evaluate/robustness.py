@@ -54,9 +54,14 @@ def variant(task: Task, name: str) -> Task:
     Raises:
         ConfigError: There is no such way.
     """
+    check_variant(name)
+    return VARIANTS[name](task)
+
+
+def check_variant(name: str) -> None:
+    """Raise ConfigError where there is no such way to make a task harder."""
     if name not in VARIANTS:
         raise ConfigError(f"there is no variant {name!r} of a task{suggestion(name, VARIANTS)}")
-    return VARIANTS[name](task)
 
 
 def _code_only(document: Document) -> str:

@@ -57,6 +57,9 @@ class Run(Mapping[str, Mapping[str, float]]):
 def write_run(run: Run, path: Path) -> None:
     """Write a run in TREC format.
 
+    Whoever reads it orders by score: where a run has several documents at one score, those after the first are written
+    with the next lower ones, so that its order stays.
+
     Raises:
         DataError: An id has white space, which the format cannot hold.
     """
@@ -66,7 +69,7 @@ def write_run(run: Run, path: Path) -> None:
         for query_id, ranking in run.rankings.items():
             for wrong in (key for key in (query_id, *ranking.document_ids) if _BLANK.search(key) or not key):
                 raise DataError(f"id {wrong!r} has white space or is empty, which a TREC run cannot hold; rename it")
-            pairs = zip(ranking.document_ids, ranking.scores.tolist(), strict=True)
+            pairs = zip(ranking.document_ids, _strictly_falling(ranking.scores).tolist(), strict=True)
             file.writelines(
                 f"{query_id} Q0 {document_id} {rank} {score:.9g} {name}\n"
                 for rank, (document_id, score) in enumerate(pairs, start=1)
@@ -104,6 +107,14 @@ def read_run(path: Path) -> Run:
     if not scores:
         raise DataError(f"{path} is empty, expected a run in TREC format; check the path")
     return Run.from_scores(name, scores)
+
+
+def _strictly_falling(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return scores (K,), each below the one before: those that are not are the next lower number of float32."""
+    falling = scores.astype(np.float32)
+    while (tied := np.flatnonzero(falling[1:] >= falling[:-1]) + 1).size:
+        falling[tied] = np.nextafter(falling[tied - 1], np.float32(-np.inf))
+    return falling
 
 
 def _ordered(found: Mapping[str, float]) -> Ranking:

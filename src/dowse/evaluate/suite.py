@@ -6,7 +6,7 @@ same tasks, and then the same as in the first row on harder variants of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -15,13 +15,14 @@ from typing import Any
 from dowse.cluster import Cluster, opened
 from dowse.errors import ConfigError
 from dowse.evaluate.baselines import evaluate_bm25
-from dowse.evaluate.cascade import N_CANDIDATES, REPLACE, Combination, Scored, k_curve, rescore
+from dowse.evaluate.cascade import N_CANDIDATES, REPLACE, Combination, Scored, rescore
 from dowse.evaluate.catalogue import TaskOptions, default_metrics, load_tasks
 from dowse.evaluate.compare import compare
 from dowse.evaluate.encoders import default_retriever, open_encoder, open_ranker
-from dowse.evaluate.harness import Figures, Told, evaluate, measure
+from dowse.evaluate.harness import Figures, Told, evaluate, library_metrics, measure, score
 from dowse.evaluate.latency import ranker_ms, retriever_ms
 from dowse.evaluate.protocols import protocol_named
+from dowse.evaluate.robustness import check_variant
 from dowse.evaluate.runs import Run
 from dowse.evaluate.summary import row
 from dowse.evaluate.tasks import Task
@@ -69,6 +70,19 @@ class Measured:
     result: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """What was asked about, once it has ranked some tasks.
+
+    Attributes:
+        further: returns what its row says beside the figures; called for the first row only, since it takes time.
+    """
+
+    name: str
+    runs: list[Run]
+    further: Callable[[], dict[str, Any]]
+
+
 def measure_all(
     options: TaskOptions, plan: Plan, *, open_searcher: OpenSearcher | None = None, told: Told | None = None
 ) -> Measured:
@@ -80,17 +94,19 @@ def measure_all(
         MissingExtraError: A package that is needed is not installed.
         ModelError: A model cannot be loaded.
     """
-    _check_names(plan)
     metrics = plan.metrics or default_metrics(options.benchmark)
-    measured = Measured(load_tasks(options), [])
-    rows = [_first_row(measured, options, plan, open_searcher, metrics, told)]
+    _check_names(plan, metrics)
+    tasks = load_tasks(options)
+    first = _ranked(tasks, options, plan, open_searcher, metrics, told)
+    measured = Measured(tasks, first.runs)
+    rows = [row(first.name, _figures(tasks, first.runs, metrics), **first.further())]
     for name in plan.baselines:
         rows.append(_baseline_row(measured, name, options, plan, metrics, told))
     variants = []
     for name in plan.variants:
-        harder = Measured(load_tasks(replace(options, variant=name)), [])
-        _first_row(harder, options, replace(plan, time_queries=False), open_searcher, metrics, told)
-        variants.append(row(name, _figures(harder.tasks, harder.runs, metrics)))
+        harder = load_tasks(replace(options, variant=name))
+        runs = _ranked(harder, options, plan, open_searcher, metrics, told).runs
+        variants.append(row(name, _figures(harder, runs, metrics)))
     measured.result = {
         "benchmark": options.benchmark,
         "split": options.split,
@@ -103,8 +119,11 @@ def measure_all(
     return measured
 
 
-def _check_names(plan: Plan) -> None:
-    """Refuse rows of one name: a record would keep the last of them only."""
+def _check_names(plan: Plan, metrics: Sequence[str]) -> None:
+    """Refuse unknown names, and rows of one name, of which a record keeps the last, before anything is measured."""
+    library_metrics(metrics)
+    for name in plan.variants:
+        check_variant(name)
     first = "searcher" if plan.use_searcher else _short(plan.retriever or default_retriever())
     names = [first if plan.use_searcher or not plan.ranker else "", *map(_short, plan.baselines), *plan.variants]
     for name in names:
@@ -112,59 +131,57 @@ def _check_names(plan: Plan) -> None:
             raise ConfigError(f"two rows would be called {name!r}, expected other names; leave one out")
 
 
-def _first_row(
-    measured: Measured,
+def _ranked(
+    tasks: list[Task],
     options: TaskOptions,
     plan: Plan,
     open_searcher: OpenSearcher | None,
     metrics: Sequence[str],
     told: Told | None,
-) -> dict[str, Any]:
-    """Measure what was asked about on the tasks of `measured`, and leave its runs there."""
+) -> _Ranked:
+    """Let what was asked about rank some tasks."""
     if not plan.use_searcher:
-        return _model_row(measured, options, plan, metrics, told)
+        return _ranked_by_models(tasks, options, plan, metrics, told)
     if open_searcher is None:
         raise ConfigError("no searcher was lent to the evaluation; use the command dowse evaluate --searcher")
-    return _searcher_row(measured, open_searcher, metrics, told)
+    found = [evaluate_searcher(task, open_searcher, told=told) for task in tasks]
+    unindexed = sum(missing for _, missing in found)
+    return _Ranked("searcher", [run for run, _ in found], lambda: {"unindexed": unindexed})
 
 
-def _model_row(
-    measured: Measured, options: TaskOptions, plan: Plan, metrics: Sequence[str], told: Told | None
-) -> dict[str, Any]:
+def _ranked_by_models(
+    tasks: list[Task], options: TaskOptions, plan: Plan, metrics: Sequence[str], told: Told | None
+) -> _Ranked:
     name = plan.retriever or default_retriever()
     encoder = opened(plan.cluster, open_encoder, name, protocol_named(options.protocol))
-    tasks = measured.tasks
     runs = [evaluate(task, encoder, name=_short(name), cache=plan.cache, told=told) for task in tasks]
     if not plan.ranker:
-        measured.runs = runs
-        time = _retriever_ms(tasks, encoder) if plan.time_queries else None
-        models = {"retriever": name, "fingerprints": [encoder.fingerprint]}
-        return row(_short(name), _figures(tasks, runs, metrics), query_ms=time, **models)
+        return _Ranked(
+            _short(name),
+            runs,
+            lambda: {
+                "query_ms": _retriever_ms(tasks, encoder) if plan.time_queries else None,
+                "retriever": name,
+                "fingerprints": [encoder.fingerprint],
+            },
+        )
     ranker = opened(plan.cluster, open_ranker, plan.ranker)
     scored = [rescore(task, run, ranker, plan.n_candidates, told=told) for task, run in zip(tasks, runs, strict=True)]
     title = f"{_short(name)} + {_short(plan.ranker)}"
-    measured.runs = [each.cascade(title, plan.combination) for each in scored]
-    return row(
+    return _Ranked(
         title,
-        _figures(tasks, measured.runs, metrics),
-        query_ms=_cascade_ms(tasks, encoder, ranker, plan.n_candidates) if plan.time_queries else None,
-        retriever=name,
-        ranker=plan.ranker,
-        fingerprints=[encoder.fingerprint, ranker.fingerprint],
-        candidates=plan.n_candidates,
-        ranker_share=plan.combination.alpha,
-        retriever_alone=_means(_figures(tasks, runs, metrics)),
-        k_curve=_k_curve(tasks, scored, plan, metrics[0]),
+        [each.cascade(title, plan.combination) for each in scored],
+        lambda: {
+            "query_ms": _cascade_ms(tasks, encoder, ranker, plan.n_candidates) if plan.time_queries else None,
+            "retriever": name,
+            "ranker": plan.ranker,
+            "fingerprints": [encoder.fingerprint, ranker.fingerprint],
+            "candidates": plan.n_candidates,
+            "ranker_share": plan.combination.alpha,
+            "retriever_alone": _means(_figures(tasks, runs, metrics)),
+            "k_curve": _k_curve(tasks, scored, plan, metrics[0]),
+        },
     )
-
-
-def _searcher_row(
-    measured: Measured, open_searcher: OpenSearcher, metrics: Sequence[str], told: Told | None
-) -> dict[str, Any]:
-    found = [evaluate_searcher(task, open_searcher, told=told) for task in measured.tasks]
-    measured.runs = [run for run, _ in found]
-    unindexed = sum(missing for _, missing in found)
-    return row("searcher", _figures(measured.tasks, measured.runs, metrics), unindexed=unindexed)
 
 
 def _baseline_row(
@@ -194,12 +211,19 @@ def _difference(task: Task, baseline: Run, first: Run, metric: str) -> dict[str,
 
 
 def _k_curve(tasks: list[Task], scored: list[Scored], plan: Plan, metric: str) -> dict[str, float]:
-    """Return the first metric for every k up to the number of candidates; 0 is the retriever alone."""
-    runs = [k_curve(each, range(1, plan.n_candidates + 1), plan.combination) for each in scored]
-    values = {0: _means(_figures(tasks, [each.run for each in scored], [metric]))[metric]}
+    """Return the first metric for every k up to the number of candidates; 0 is the retriever alone.
+
+    The runs of one k are dropped before those of the next are made: together they would be gigabytes.
+    """
+
+    def value(runs: Sequence[Run]) -> float:
+        measured = [(task, score(task.qrels, run, [metric])[metric]) for task, run in zip(tasks, runs, strict=True)]
+        return fmean(fmean(found[query_id] for query_id in task.queries) for task, found in measured)
+
+    values = {"0": value([each.run for each in scored])}
     for k in range(1, plan.n_candidates + 1):
-        values[k] = _means(_figures(tasks, [each[k] for each in runs], [metric]))[metric]
-    return {str(k): value for k, value in values.items()}
+        values[str(k)] = value([each.cascade(f"k={k}", plan.combination, k) for each in scored])
+    return values
 
 
 def _figures(tasks: Sequence[Task], runs: Sequence[Run], metrics: Sequence[str]) -> list[Figures]:

@@ -23,6 +23,7 @@ from dowse.serve.options import AsJson, Ray
 
 if TYPE_CHECKING:
     from dowse.evaluate.catalogue import TaskOptions
+    from dowse.evaluate.report import Further
     from dowse.evaluate.suite import Measured, Plan
     from dowse.evaluate.tasks import Task
     from dowse.types import TreeSearcher
@@ -129,11 +130,12 @@ def evaluate(
         retriever, ranker, Combination.named(combine), candidates, searcher, tuple(baseline or ()),
         tuple(variant or ()), tuple(metric or ()), cache, latency,
     )  # fmt: skip
+    further = _inputs(report, labels, tuple(training or ()), png)
     measured = _measured(options, plan, ray)
+    _show(measured.result, as_json)  # before all that could still fail
     _save(measured, options, run, results)
-    if report:
-        _report(measured, report, labels, tuple(training or ()), png)
-    _show(measured.result, as_json)
+    if report and further:
+        _report(measured, report, further)
 
 
 @commands.command()
@@ -258,7 +260,7 @@ def _save(measured: Measured, options: TaskOptions, run: Path | None, results: P
     """Write the run, beside it what its task was made from, and the record of the figures, where they are wanted."""
     from dowse.evaluate.runs import write_run
     from dowse.evaluate.summary import record
-    from dowse.records import write_json, write_result
+    from dowse.records import source_commit, write_json, write_result
 
     if run:
         write_run(measured.runs[0], run)
@@ -266,13 +268,53 @@ def _save(measured: Measured, options: TaskOptions, run: Path | None, results: P
         print(f"run: {run}", file=sys.stderr)
     if results:
         name = "-".join(("evaluate", *options.label(), measured.result["name"].replace(" ", "")))
-        print(f"record: {write_result(name, *record(measured.result), results)}", file=sys.stderr)
+        figures, settings = record(measured.result)
+        _check_replaced(results / f"{name}-{source_commit()[0][:12]}.json", figures, settings)
+        print(f"record: {write_result(name, figures, settings, results)}", file=sys.stderr)
 
 
-def _report(measured: Measured, path: Path, labels: Path | None, trainings: Sequence[Path], png: Path | None) -> None:
-    from dowse.evaluate.report import Further, write_report
+def _check_replaced(path: Path, figures: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse to write over the record of another measurement; the same, made again, replaces what it was.
 
-    write_report(path, measured.result, Further(labels, tuple(trainings), png))
+    Raises:
+        ConfigError: The record there is of other settings, rows or metrics.
+    """
+    if not path.is_file():
+        return
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    was = kept["settings"] | {"rows": {name: list(row) for name, row in kept["figures"]["rows"].items()}}
+    now = json.loads(json.dumps(dict(settings) | {"rows": {name: list(row) for name, row in figures["rows"].items()}}))
+    if changed := sorted(key for key in {*was, *now} if was.get(key) != now.get(key)):
+        raise ConfigError(
+            f"{path} holds the record of another measurement ({', '.join(changed)}), expected one of the same; name "
+            "another folder with --results, or remove it"
+        )
+
+
+def _inputs(report: Path | None, labels: Path | None, trainings: tuple[Path, ...], png: Path | None) -> Further | None:
+    """Return what a report is drawn from beside the figures, found to be readable; None where none is wanted.
+
+    Raises:
+        ConfigError: There is something to draw, and no report to draw it in.
+        DataError: The labels or a log of a training cannot be read.
+        MissingExtraError: matplotlib is not installed.
+    """
+    if not report:
+        for flag, value in (("--labels", labels), ("--training", trainings), ("--png", png)):
+            if value:
+                raise ConfigError(f"{flag} is for the report, expected a file for that too; name a --report")
+        return None
+    from dowse.evaluate.report import Further, check_inputs
+
+    further = Further(labels, trainings, png)
+    check_inputs(further)
+    return further
+
+
+def _report(measured: Measured, path: Path, further: Further) -> None:
+    from dowse.evaluate.report import write_report
+
+    write_report(path, measured.result, further)
     print(f"report: {path}", file=sys.stderr)
 
 
