@@ -63,8 +63,7 @@ def load_mined(
     for said, known, what in ((split, SPLITS, "split"), (source, SOURCES, "source of pairs")):
         if said is not None and said not in known:
             raise ConfigError(f"there is no {what} {said!r}{suggestion(said, known)}")
-    queries: dict[str, str] = {}
-    corpus: dict[str, Document] = {}
+    queries, corpus = dict[str, str](), dict[str, Document]()
     qrels, languages, categories, pool_of = {}, {}, {}, {}
     pools: dict[str, list[str]] = {}
     versions: dict[tuple[str, str, str], dict[str, int]] = {}

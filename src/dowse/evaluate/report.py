@@ -80,8 +80,8 @@ def write_report(path: Path, result: Mapping[str, Any], further: Further | None 
     path.write_text(page, encoding="utf-8")
 
 
-def check_inputs(further: Further) -> None:
-    """Refuse, before anything is measured, what a report could not be drawn from.
+def checked(further: Further) -> Further:
+    """Return what a report is to show, found, before anything is measured, to be there.
 
     Raises:
         DataError: The labels are unfinished or not there, or a log of a training cannot be read.
@@ -92,6 +92,7 @@ def check_inputs(further: Further) -> None:
         labelled_files(further.labels)
     for path in further.trainings:
         read_log(path)
+    return further
 
 
 def drawings(result: Mapping[str, Any], metric: str, further: Further) -> list[tuple[str, str, Figure]]:

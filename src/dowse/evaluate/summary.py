@@ -6,11 +6,13 @@ A row is one retriever, cascade or searcher on all tasks of a benchmark. Its met
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from dowse.errors import ConfigError
 from dowse.evaluate.compare import Comparison
 from dowse.evaluate.harness import Figures
 from dowse.evaluate.resampling import Mean
@@ -78,6 +80,24 @@ def record(result: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         said = result["search"].items()
         settings["search"] = {name: Path(value).name if isinstance(value, str) else value for name, value in said}
     return {"rows": figures, "query_ms": times, **first, **further}, settings
+
+
+def check_replaced(path: Path, figures: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse to write over the record of another measurement; the same, made again, replaces what it was.
+
+    Raises:
+        ConfigError: The record there is of other settings, rows or metrics.
+    """
+    if not path.is_file():
+        return
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    was = kept["settings"] | {"rows": {name: list(row) for name, row in kept["figures"]["rows"].items()}}
+    now = json.loads(json.dumps(dict(settings) | {"rows": {name: list(row) for name, row in figures["rows"].items()}}))
+    if changed := sorted(key for key in {*was, *now} if was.get(key) != now.get(key)):
+        raise ConfigError(
+            f"{path} holds the record of another measurement ({', '.join(changed)}), expected one of the same; name "
+            "another folder with --results, or remove it"
+        )
 
 
 def comparison(found: Comparison) -> dict[str, Any]:

@@ -134,8 +134,7 @@ def evaluate(
     measured = _measured(options, plan, ray)
     _show(measured.result, as_json)  # before all that could still fail
     _save(measured, options, run, results)
-    if report and further:
-        _report(measured, report, further)
+    _report(measured, report, further)
 
 
 @commands.command()
@@ -259,7 +258,7 @@ def _measured(options: TaskOptions, plan: Plan, ray: str | None) -> Measured:
 def _save(measured: Measured, options: TaskOptions, run: Path | None, results: Path | None) -> None:
     """Write the run, beside it what its task was made from, and the record of the figures, where they are wanted."""
     from dowse.evaluate.runs import write_run
-    from dowse.evaluate.summary import record
+    from dowse.evaluate.summary import check_replaced, record
     from dowse.records import source_commit, write_json, write_result
 
     if run:
@@ -269,49 +268,25 @@ def _save(measured: Measured, options: TaskOptions, run: Path | None, results: P
     if results:
         name = "-".join(("evaluate", *options.label(), measured.result["name"].replace(" ", "")))
         figures, settings = record(measured.result)
-        _check_replaced(results / f"{name}-{source_commit()[0][:12]}.json", figures, settings)
+        check_replaced(results / f"{name}-{source_commit()[0][:12]}.json", figures, settings)
         print(f"record: {write_result(name, figures, settings, results)}", file=sys.stderr)
 
 
-def _check_replaced(path: Path, figures: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Refuse to write over the record of another measurement; the same, made again, replaces what it was.
-
-    Raises:
-        ConfigError: The record there is of other settings, rows or metrics.
-    """
-    if not path.is_file():
-        return
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    was = kept["settings"] | {"rows": {name: list(row) for name, row in kept["figures"]["rows"].items()}}
-    now = json.loads(json.dumps(dict(settings) | {"rows": {name: list(row) for name, row in figures["rows"].items()}}))
-    if changed := sorted(key for key in {*was, *now} if was.get(key) != now.get(key)):
-        raise ConfigError(
-            f"{path} holds the record of another measurement ({', '.join(changed)}), expected one of the same; name "
-            "another folder with --results, or remove it"
-        )
-
-
 def _inputs(report: Path | None, labels: Path | None, trainings: tuple[Path, ...], png: Path | None) -> Further | None:
-    """Return what a report is drawn from beside the figures, found to be readable; None where none is wanted.
-
-    Raises:
-        ConfigError: There is something to draw, and no report to draw it in.
-        DataError: The labels or a log of a training cannot be read.
-        MissingExtraError: matplotlib is not installed.
-    """
+    """Return what a report shows beside the figures, found to be there; None where no report is wanted."""
     if not report:
         for flag, value in (("--labels", labels), ("--training", trainings), ("--png", png)):
             if value:
                 raise ConfigError(f"{flag} is for the report, expected a file for that too; name a --report")
         return None
-    from dowse.evaluate.report import Further, check_inputs
+    from dowse.evaluate.report import Further, checked
 
-    further = Further(labels, trainings, png)
-    check_inputs(further)
-    return further
+    return checked(Further(labels, trainings, png))
 
 
-def _report(measured: Measured, path: Path, further: Further) -> None:
+def _report(measured: Measured, path: Path | None, further: Further | None) -> None:
+    if path is None or further is None:
+        return
     from dowse.evaluate.report import write_report
 
     write_report(path, measured.result, further)
