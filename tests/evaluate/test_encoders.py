@@ -25,7 +25,7 @@ def model(tmp_path_factory):
 
 
 def test_a_sentence_transformers_folder_ranks_and_reads_no_more_than_a_protocol_says(model):
-    whole, cut = open_encoder(str(model), OASIS), open_encoder(str(model), Protocol("cut", "mrr@10", 2, 3))
+    whole, cut = open_encoder(str(model), OASIS), open_encoder(str(model), Protocol("cut", 2, 3))
     rows = whole.encode_documents(["sort the list of users", "close"])
     assert np.linalg.norm(rows, axis=1) == pytest.approx(1.0) and rows.dtype == np.float32
     assert whole.fingerprint != cut.fingerprint
@@ -40,7 +40,7 @@ def test_the_limit_binds_a_model_that_a_preset_gave_its_lengths(tmp_path):
     lengths = {"max_query_tokens": 20, "max_document_tokens": 30}
     made = load_backbone(write_bert(tmp_path / "base"), choose_backbone("minilm", **lengths), device="cpu")
     made.save_pretrained(str(tmp_path / "model"), create_model_card=False)
-    protocols = (OASIS, R2PS, Protocol("cut", "mrr@10", 4, 3))
+    protocols = (OASIS, R2PS, Protocol("cut", 4, 3))
     whole, r2ps, cut = (open_encoder(str(tmp_path / "model"), protocol) for protocol in protocols)
     # A letter is a token, and two are the model's marks: two letters are read of a query and one of a document.
     assert cut.encode_queries(["sort"]) == pytest.approx(cut.encode_queries(["song"]))

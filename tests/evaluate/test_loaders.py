@@ -207,6 +207,11 @@ def test_a_beir_folder_asks_what_its_split_judges(tmp_path):
     assert task.queries == {"q1": "set x"} and task.qrels == {"q1": {"d1": 2, "d2": 0}}
     assert task.texts == {"d1": "A title\nx = 1", "d2": "y\n z"}
     assert load_beir(beir(tmp_path, "q1\td1\t1\n")).qrels == {"q1": {"d1": 1}}
+    lines(tmp_path / "corpus.jsonl", [{"_id": "d1", "title": "A title", "text": ""}])
+    assert load_beir(tmp_path).texts == {"d1": "A title"}
+    lines(tmp_path / "corpus.jsonl", [{"_id": "d1", "title": " ", "text": ""}])
+    with pytest.raises(DataError, match="text is '', expected text that is not blank"):
+        load_beir(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +219,7 @@ def test_a_beir_folder_asks_what_its_split_judges(tmp_path):
     [
         ("q1\td1\n", "line 1: .* is no judgement"),
         ("q1\td1\tgood\n", "line 1: .* is no judgement"),
+        ("q1\td1\tinf\n", "line 1: .* is no judgement"),
         ("q9\td1\t1\n", "qrels judge query 'q9'"),
         ("q1\td9\t1\n", "'d9' does not exist"),
     ],
@@ -277,6 +283,11 @@ def test_grades_of_several_annotators_become_the_gains_of_the_published_script(t
     run = {query_id: {"https://invented.example/2": 3.0, "https://invented.example/0": 2.0}}
     found = measure(task, run, ("ndcg@300", "judged-ndcg@300")).means
     assert found == pytest.approx({"ndcg@300": 1 / np.log2(3), "judged-ndcg@300": 1.0})
+
+
+def test_a_language_that_the_challenge_lacks_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="the challenge has no language 'pyton'; did you mean 'python'"):
+        load_challenge(tmp_path, "pyton")
 
 
 def test_a_pickle_that_holds_more_than_data_is_refused_and_not_run(tmp_path):

@@ -163,23 +163,24 @@ def test_angle_loss_equals_its_equation():
     assert found.item() == pytest.approx(log(1 + total), rel=1e-4)
 
 
-def test_soft_info_nce_equals_its_equation():
+@pytest.mark.parametrize(("alpha", "temperature"), [(1.0, 0.1), (1.4, 0.02)])
+def test_soft_info_nce_equals_its_equation(alpha, temperature):
     queries, documents, answers = batch()
     negative = ~answers
     negative[2, 5] = False
     cosines = (queries @ documents.T).tolist()
-    alpha, beta, temperature = 1.0, 1.5, 0.1
-    losses = []
+    beta, losses, unclamped = 1.5, [], []
     for i in range(4):
         against = [j for j in range(6) if negative[i, j]]
         total = sum(exp(cosines[i][j] / temperature) for j in against)
         weighted = 0.0
         for j in against:
             share = exp(cosines[i][j] / temperature) / total
-            weight = max(0.1, (beta - alpha * share) / (beta - alpha / len(against)))
-            weighted += weight * exp(SCALE * cosines[i][j])
+            unclamped.append((beta - alpha * share) / (beta - alpha / len(against)))
+            weighted += max(0.1, unclamped[-1]) * exp(SCALE * cosines[i][j])
         own = exp(SCALE * cosines[i][i])
         losses.append(-log(own / (own + weighted)))
+    assert (min(unclamped) < 0.1) == (alpha > 1), "the least weight binds in one of the cases"
     found = soft_info_nce(queries @ documents.T, answers, negative, SCALE, alpha, beta, temperature)
     assert found.item() == pytest.approx(sum(losses) / 4, rel=1e-5)
 

@@ -9,7 +9,7 @@ import sentence_transformers as st
 import torch
 from training import write_encoder
 
-from dowse.errors import ModelError
+from dowse.errors import ConfigError, ModelError
 from dowse.train.losses import Relations, info_nce, negatives_of, order_loss
 from dowse.train.objective import LossOptions, RetrieverLoss
 
@@ -77,6 +77,12 @@ def test_every_arm_of_an_ablation_gives_a_gradient(model, contrastive):
     sum(RetrieverLoss(model, options)(features, known()).values()).backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     assert sum(float(p.grad.abs().sum()) for p in model.parameters() if p.grad is not None) > 0
+
+
+def test_a_further_length_is_shorter_than_the_whole(model):
+    for length in (32, 64):
+        with pytest.raises(ConfigError, match="expected lengths below the model's 32"):
+            RetrieverLoss(model, LossOptions(matryoshka=(8, length)))
 
 
 def test_without_normalisation_the_raw_dot_product_counts(model):

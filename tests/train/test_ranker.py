@@ -194,6 +194,26 @@ def test_a_shallower_ranker_is_distilled_from_a_trained_one(base, pairs, trained
     assert len(load_ranker(tmp_path / "out").state_dict()) == len(fresh(base).state_dict()) - 16
 
 
+def test_a_ranker_begun_from_its_teacher_reads_its_own_window(trained):
+    taught = {"distill_from": str(trained[0])}
+    model, teacher = read_ranker_recipe(None, taught | {"max_tokens": 30}).load("cpu")
+    assert (model[0].max_seq_length, teacher[0].max_seq_length) == (30, 40)
+    with pytest.raises(ModelError, match="has positions for 128 tokens, expected 500"):
+        read_ranker_recipe(None, taught | {"max_tokens": 500}).load("cpu")
+    for said in ({"preset": "minilm"}, {"pooling": "cls"}, {"preset": "unixcoder", "mode_token": "<x>"}):
+        with pytest.raises(ConfigError, match=f"{', '.join(sorted(said))} is for an encoder"):
+            read_ranker_recipe(None, taught | said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "processes", "least"),
+    [({"max_steps": 8}, 1, 3), ({"max_steps": 8}, 2, 8), ({"max_steps": 8}, 4, 8), ({"max_steps": -1}, 2, 2)],
+)
+def test_passes_suffice_however_many_processes_share_their_batches(changes, processes, least):
+    options = changed(SMALL, changes)  # a pass of 24 queries is three batches, of which two processes have one each
+    assert least <= ranker._passes(24, options, processes) <= least + 1
+
+
 def batch_of(folder, base, targets=SMALL.targets, **sampling):
     """Return a collated batch of the first four queries, and the model that it is for."""
     corpus = read_corpus(folder, RowOptions())

@@ -178,19 +178,23 @@ def test_a_teacher_with_other_words_is_refused(bert, codebert):
         check_same_tokens(codebert, built(bert, "minilm"))
 
 
+def chances(calibration, scores):
+    return 1 / (1 + np.exp(-(calibration.slope * scores + calibration.offset)))
+
+
 def test_a_calibration_gives_the_chances_that_scores_were_drawn_by():
     rng = np.random.default_rng(0)
     scores = rng.uniform(-1, 1, 20_000)
     is_relevant = rng.random(20_000) < 1 / (1 + np.exp(-(6 * scores - 2)))
     fitted = calibrate(scores, is_relevant)
     assert fitted.slope == pytest.approx(6, rel=0.1) and fitted.offset == pytest.approx(-2, rel=0.1)
-    assert fitted.of(scores).mean() == pytest.approx(is_relevant.mean(), abs=1e-3)
+    assert chances(fitted, scores).mean() == pytest.approx(is_relevant.mean(), abs=1e-3)
 
 
 def test_a_ranker_that_tells_nothing_apart_is_given_the_base_rate():
     scores = np.linspace(-1, 1, 100)
     fitted = calibrate(scores, scores < -0.5)
-    assert fitted.slope > 0 and fitted.of(scores) == pytest.approx((scores < -0.5).mean(), abs=1e-3)
+    assert fitted.slope > 0 and chances(fitted, scores) == pytest.approx((scores < -0.5).mean(), abs=1e-3)
 
 
 def test_scores_that_are_no_numbers_and_judgements_of_one_kind_cannot_be_calibrated():

@@ -45,6 +45,20 @@ def test_a_kept_ranking_is_read_again_for_the_same_texts_alone(tmp_path):
     assert encoder.embedded > embedded and not np.array_equal(first.documents, other.documents)
 
 
+def test_processes_that_keep_one_ranking_do_not_take_each_others_file(tmp_path, monkeypatch):
+    kept, save = tmp_path / "run" / "ranking.npz", np.savez
+
+    def saved(place, **arrays):
+        save(place, **arrays)
+        monkeypatch.setattr(np, "savez", save)
+        freeze(DenseRanking(WordEncoder()), QUERIES, DOCUMENTS, 2, kept)  # another process, which is done first
+
+    monkeypatch.setattr(np, "savez", saved)
+    found = freeze(DenseRanking(WordEncoder()), QUERIES, DOCUMENTS, 2, kept)
+    assert list(kept.parent.iterdir()) == [kept]
+    assert np.array_equal(np.load(kept)["documents"], found.documents)
+
+
 @pytest.mark.parametrize("depth", [1, 4])
 def test_a_score_that_is_no_number_is_named_with_its_query(depth):
     class Broken(WordEncoder):

@@ -1,5 +1,7 @@
 """Settings files and the command line → how a model is trained."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,8 @@ def test_a_ranker_has_records_of_its_own_and_says_what_it_starts_from(tmp_path, 
         ("[train.retriever]\nlanguages = 'go'\n", "languages is 'go', expected a list, each a text"),
         ("[train.retriever]\nlanguages = [1]\n", "languages is (1,), expected a list, each a text"),
         ("[train.retriever]\nmatryoshka = [16, 0]\n", "matryoshka is (16, 0), expected at least 1"),
+        ("[train.retriever]\nwarmup_share = 1\n", "warmup_share is 1, expected 0 up to but not 1"),
+        ("[train.retriever]\ncontrastive_weight = 0\norder_weight = 0\n", "are all 0, expected one above"),
         ("[train.retriever]\ndocument = 'code'\n", "document is 'code', expected one of mixed, text"),
     ],
 )
@@ -139,6 +143,24 @@ def test_mistakes_in_a_rankers_file_are_named(tmp_path, base, line, said):
 def test_a_table_of_no_tokens_is_refused(base):
     with pytest.raises(ConfigError, match="vocabulary is 0, expected at least 1"):
         read_static_recipe(None, {"base": base, "vocabulary": 0})
+
+
+def test_a_table_without_weights_by_rarity_and_a_base_that_spells_otherwise_are_refused(tmp_path, base):
+    with pytest.raises(ConfigError, match="rarity is 0, expected at least 1e-09"):
+        read_static_recipe(None, {"base": base, "rarity": 0})
+    other = shutil.copytree(base, tmp_path / "other")
+    place = other / "tokenizer.json"
+    kinds = [
+        ({"type": "Unigram", "vocab": [["a", -1.0]]}, "is a tokenizer of Unigram, expected one of WordPiece"),
+        ({"type": "BPE", "vocab": {"a": 0}, "merges": []}, "is a tokenizer of BPE, expected one of WordPiece"),
+    ]
+    for model, fault in kinds:
+        place.write_text(json.dumps({"model": model}))
+        with pytest.raises(ConfigError, match=fault):
+            read_static_recipe(None, {"base": str(other)})
+    place.unlink()
+    with pytest.raises(ConfigError, match=r"tokenizer\.json cannot be read .* name another --base"):
+        read_static_recipe(None, {"base": str(other)})
 
 
 def test_a_base_that_is_not_there_and_one_that_needs_a_preset_are_said(tmp_path, base):

@@ -23,7 +23,7 @@ from dowse.lock import alone
 from dowse.train.recipes import changed, read_recipe
 from dowse.train.retriever import RetrieverOptions, StopsWhenDiverged, dev_evaluator, sample_texts, train_retriever
 from dowse.train.rows import RowOptions, read_rows
-from dowse.train.run import claimed, first_epoch, last_checkpoint
+from dowse.train.run import claimed, first_epoch, last_checkpoint, set_dropout
 
 CHANGES = {
     "bare_share": 1.0,
@@ -249,6 +249,23 @@ def test_a_checkpoint_of_another_shape_is_refused(labelled, trained, tmp_path):
     other = load(write_encoder(tmp_path / "wide", hidden=64, layers=2))
     with pytest.raises(ModelError, match="the checkpoint does not fit this model"):
         train_retriever(labelled, other, trained, SMALL)
+
+
+def test_what_fails_before_there_is_a_checkpoint_is_not_blamed_on_one(base, labelled, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("the state_dict of something else")
+
+    monkeypatch.setattr("dowse.train.retriever._Trainer.train", fail)
+    with pytest.raises(RuntimeError, match="of something else"):
+        train_retriever(labelled, load(base), tmp_path / "out", SMALL)
+
+
+def test_dropout_that_attention_keeps_as_a_number_is_set_too():
+    attention = torch.nn.Module()
+    attention.attention_dropout, attention.is_causal = 0.5, True
+    model = torch.nn.Sequential(torch.nn.Dropout(0.5), attention)
+    set_dropout(model, 0.1)
+    assert (model[0].p, attention.attention_dropout, attention.is_causal) == (0.1, 0.1, True)
 
 
 def test_a_run_that_diverges_is_stopped_with_the_reason(base, labelled, tmp_path):

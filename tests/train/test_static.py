@@ -9,7 +9,7 @@ import pytest
 import sentence_transformers as st
 from commands import dowse
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-from training import mine_folder, write_encoder
+from training import label_folder, mine_folder, write_encoder
 
 from dowse.errors import ConfigError, DataError
 from dowse.mine import pairs as mined
@@ -114,6 +114,17 @@ def test_a_table_of_several_runs_is_their_mean_and_goes_on_where_it_was_stopped(
 def test_a_table_of_another_size_does_not_go_on_from_a_checkpoint(base, pairs, trained):
     with pytest.raises(ConfigError, match=r"holds a run with other settings \(table\)"):
         train_static(pairs, trained, replace(options(base), vocabulary=100))
+
+
+def test_labelled_rows_by_themselves_train_a_table_too_and_longer_vectors_than_the_bases_are_refused(
+    base, pairs, tmp_path
+):
+    labelled = label_folder(pairs, tmp_path / "labelled")
+    singly = options(base, group_by_query=False, max_steps=2)
+    card = train_static(labelled, tmp_path / "out", singly)
+    assert card["rows"]["queries"] > 160 and (tmp_path / "out" / "int8" / "config.json").is_file()
+    with pytest.raises(ConfigError, match="dimensions is 33, expected at most the 32 of"):
+        train_static(labelled, tmp_path / "wide", replace(singly, dimensions=33))
 
 
 def test_quantised_rows_are_within_half_a_step_and_zero_rows_stay_zero():

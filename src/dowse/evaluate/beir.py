@@ -17,7 +17,7 @@ from dowse.evaluate.tasks import Task, bare
 
 
 def load_beir(folder: Path, split: str = "test") -> Task:
-    """Read one split; a title stands before its text.
+    """Read one split; a title stands before its text, or for it.
 
     Raises:
         DataError: A file is missing or damaged, an id comes twice, or a judgement names one that does not exist.
@@ -50,7 +50,8 @@ def _entries(place: Path) -> list[tuple[str, str, dict[str, Any]]]:
         if key in seen:
             raise DataError(f"{where}: _id {key!r} comes twice, expected once; {AGAIN}")
         seen.add(key)
-        found.append((key, text_of(row, "text", where), row))
+        has_title_alone = _title(row) and not str(row.get("text") or "").strip()
+        found.append((key, "" if has_title_alone else text_of(row, "text", where), row))
     return found
 
 
@@ -68,7 +69,7 @@ def _judgements(place: Path) -> dict[str, dict[str, int]]:
                 try:
                     query_id, document_id, score = row
                     qrels.setdefault(query_id, {})[document_id] = int(float(score))
-                except ValueError:
+                except (ValueError, OverflowError):  # the latter of a score without end
                     raise DataError(
                         f"{place} line {number}: {row} is no judgement, expected query-id, corpus-id, score; {AGAIN}"
                     ) from None

@@ -82,9 +82,9 @@ def load_annotated(folder: Path) -> list[AnnotatedRepository]:
 
 
 def check_checkout(repository: AnnotatedRepository, checkouts: Path) -> None:
-    """Raise ConfigError where a checkout is missing or, as far as git can say, at another commit."""
+    """Raise ConfigError where a checkout is missing, lacks its folder or is, as far as git knows, at another commit."""
     folder = checkouts / repository.name
-    if not repository.folder(checkouts).is_dir():
+    if not folder.is_dir():
         raise ConfigError(
             f"{folder} does not exist, expected a checkout of {repository.name}; get it with: git clone "
             f"{repository.url} '{folder}' && git -C '{folder}' checkout {repository.revision}"
@@ -94,6 +94,11 @@ def check_checkout(repository: AnnotatedRepository, checkouts: Path) -> None:
         raise ConfigError(
             f"{folder} stands at {commit[:12]}, expected the benchmark's {repository.revision[:12]}; bring it there "
             f"with: git -C '{folder}' checkout {repository.revision}"
+        )
+    if not repository.folder(checkouts).is_dir():
+        raise ConfigError(
+            f"{repository.folder(checkouts)} does not exist, expected it in the checkout of {repository.name}; bring "
+            f"that back with: git -C '{folder}' checkout {repository.revision} -- ."
         )
 
 

@@ -17,7 +17,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NoReturn
 
-from dowse.errors import DataError
+from dowse.config import suggestion
+from dowse.errors import ConfigError, DataError
+from dowse.evaluate.codesearchnet import LANGUAGES
 from dowse.evaluate.files import AGAIN, text_of
 from dowse.evaluate.tasks import Task, bare
 
@@ -33,8 +35,11 @@ def load_challenge(folder: Path, language: str) -> Task:
     """Read the annotations of one language and its functions; queries without a relevant function are left out.
 
     Raises:
+        ConfigError: There is no such language.
         DataError: A file is missing or damaged, or no query of the language has a relevant function.
     """
+    if language not in LANGUAGES:
+        raise ConfigError(f"the challenge has no language {language!r}{suggestion(language, LANGUAGES)}")
     functions = _functions(folder / f"{language}_dedupe_definitions_v2.pkl")
     grades = _grades(folder / "annotationStore.csv", language)
     queries, qrels = {}, {}

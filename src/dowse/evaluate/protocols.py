@@ -22,7 +22,7 @@ from dowse.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How texts are prepared, cut and ranked, and the metric that is quoted.
+    """How texts are prepared, cut and ranked.
 
     Attributes:
         max_query_tokens: what a model reads of a query; its own limit where None.
@@ -31,7 +31,6 @@ class Protocol:
     """
 
     name: str
-    metric: str
     max_query_tokens: int | None = None
     max_document_tokens: int | None = None
     distractors: int | None = None
@@ -45,9 +44,9 @@ class Protocol:
         return " ".join(text.split())
 
 
-OASIS = Protocol("oasis", "mrr@1000")
-R2PS = Protocol("r2ps", "mrr@1000", max_query_tokens=128, max_document_tokens=256)
-CSN = Protocol("csn", "mrr@1000", distractors=999)
+OASIS = Protocol("oasis")
+R2PS = Protocol("r2ps", max_query_tokens=128, max_document_tokens=256)
+CSN = Protocol("csn", distractors=999)
 
 PROTOCOLS = {protocol.name: protocol for protocol in (OASIS, R2PS, CSN)}
 

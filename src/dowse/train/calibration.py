@@ -28,11 +28,6 @@ class Calibration(NamedTuple):
     slope: float
     offset: float
 
-    def of(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the probabilities of N scores, (N,)."""
-        found: NDArray[np.float64] = 1 / (1 + np.exp(-(self.slope * scores + self.offset)))
-        return found
-
 
 def calibrate(scores: NDArray[np.float64], is_relevant: NDArray[np.bool_]) -> Calibration:
     """Fit a calibration on N judged scores, (N,) each.

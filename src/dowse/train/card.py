@@ -1,7 +1,9 @@
 """Step 3 of 7, train: what went into a model for search and what came out → its model card.
 
 Reads the model's `config.json`, the counts of the pairs it was trained on and the results of its measurements; writes
-`README.md` beside the model. A card is made from these files and never typed, so that it cannot disagree with them.
+`README.md` beside the model. Its figures, counts and settings come from these files and are never typed. The text
+around them is that of the models that ship: their base and licences, the files of questions, CoSQA's size and the
+limits hold for what `recipes/default-models.sh` makes, and for a model of one's own only where it was made like that.
 """
 
 from __future__ import annotations

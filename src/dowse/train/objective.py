@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dowse.config import check_ranges, check_values
-from dowse.errors import ModelError
+from dowse.errors import ConfigError, ModelError
 from dowse.train.losses import (
     LabelledNegatives,
     Relations,
@@ -73,6 +73,10 @@ class LossOptions:
         check_values(self)
         check_ranges(self, **dict.fromkeys(("contrastive_weight", "order_weight", "angle_weight"), (0, inf)))
         check_ranges(self, scale=(1e-6, inf), order_margin=(0, inf), matryoshka=(1, inf))
+        if not self.contrastive_weight + self.order_weight + self.angle_weight:
+            raise ConfigError(
+                "contrastive_weight, order_weight and angle_weight are all 0, expected one above; correct the settings"
+            )
 
 
 class RetrieverLoss(nn.Module):
@@ -82,7 +86,16 @@ class RetrieverLoss(nn.Module):
     """
 
     def __init__(self, model: Any, options: LossOptions) -> None:
+        """Take the model that is trained.
+
+        Raises:
+            ConfigError: A further length is not below that of its embeddings.
+        """
         super().__init__()
+        if options.matryoshka and max(options.matryoshka) >= (length := model.get_embedding_dimension()):
+            raise ConfigError(
+                f"matryoshka is {options.matryoshka}, expected lengths below the model's {length}; correct the setting"
+            )
         self.model = model
         self.options = options
 

@@ -193,9 +193,7 @@ def _trainer(
         bare_share=1.0 if options.as_code else options.rows.bare_share,
         seed=options.seed,
     )
-    a_pass = max(1, len(corpus) // options.batch_size)
-    steps = options.max_steps * options.gradient_accumulation_steps * arguments.world_size
-    passes = math.ceil(steps / a_pass) + 1 if options.max_steps > 0 else math.ceil(options.epochs)
+    passes = _passes(len(corpus), options, arguments.world_size)
     return _Trainer(
         len(corpus),
         options,
@@ -208,6 +206,17 @@ def _trainer(
         evaluator=evaluator_of(dev),
         callbacks=[StopsWhenDiverged()],
     )
+
+
+def _passes(n_queries: int, options: RankerOptions, processes: int) -> int:
+    """Return how many passes over the queries a run can begin.
+
+    The batches of a pass are dealt out in whole rounds: each process has as many, and those left over sit it out.
+    """
+    if options.max_steps <= 0:
+        return math.ceil(options.epochs)
+    a_pass = max(1, n_queries // options.batch_size // processes)
+    return math.ceil(options.max_steps * options.gradient_accumulation_steps / a_pass) + 1
 
 
 class _Trainer(CrossEncoderTrainer):

@@ -65,8 +65,7 @@ def build_ranker(
         )
     if backbone and backbone.mode_token:
         _read_pairs(first.processor, backbone.mode_token)
-    check_fits(folder, first, max_tokens)
-    first.max_seq_length = max_tokens
+    set_window(folder, first, max_tokens)
     first.query_length = first.document_length = None
     hidden = first.get_embedding_dimension()
     with torch.random.fork_rng(devices=[]):
@@ -110,6 +109,16 @@ def load_ranker(folder: Path, device: str | None = None, *, traceable: bool = Fa
         ) from error
     model.eval()
     return model
+
+
+def set_window(folder: Path, first: Any, max_tokens: int) -> None:
+    """Let a ranker's first module read so many tokens of a query and a document together.
+
+    Raises:
+        ModelError: It has not so many positions, or its tokenizer does not fit it.
+    """
+    check_fits(folder, first, max_tokens)
+    first.max_seq_length = max_tokens
 
 
 def tokenizer_of(model: CrossEncoder) -> Any:

@@ -120,7 +120,7 @@ def export_ranker(
 
 
 def _write(model: st.CrossEncoder, folder: Path, options: RankerExport, lists: Sequence[JudgedList]) -> dict[str, Any]:
-    """Write all three files into an empty folder, scores as they are; return what `config.json` holds."""
+    """Write all three files into an empty folder, not yet calibrated; return what `config.json` holds."""
     reader = PairReader(tokenizer_of(model), options.max_query_tokens, options.max_tokens)
     pairs = [(judged.query, judged.documents[0]) for judged in lists[:EXAMPLES] if judged.documents]
     examples = [_example(reader([query], [document])) for query, document in pairs]
@@ -163,13 +163,8 @@ def _torch_scores(
 
 
 def _exported_scores(folder: Path, lists: Sequence[JudgedList]) -> list[NDArray[np.float64]]:
-    """Return the scores of an export whose calibration changes nothing: the logarithm of the odds that it answers."""
     exported = CrossEncoder.load(folder)
-    found = []
-    for query, documents, _ in lists:
-        chances = exported.score(query, documents).astype(np.float64)
-        found.append(np.log(chances) - np.log1p(-chances))
-    return found
+    return [exported.logits(query, documents) for query, documents, _ in lists]
 
 
 def _agreement(expected: Sequence[NDArray[np.float64]], found: Sequence[NDArray[np.float64]]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,9 @@ def freeze(
         )
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        scratch = kept.with_suffix(".part.npz")
-        np.savez(scratch, documents=ids, scores=scores, stated=np.array(stated))
-        scratch.replace(kept)
+        # A folder of its own: the processes that torchrun starts all write here.
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=f".{kept.name}.") as name:
+            scratch = Path(name) / kept.name
+            np.savez(scratch, documents=ids, scores=scores, stated=np.array(stated))
+            scratch.replace(kept)
     return Ranking(ids, scores)

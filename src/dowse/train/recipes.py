@@ -26,10 +26,11 @@ try:
     from dowse.train.negatives import SamplingOptions
     from dowse.train.objective import LossOptions
     from dowse.train.ranker import RankerOptions
-    from dowse.train.ranker_model import build_ranker, load_ranker, truncate
+    from dowse.train.ranker_model import build_ranker, load_ranker, set_window, truncate
     from dowse.train.retriever import RetrieverOptions
     from dowse.train.rows import RowOptions
     from dowse.train.static import STATIC_TRAINING, StaticOptions
+    from dowse.train.vocabulary import word_pieces
 except ImportError as error:
     raise MissingExtraError("dowse train retriever", "train") from error
 
@@ -101,6 +102,7 @@ class RankerRecipe:
         teacher = load_ranker(self.teacher, device) if self.teacher else None
         if self.base is None and self.teacher:
             model = load_ranker(self.teacher, device)
+            set_window(self.teacher, model[0], options.max_tokens)
         else:
             assert self.base is not None
             model = build_ranker(self.base, self.backbone, options.max_tokens, options.seed, device)
@@ -146,6 +148,9 @@ def read_ranker_recipe(config: Path | None = None, changes: Mapping[str, Any] | 
         for role, name, folder in (("base", named or BASE, base), ("teacher", taught, teacher))
         if folder is not None
     }
+    if base is None and (preset is not None or pooling):
+        what = ", ".join(sorted(pooling.keys() | ({"preset"} if preset is not None else set())))
+        raise ConfigError(f"{what} is for an encoder, and a ranker begun from its teacher pools as that; name a --base")
     options = replace(changed(RankerOptions(), said), **origin)
     if base is None or preset is None:
         _check_pools(base, preset, pooling.keys())
@@ -168,6 +173,7 @@ def read_static_recipe(config: Path | None = None, changes: Mapping[str, Any] | 
     base = base_folder(named)
     if not (base / "modules.json").is_file():
         raise ConfigError(f"{base} does not say how to pool, expected a sentence-transformers folder; check --base")
+    word_pieces(base)
     table = {key: value for key, value in said.items() if key in _TABLE}
     begun = replace(STATIC_TRAINING, base=_origin(named, base))
     return StaticOptions(base=base, training=changed(begun, said), **table)

@@ -140,6 +140,12 @@ class TrainingRows:
         span = slice(self.offsets[row], self.offsets[row + 1])
         return self.documents[int(self.document[span][self.is_positive[span]][0])]
 
+    def answered(self) -> list[int]:
+        """Return the queries that have a positive: all of them, unless they stand `singly`."""
+        owner = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        found: list[int] = np.unique(owner[self.is_positive]).tolist()
+        return found
+
     def groups(self) -> NDArray[np.int64]:
         """Return for every query, (Q,), the first that is compared with the same functions, or itself."""
         functions, firsts = self.document_ids[self.document], dict[bytes, int]()

@@ -78,13 +78,14 @@ def check_run(options: RunOptions) -> None:
         learning_rate=(0, math.inf),
         weight_decay=(0, math.inf),
         max_grad_norm=(0, math.inf),
-        warmup_share=(0, 1),
         gradient_accumulation_steps=(1, math.inf),
         frozen_layers=(0, math.inf),
         dropout=(0, 1),
         log_steps=(1, math.inf),
         save_steps=(1, math.inf),
     )
+    if not 0 <= options.warmup_share < 1:  # the library would take 1 for a single step
+        raise ConfigError(f"warmup_share is {options.warmup_share}, expected 0 up to but not 1; correct the setting")
 
 
 def arguments_of(
@@ -216,7 +217,7 @@ def as_model_error(output: Path) -> Iterator[None]:
         ) from None
     except (RuntimeError, ValueError, KeyError) as error:
         said = str(error).strip().splitlines()
-        if not (output / "checkpoints").is_dir() or not any(
+        if last_checkpoint(output) is None or not any(
             word in str(error) for word in ("size mismatch", "checkpoint", "state_dict", "param_groups")
         ):
             raise
@@ -270,10 +271,13 @@ def claimed(output: Path, settings: Mapping[str, Any], rows: TrainingRows) -> It
 
 
 def set_dropout(model: torch.nn.Module, share: float) -> None:
-    """Give all dropout of a model one share."""
+    """Give all dropout of a model one share: its modules, and the numbers that attention keeps, as Qwen2's does."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = share
+        for name, value in list(vars(module).items()):
+            if name.endswith("dropout") and type(value) in (int, float):
+                setattr(module, name, share)
 
 
 def freeze_layers(model: torch.nn.Module, layers: int) -> None:

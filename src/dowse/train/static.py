@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dowse.config import check_ranges, check_values
-from dowse.errors import MissingExtraError
+from dowse.errors import ConfigError, MissingExtraError
 from dowse.records import sha256
 
 try:
@@ -79,7 +79,7 @@ class StaticOptions:
     def __post_init__(self) -> None:
         """Refuse a value of another kind, or out of its range."""
         check_values(self)
-        check_ranges(self, vocabulary=(1, inf), dimensions=(1, inf), rarity=(0, inf), runs=(1, inf))
+        check_ranges(self, vocabulary=(1, inf), dimensions=(1, inf), rarity=(1e-9, inf), runs=(1, inf))
 
 
 class SquareRootBag(StaticEmbedding):
@@ -107,7 +107,7 @@ def train_static(folder: Path, output: Path, options: StaticOptions, questions: 
     """Train a static retriever, write it into `output` and return what the model card states.
 
     Raises:
-        DataError, ModelError: As `dowse.train.retriever.train_retriever`.
+        ConfigError, DataError, ModelError: As `dowse.train.retriever.train_retriever`.
     """
     training = options.training
     with alone_in(output):
@@ -145,8 +145,17 @@ def _place(output: Path, run: int) -> Path:
 def _first_vectors(
     rows: TrainingRows, encoder: st.SentenceTransformer, options: StaticOptions
 ) -> tuple[Tokenizer, NDArray[np.float32]]:
-    """Return the tokenizer made for these rows, and a first vector (V, D) for each of its tokens."""
-    counts = count_parts((rows.sources[row], f"{query} {rows.answer(row)}") for row, query in enumerate(rows.queries))
+    """Return the tokenizer made for these rows, and a first vector (V, D) for each of its tokens.
+
+    Raises:
+        ConfigError: The vectors are to be longer than the encoder's.
+    """
+    first_module: Any = encoder[0]
+    if options.dimensions > (most := first_module.get_embedding_dimension()):
+        raise ConfigError(
+            f"dimensions is {options.dimensions}, expected at most the {most} of {options.base}; correct the setting"
+        )
+    counts = count_parts((rows.sources[row], f"{rows.queries[row]} {rows.answer(row)}") for row in rows.answered())
     tokenizer = build_tokenizer(options.base, counts, options.vocabulary)
     first = distil(encoder, tokenizer, options.dimensions, token_counts(tokenizer, counts), options.rarity)
     return tokenizer, first

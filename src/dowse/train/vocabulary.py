@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordPiece
 
+from dowse.errors import ConfigError
 from dowse.languages.identifiers import BOUNDARY, parts, words
 
 if TYPE_CHECKING:
@@ -39,14 +40,34 @@ def build_tokenizer(base: Path, counts: Counter[str], size: int) -> Tokenizer:
     Args:
         base: Folder with the encoder's `tokenizer.json`.
         counts: How often each part of a word occurs, see `count_parts`.
+
+    Raises:
+        ConfigError: The encoder's tokenizer is none of WordPiece.
     """
-    read = json.loads((base / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    read = word_pieces(base)
     empty = code_tokenizer({UNKNOWN: 0})
     tokens = [token for token in sorted(read, key=read.__getitem__) if _can_be_produced(token, empty)]
     known = set(tokens)
     added = [word for word, _ in counts.most_common() if word not in known and _can_be_produced(word, empty)]
     vocabulary = [UNKNOWN, *tokens, *added][:size]
     return code_tokenizer({token: row for row, token in enumerate(vocabulary)})
+
+
+def word_pieces(base: Path) -> dict[str, int]:
+    """Return an encoder's vocabulary, which must be WordPiece's: a table cuts words as that does.
+
+    Raises:
+        ConfigError: Its tokenizer is of another kind, or there is none.
+    """
+    place = base / "tokenizer.json"
+    try:
+        model = json.loads(place.read_text(encoding="utf-8"))["model"]
+        kind, vocabulary = model.get("type", "WordPiece"), model["vocab"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{place} cannot be read ({error!r}), expected a tokenizer; name another --base") from None
+    if kind != "WordPiece" or not isinstance(vocabulary, dict):
+        raise ConfigError(f"{place} is a tokenizer of {kind}, expected one of WordPiece; name another --base")
+    return vocabulary
 
 
 def code_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
