@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -258,6 +259,19 @@ def test_what_fails_before_there_is_a_checkpoint_is_not_blamed_on_one(base, labe
     monkeypatch.setattr("dowse.train.retriever._Trainer.train", fail)
     with pytest.raises(RuntimeError, match="of something else"):
         train_retriever(labelled, load(base), tmp_path / "out", SMALL)
+
+
+def test_the_seconds_of_a_run_that_goes_on_are_those_of_all_its_parts(base, labelled, trained, tmp_path):
+    output = shutil.copytree(trained, tmp_path / "model")
+    kept = Path(last_checkpoint(output)) / "seconds.json"
+    assert json.loads(kept.read_text())["seconds"] > 0
+    kept.write_text('{"seconds": 5000.0}')
+    card = train_retriever(labelled, load(base), output, SMALL)
+    assert 5000 <= card["seconds"] < 5600
+    kept = Path(last_checkpoint(output)) / "seconds.json"
+    assert json.loads(kept.read_text())["seconds"] > 5000
+    kept.unlink()  # as runs begun by an older version are
+    assert train_retriever(labelled, load(base), output, SMALL)["seconds"] < 600
 
 
 def test_dropout_that_attention_keeps_as_a_number_is_set_too():

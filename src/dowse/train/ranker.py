@@ -10,7 +10,6 @@ retriever's (Dong et al. 2023, arXiv:2305.04508).
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -38,6 +37,7 @@ try:
     from dowse.train.run import (
         RunOptions,
         StopsWhenDiverged,
+        Stopwatch,
         alone_in,
         arguments_of,
         as_model_error,
@@ -133,7 +133,7 @@ def train_ranker(
         DataError: The folder is faulty or holds nothing to train on.
         ModelError: The loss or a score of the retriever is no number, or a checkpoint does not fit the model.
     """
-    started = time.monotonic()
+    stopwatch = Stopwatch(output)
     options = replace(options, retriever=retriever.fingerprint)
     with alone_in(output):
         corpus = read_corpus(folder, options.rows, questions)
@@ -144,6 +144,7 @@ def train_ranker(
             set_dropout(model, options.dropout)
             freeze_layers(model, options.frozen_layers)
             trainer = _trainer(model, corpus, sampler, output, options, dev, teacher)
+            trainer.add_callback(stopwatch)
         with as_model_error(output):
             trainer.train(resume_from_checkpoint=last_checkpoint(output))
         counts = {
@@ -152,7 +153,7 @@ def train_ranker(
             "documents": len(corpus.codes),
             "queries_without_negatives": sampler.n_without,
         }
-        card = card_of(trainer, options, counts, time.monotonic() - started) | {"layers": depth_of(model)}
+        card = card_of(trainer, options, counts, stopwatch.seconds) | {"layers": depth_of(model)}
         if writes():
             model.save_pretrained(str(output), create_model_card=False)
             describe(output, card, [*sorted(folder.glob("*.parquet")), *questions], asdict(options), options.seed)

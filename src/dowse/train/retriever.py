@@ -8,7 +8,6 @@ own are the labels, the batches and the losses; everything else of training is t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import inf
@@ -31,6 +30,7 @@ try:
     from dowse.train.run import (
         RunOptions,
         StopsWhenDiverged,
+        Stopwatch,
         alone_in,
         arguments_of,
         as_model_error,
@@ -142,11 +142,12 @@ def fit(
     Raises:
         ConfigError, ModelError: As `train_retriever`.
     """
-    started = time.monotonic()
+    stopwatch = Stopwatch(output)
     with claimed(output, asdict(options) | dict(further or {}), rows):
         set_dropout(model, options.dropout)
         freeze_layers(model, options.frozen_layers)
         trainer = _trainer(model, rows, evaluator, output, options)
+        trainer.add_callback(stopwatch)
     with as_model_error(output):
         trainer.train(resume_from_checkpoint=last_checkpoint(output))
     counts = {
@@ -155,7 +156,7 @@ def fit(
         "documents": len(rows.documents),
         "labels": int((rows.label >= 0).sum()),
     }
-    return card_of(trainer, options, counts, time.monotonic() - started)
+    return card_of(trainer, options, counts, stopwatch.seconds)
 
 
 def checked_rows(folder: Path, options: RetrieverOptions, questions: Sequence[Path]) -> TrainingRows:

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -30,6 +31,9 @@ Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
 DIVERGED = 1.5
 """A loss that has grown to so many times what it began with does not come back."""
+
+
+_SECONDS = "seconds.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +172,29 @@ class StopsWhenDiverged(TrainerCallback):
                 f"training diverges: the loss is {loss:.3g} at step {state.global_step}, having begun at "
                 f"{self._first:.3g}; lower the learning rate, or warm up longer"
             )
+
+
+class Stopwatch(TrainerCallback):
+    """Counts the seconds of a run over its stops: every checkpoint holds those that led to it."""
+
+    def __init__(self, output: Path) -> None:
+        """Go on from what the last checkpoint holds, if there is one."""
+        self._begun = time.monotonic()
+        checkpoint = last_checkpoint(output)
+        kept = Path(checkpoint) / _SECONDS if checkpoint else None
+        self._before = (
+            float(json.loads(kept.read_text(encoding="utf-8"))["seconds"]) if kept and kept.is_file() else 0.0
+        )
+
+    @property
+    def seconds(self) -> float:
+        """All seconds until now."""
+        return self._before + time.monotonic() - self._begun
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Leave the seconds in the checkpoint that was just written."""
+        if writes():
+            write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / _SECONDS, {"seconds": self.seconds})
 
 
 def writes() -> bool:
