@@ -6,6 +6,7 @@ from servers import PATIENCE_S, open_workspace, until
 from sources import FILES, write_files
 
 from dowse.errors import ConfigError
+from dowse.serve.keeper import Keeper
 from dowse.serve.view import Question, View
 from dowse.serve.workspace import Workspace
 
@@ -83,10 +84,63 @@ def test_where_watching_fails_looking_takes_its_place(project, index_dir, monkey
         raise OSError("OS file watch limit reached.")
 
     monkeypatch.setattr("dowse.serve.keeper.watch", refuse)
-    monkeypatch.setattr("dowse.serve.keeper.RETRY_S", 0.1)
+    monkeypatch.setattr("dowse.serve.keeper.UNWATCHED_S", 0.1)
     with open_workspace(project, index_dir=index_dir) as workspace:
         (project / "added.py").write_text("def brand_new(path):\n    return path\n")
         until(lambda: "brand_new" in symbols(workspace), "the new file")
+
+
+def test_what_cannot_be_watched_is_looked_at_ever_more_seldom_until_something_changes(project, index_dir, monkeypatch):
+    def refuse(*paths, **options):
+        raise OSError("OS file watch limit reached.")
+
+    waits = []
+
+    def wait(keeper, wait_s):
+        waits.append(wait_s)
+        if len(waits) == 12:
+            write_files(project, {"added.py": "def brand_new(path):\n    return path\n"}, age_s=0)
+        if len(waits) == 14:
+            keeper.stop()
+
+    monkeypatch.setattr("dowse.serve.keeper.watch", refuse)
+    monkeypatch.setattr(Keeper, "_embed_for", wait)
+    with open_workspace(project, index_dir=index_dir) as workspace:
+        assert workspace.repositories[0].keeper.join(PATIENCE_S)
+    assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300, 300, 300, 300, 5, 10]
+
+
+def test_changed_settings_of_a_folder_are_followed_and_faulty_ones_are_told(project, index_dir):
+    with open_workspace(project, index_dir=index_dir) as workspace:
+        assert "parse_duration" in symbols(workspace)
+        (project / ".dowse.toml").write_text('[index]\nexclude = ["src/config"]\n')
+        until(lambda: "parse_duration" not in symbols(workspace), "the exclusion")
+        (project / ".dowse.toml").write_text("[index\n")
+        until(lambda: not View(workspace).status()[0]["fresh"], "the note")
+        (status,) = View(workspace).status()
+        assert status["state"] == "ready" and "cannot be read as TOML" in status["note"]
+        assert "parse_duration" not in symbols(workspace)
+        (project / ".dowse.toml").unlink()
+        until(lambda: "parse_duration" in symbols(workspace), "the way back")
+        assert View(workspace).status()[0]["note"] is None
+
+
+def test_a_removal_is_told_though_no_file_is_to_be_read(project, index_dir):
+    with open_workspace(project, index_dir=index_dir) as workspace:
+        told = []
+        workspace.listen(lambda event: told.append((event[0], View(workspace).status()[0]["files"])))
+        (project / "web" / "cart.ts").unlink()
+        until(lambda: ("state", 4) in told, "the event")
+
+
+def test_changes_below_a_vendored_name_are_followed_where_an_ignore_rule_brings_it_back(project, index_dir):
+    ours = "lib/node_modules/ours.py"
+    write_files(project, {".gitignore": "!node_modules/\n", ours: "def vendored_by_us():\n    return 1\n"})
+    (project / ".git").mkdir()
+    with open_workspace(project, index_dir=index_dir) as workspace:
+        assert "vendored_by_us" in symbols(workspace, "vendored_by_us")
+        write_files(project, {ours: "def vendored_and_changed():\n    return 1\n"}, age_s=0)
+        until(lambda: "vendored_and_changed" in symbols(workspace, "vendored_and_changed"), "the change")
 
 
 def test_repositories_have_names_of_their_own_and_do_not_overlap(tmp_path, index_dir):

@@ -10,9 +10,11 @@ from mcp.client.streamable_http import streamable_http_client
 from servers import PATIENCE_S, open_workspace, running
 from sources import FILES, write_files
 
+from dowse.errors import IndexFormatError
 from dowse.serve.app import Access
 from dowse.serve.brief import estimated_tokens
 from dowse.serve.tokens import TokenFile
+from dowse.serve.view import View
 
 OTHER = {
     "lib/jobs.py": "def push_job(queue, job):\n    '''Append a job, and wake one worker.'''\n    queue.append(job)\n"
@@ -128,6 +130,7 @@ def test_what_was_cut_can_be_read_on(address):
         ("search", {"query": "x", "language": "pyhton"}, "change language: language 'pyhton' is not known; did"),
         ("search", {"query": "x", "kind": "verb"}, "change kind: "),
         ("search", {"query": "x", "path": "!a"}, "change path: "),
+        ("search", {"query": "x", "path": "src/["}, "change path: the path 'src/[' is no glob"),
         ("search", {"query": "x", "repositories": ["nope"]}, "change repositories: repository 'nope' is not served"),
         ("search", {"query": "x", "top_k": 0}, "change top_k: "),
         ("search", {"query": "x", "budget_tokens": 5}, "change budget_tokens: it is 5, expected at least 100"),
@@ -144,6 +147,15 @@ def test_what_was_cut_can_be_read_on(address):
 def test_an_error_names_the_argument_to_change(address, tool, arguments, said):
     text, failed = asked(address, tool, **arguments)
     assert failed and said in text
+
+
+def test_an_error_that_is_about_no_argument_blames_none(address, monkeypatch):
+    def damaged(view, question):
+        raise IndexFormatError("the index is damaged; delete it")
+
+    monkeypatch.setattr(View, "search", damaged)
+    text, failed = asked(address, "search", query="push a job")
+    assert failed and text.endswith(": the index is damaged; delete it") and "change" not in text
 
 
 def test_a_token_limits_agents_as_it_limits_everybody(workspace, folders):

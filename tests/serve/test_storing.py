@@ -87,6 +87,25 @@ def test_a_stored_repository_that_was_removed_stays_away(project, tmp_path, dows
         assert "brand_new" not in {hit["symbol"] for hit in ask(server, "search", q="brand_new")["hits"]}
 
 
+def test_a_folder_that_was_added_to_a_followed_store_and_removed_stays_away(project, tmp_path, dowse, monkeypatch):
+    monkeypatch.setattr("dowse.serve.following.FOLLOW_S", 0.05)
+    store = f"lance:{tmp_path / 'shared'}"
+    dowse("index", project, "--store", store)
+    workspace = Workspace({"index": {"store": store}})
+    try:
+        workspace.begin([])
+        second = workspace.add(write_files(tmp_path / "second", {"second.py": "def second():\n    return 2\n"}))
+        assert workspace.settle(PATIENCE_S)
+        workspace.remove(second)
+        assert second.keeper.join(PATIENCE_S)
+        write_files(tmp_path / "third", {"third.py": "def third():\n    return 3\n"})
+        dowse("index", tmp_path / "third", "--store", store)
+        until(lambda: "third" in {one.name for one in workspace.repositories}, "the new repository")
+        assert {one.name for one in workspace.repositories} == {"project", "third"}
+    finally:
+        assert workspace.close(PATIENCE_S)
+
+
 def test_a_stored_folder_has_its_own_name_whatever_is_named_beside_it(project, tmp_path, dowse):
     store = f"lance:{tmp_path / 'shared'}"
     namesake = write_files(tmp_path / "elsewhere" / "project", {"other.py": "def other():\n    return 2\n"})

@@ -22,7 +22,7 @@ class Only:
     `min_score` is the least probability, by the ranker, that a hit answers the query; anything will do where 0.
 
     Raises:
-        ConfigError: a language or kind is not known, or a probability is none.
+        ConfigError: a language or kind is not known, a path is no glob, or a probability is none.
     """
 
     languages: Sequence[str] = ()
@@ -42,21 +42,18 @@ class Only:
             raise ConfigError(
                 f"the path {self.paths[0]!r} lets nothing through; give a glob such as 'src/**' before exceptions"
             )
+        for path in self.paths:
+            if not is_pattern(path):
+                raise ConfigError(f"the path {path!r} is no glob, expected for instance 'src/**'; correct its brackets")
 
     def filter(self, root: Path) -> Filter | None:
         """Return the same as stores understand it, None where nothing is left out.
 
         Args:
             root: the searched folder; paths that begin with it are taken as relative to it.
-
-        Raises:
-            ConfigError: a path is no valid glob.
         """
         if not (self.languages or self.paths or self.kinds):
             return None
-        for path in self.paths:
-            if not is_pattern(path):
-                raise ConfigError(f"the path {path!r} is no glob, expected for instance 'src/**'; correct its brackets")
         return Filter(
             frozenset(name.lower() for name in self.languages) or None,
             tuple(_below(path, root) for path in self.paths) or None,

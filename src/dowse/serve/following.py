@@ -1,8 +1,9 @@
 """Step 7 of 7, serve: a store that others write to, followed from version to version.
 
-`dowse serve --store` on any number of machines answers from what is stored, and writes nothing to it. One thread looks
-for a new version every few seconds; repositories that are new in it are served from then on, those that are gone no
-longer, and what has changed within one shows because readers go to the newest version themselves.
+`dowse serve --store` on any number of machines answers from what is stored, and writes to it only what is added over
+HTTP while it runs. One thread looks for a new version every few seconds; repositories that are new in it are served
+from then on, those that are gone no longer, and what has changed within one shows because readers go to the newest
+version themselves.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from typing import Literal, Protocol
 from watchfiles import Change, watch
 
 from dowse.config import IndexSettings, index_folder
-from dowse.errors import DowseError
+from dowse.errors import ConfigError, DowseError
 from dowse.index.opening import open_store
 from dowse.index.scan import VENDORED_NAMES, VERSION_CONTROL
 from dowse.index.store import Store
@@ -44,6 +44,9 @@ LOOK_S = 300.0
 
 RETRY_S = 5.0
 """Before trying again after an update that failed or found another process writing."""
+
+UNWATCHED_S = 5.0
+"""Before looking again where watching is impossible; twice as long after each look that found nothing, to `LOOK_S`."""
 
 _NOT_OURS = VERSION_CONTROL | VENDORED_NAMES
 
@@ -105,7 +108,7 @@ class Keeper:
         self,
         root: Path,
         name: str,
-        settings: IndexSettings,
+        load: Callable[[], IndexSettings],
         encoders: queue.Queue[StaticEncoder],
         tell: Callable[[Literal["state", "progress"], Condition], None],
         fill: Fill | None = None,
@@ -115,14 +118,19 @@ class Keeper:
         Args:
             root: the folder.
             name: of the repository, as hits carry it.
-            settings: which files are indexed, and where the index lies.
+            load: returns which files are indexed, asked before every update, and where the index lies, asked once;
+                raises ConfigError where the settings are faulty.
             encoders: taken from while there is work and given back: as many repositories are indexed at once as it
                 holds.
             tell: called from the keeper's thread after every change of its condition.
             fill: called again and again while nothing changes, until nothing is left; never where None.
         """
-        self._root, self._name, self._settings = root, name, settings
+        self._root, self._name, self._load = root, name, load
         self._encoders, self._tell, self._fill = encoders, tell, fill
+        self.settings = load()
+        """Those of the last update, or of the last one before the settings became faulty."""
+        self._not_ours = _NOT_OURS
+        self._has_found_work = False
         self._has_unembedded = False
         self._stopping = threading.Event()
         self._store: Store | None = None
@@ -150,15 +158,18 @@ class Keeper:
     # ---- the thread ------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        pause = UNWATCHED_S
         try:
             while not self._stopping.is_set():
-                self._update()
+                self._has_found_work = False
+                is_current = self._update()
+                pause = UNWATCHED_S if self._has_found_work else min(pause, LOOK_S)
                 try:
                     self._watch()
                 except (OSError, RuntimeError) as error:  # the watcher's own errors are RuntimeErrors
                     log.info("%s is looked at rather than watched: %s", self._root.name, error)
-                    self._embed()
-                    self._stopping.wait(RETRY_S)
+                    self._embed_for(pause if is_current else RETRY_S)
+                    pause *= 2
         except StoppedError:
             pass
         finally:
@@ -191,14 +202,15 @@ class Keeper:
 
     def _may_matter(self, change: Change, path: str) -> bool:
         """Tell whether a change can concern an indexed file: what git and package managers write to theirs cannot."""
-        return not _NOT_OURS.intersection(PurePath(path).parts[len(self._root.parts) :])
+        return not self._not_ours.intersection(PurePath(path).parts[len(self._root.parts) :])
 
     def _update(self) -> bool:
         """Bring the index up to date; False if that must be tried again soon."""
+        fault = self._read_settings()
         try:
             with self._encoder() as encoder:
                 store = self._opened(encoder)
-                freshness = bring_up_to_date(store, self._root, self._settings, encoder, self._advance)
+                freshness = bring_up_to_date(store, self._root, self.settings, encoder, self._advance)
         except StoppedError:
             raise
         except DowseError as error:
@@ -207,12 +219,31 @@ class Keeper:
             log.exception("indexing %s failed", self._root.name)
             self._failed("indexing failed for a reason that Dowse did not foresee; the log says more")
         else:
-            self._become(replace(self.condition, state="ready", done=0, total=0, freshness=freshness))
+            folders = {name for path in store.files for name in path.split("/")[:-1]}
+            self._not_ours = _NOT_OURS - folders  # an ignore rule may bring back what lies in a vendored one
+            note = "; ".join(filter(None, [freshness.note, fault])) or None
+            said = replace(freshness, fresh=note is None, note=note)
+            self._become(replace(self.condition, state="ready", done=0, total=0, freshness=said))
             self._has_unembedded = freshness.fresh and self._fill is not None
             return freshness.fresh
         finally:
             self.settled.set()
         return False
+
+    def _read_settings(self) -> str | None:
+        """Take over the settings as they are now; where they are faulty, keep the last good ones and return why."""
+        try:
+            now = self._load()
+        except ConfigError as error:
+            return f"indexed by the settings from before: {error}"
+        self.settings = replace(now, directory=self.settings.directory, store=self.settings.store)
+        return None
+
+    def _embed_for(self, wait_s: float) -> None:
+        """Wait, having documents embedded meanwhile."""
+        until = time.monotonic() + wait_s
+        while (left := until - time.monotonic()) > 0 and not self._stopping.wait(min(left, TICK_MS / 1000)):
+            self._embed()
 
     def _embed(self) -> None:
         """Have some documents embedded, if any may be left; after a fault, no more before the next update."""
@@ -237,9 +268,9 @@ class Keeper:
 
     def _opened(self, encoder: StaticEncoder) -> Store:
         if self._store is None:
-            if self._settings.store is None:
-                adopt(index_folder(self._root, self._settings), self._root, self._settings, encoder)
-            self._store = open_store(self._root, self._name, self._settings, encoder.dimensions)
+            if self.settings.store is None:
+                adopt(index_folder(self._root, self.settings), self._root, self.settings, encoder)
+            self._store = open_store(self._root, self._name, self.settings, encoder.dimensions)
             self.opened.set()
         return self._store
 
@@ -253,6 +284,7 @@ class Keeper:
     def _advance(self, done: int, total: int) -> None:
         if self._stopping.is_set():
             raise StoppedError
+        self._has_found_work = True
         note = f"being indexed, {done} of {total} files done"
         begins = self.condition.state != "indexing"
         freshness = Freshness(False, time.time(), note)
@@ -263,7 +295,8 @@ class Keeper:
 
     def _become(self, condition: Condition) -> None:
         before, self.condition = self.condition, condition
-        if (before.state, before.freshness.note) != (condition.state, condition.freshness.note):
+        is_updated = condition.state == "ready"  # told even if no file was to be done: some may have been taken out
+        if is_updated or (before.state, before.freshness.note) != (condition.state, condition.freshness.note):
             self._tell("state", condition)
 
     @contextmanager

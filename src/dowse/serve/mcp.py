@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 from dowse import __version__
-from dowse.errors import DowseError, MissingExtraError
-from dowse.index.store import BusyError
+from dowse.errors import ConfigError, DowseError, MissingExtraError
 from dowse.search.only import Only
 from dowse.serve import brief
 
@@ -27,7 +26,7 @@ try:
     from dowse.serve.desk import Desk
     from dowse.serve.gate import caller_of
     from dowse.serve.view import MAX_CONTEXT, MAX_HITS, Place, Question, View
-    from dowse.serve.workspace import OverloadedError, Workspace
+    from dowse.serve.workspace import Workspace
 except ImportError as error:
     raise MissingExtraError("dowse mcp", "serve") from error
 
@@ -184,10 +183,10 @@ def _budget(budget_tokens: int) -> int:
 
 @contextmanager
 def _named(argument: str) -> Iterator[None]:
-    """Say which argument an error is about."""
+    """Say which argument an error is about, if it is about one."""
     try:
         yield
-    except (OverloadedError, BusyError) as error:  # no argument is at fault
-        raise ToolError(str(error)) from error
-    except DowseError as error:
+    except ConfigError as error:
         raise ToolError(f"change {argument}: {error}") from error
+    except DowseError as error:  # no argument is at fault
+        raise ToolError(str(error)) from error

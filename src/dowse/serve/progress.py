@@ -63,6 +63,7 @@ def stage_progress() -> Iterator[Callable[[str, float, float], None]]:
             if stage not in tasks:
                 for task in bar.task_ids:
                     bar.remove_task(task)
+                tasks.clear()  # a stage may come back
                 tasks[stage] = bar.add_task(stage, total=total)
             bar.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
 

@@ -286,7 +286,7 @@ def _first(searcher: Searcher, question: Question) -> list[Hit]:
 def _read_source(repository: Repository, path: str) -> Source:
     """Read an indexed file, unless a symlink has come into its way since."""
     place = repository.path / path
-    source = read(repository.path, path, repository.settings.index) if place.resolve() == place else Skip("symlink")
+    source = read(repository.path, path, repository.index_settings) if place.resolve() == place else Skip("symlink")
     if isinstance(source, Skip):
         raise NotFoundError(f"{path!r} in {repository.name} cannot be read any more ({source.reason}); search again")
     return source

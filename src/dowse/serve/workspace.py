@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from dowse.config import Overrides, Settings, load_settings
+from dowse.config import IndexSettings, Overrides, Settings, load_settings
 from dowse.errors import ConfigError, DowseError
 from dowse.index.files import Source
 from dowse.index.opening import open_store
@@ -62,6 +62,7 @@ class Repository:
 
     Attributes:
         path: its folder; no folder of this machine where it is `stored`.
+        settings: as they were when it was added.
         stored: the address of the store that it is read from, None where its folder is indexed here.
     """
 
@@ -70,6 +71,11 @@ class Repository:
     settings: Settings
     keeper: Kept
     stored: str | None = None
+
+    @property
+    def index_settings(self) -> IndexSettings:
+        """Which files are indexed, by the settings as its keeper last read them."""
+        return self.keeper.settings if isinstance(self.keeper, Keeper) else self.settings.index
 
 
 class Reader:
@@ -160,7 +166,7 @@ class Workspace:
         self._overrides, self.searcher = overrides, searcher
         self._lock = threading.Lock()
         self._repositories: dict[str, Repository] = {}
-        self._hidden: set[str] = set()  # stored ones that were removed here: others keep them stored
+        self._hidden: set[str] = set()  # stored ones that were removed here: they stay stored
         self._listeners: list[Callable[[Event], None]] = []
         self._encoders: queue.Queue[StaticEncoder] = queue.Queue()
         for _ in range(INDEXED_AT_ONCE):
@@ -198,6 +204,9 @@ class Workspace:
             name = self._name(root)
             is_cold = True
 
+            def load() -> IndexSettings:
+                return load_settings(root, self._overrides).index
+
             def tell(what: Literal["state", "progress"], condition: Condition) -> None:
                 self._announce((what, repository, condition))
                 nonlocal is_cold
@@ -214,7 +223,7 @@ class Workspace:
             fill = None
             if settings.index.store is None and is_asked_for:
                 fill = partial(self._filler.slice, settings.search.retriever)
-            keeper = Keeper(root, name, settings.index, self._encoders, tell, fill)
+            keeper = Keeper(root, name, load, self._encoders, tell, fill)
             repository = Repository(name, root, settings, keeper)
             self._repositories[name] = repository
         tell("state", repository.keeper.condition)
@@ -268,7 +277,7 @@ class Workspace:
     def remove(self, repository: Repository) -> None:
         """Serve a repository no longer; its index stays where it is."""
         with self._lock:
-            if repository.stored is not None:
+            if repository.stored is not None or repository.settings.index.store is not None:
                 self._hidden.add(repository.name)
             self._repositories.pop(repository.name, None)
         repository.keeper.stop()
