@@ -18,9 +18,10 @@ HOSTILE = '''def render_comment(comment):
     template = '<svg onload="window.hacked=3"><a href="javascript:window.hacked=4">'
     return template + comment  # \u202e reversed &amp; &lt;b&gt;
 '''
+HOSTILE_PATH = "web/<img src=x onerror=window.hacked=5>\u202eyp.py"
 SHOP = FILES | {
     "src/upload/plan.py": f'def plan_upload(step_0):\n    """Prepare an upload."""\n{LONG}    return step_29\n',
-    "web/<img src=x onerror=window.hacked=5>.py": HOSTILE,
+    HOSTILE_PATH: HOSTILE,
 }
 SETTINGS = """
 [search]

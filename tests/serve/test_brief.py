@@ -64,3 +64,8 @@ def test_a_document_that_does_not_fit_says_where_to_read_on():
     assert body[-1] == f"… cut here; read on with start_line={5 + len(body) - 1} or raise budget_tokens"
     assert body[0] == "line 5"
     assert cut_text("a\nb", 0, "on {next}", 7) == "on 7"
+
+
+def test_the_names_of_files_hide_nothing_from_agents():
+    found = hit(1, 2) | {"path": "src/a\u202eyp.exe\U000e0041"}
+    assert "1. shop: src/a<202e>yp.exe<e0041>:10-11 function f1\n" in hits_text(answer(found), 500)

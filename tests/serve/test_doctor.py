@@ -173,5 +173,8 @@ def test_a_wrong_setting_is_a_fault_and_stops_no_other_look(own_home, tmp_path, 
     assert "ok     indexes" in said
 
 
-def test_names_of_folders_are_printed_so_that_a_terminal_obeys_nothing():
-    assert doctor._printable("a\x1b[31m\u202eb\udcff") == "a<1b>[31m<202e>b<dcff>"
+def test_names_of_folders_are_printed_so_that_a_terminal_obeys_nothing(monkeypatch, capsys):
+    name = "a\x1b[31m\u202eb\udcff\nno faults"
+    monkeypatch.setattr(doctor, "examine", lambda *places: [doctor.Finding("ok", "indexes", name)])
+    assert doctor.main([]) == 0
+    assert capsys.readouterr().out == "ok     indexes    a<1b>[31m<202e>b<dcff> no faults\nno faults\n"

@@ -1,15 +1,18 @@
 """The page in a real browser: asking, reading hits, and code that would like to run."""
 
+import re
 import threading
 from urllib.parse import parse_qs, urlsplit
 
 from pages import ask, first_hit, settled, symbols
 from playwright.sync_api import expect
 from servers import PATIENCE_S
-from sources import write_files
+from sources import FILES, write_files
 
+from dowse.errors import ModelError
 from dowse.search.only import EVERYTHING
 from dowse.search.searcher import Searcher
+from dowse.serve.display import visible
 
 UPLOAD = "retry a failed upload"
 
@@ -44,6 +47,14 @@ class Backwards(Searcher):
         _, hits = next(super().stages(query, 50, only))
         yield "instant", hits[:top_k]
         yield "reranked", hits[::-1][:top_k]
+
+
+class Failing(Backwards):
+    """A searcher whose second stage cannot answer."""
+
+    def stages(self, query, top_k=10, only=EVERYTHING, mode=None):
+        yield next(super().stages(query, top_k, only))
+        raise ModelError("the model is gone; install it again")
 
 
 def test_hits_come_while_typing_highlighted_and_with_the_matching_lines_marked(page):
@@ -206,16 +217,33 @@ def test_code_and_file_names_never_run_and_hide_nothing(page, place):
     ask(page, "render a comment")
     hit = first_hit(page, "render_comment")
     hit.get_by_role("button", name="Context").click()
-    hostile = (place / "shop" / "web" / "<img src=x onerror=window.hacked=5>.py").read_text()
+    hostile = (place / "shop" / "web" / "<img src=x onerror=window.hacked=5>\u202eyp.py").read_text()
     expect(hit.locator(".line code")).to_have_text(hostile.replace("\u202e", "⟨202e⟩").rstrip("\n").split("\n"))
-    expect(hit.locator(".file")).to_have_text("<img src=x onerror=window.hacked=5>.py")
+    expect(hit.locator(".file")).to_have_text("<img src=x onerror=window.hacked=5>⟨202e⟩yp.py")
+    expect(hit).to_have_attribute("aria-label", re.compile("⟨202e⟩yp.py:1$"))
     expect(hit.locator(".hidden-character")).to_have_text("⟨202e⟩")
     hit.get_by_role("button", name="Similar").click()
-    expect(page.locator("#origin b")).to_contain_text("<img src=x")
+    expect(page.locator("#origin b")).to_have_text("web/<img src=x onerror=window.hacked=5>⟨202e⟩yp.py:1")
     page.get_by_role("link", name="Map", exact=True).click()
     expect(page.locator("#legend button")).not_to_have_count(0)
     assert page.evaluate("window.hacked") is None
     assert page.locator("img, iframe, object, embed, main script, main svg a").count() == 0
+
+
+def test_the_page_and_the_terminal_agree_on_what_hides(page):
+    script = """async (text) => (await import("./dom.js")).visible(text)"""
+    text = "a\tb\nc\x1b\r\u00ad\u061c\u180e\u200d\u2028\u2029\u202e\u2066\ufeff\U000e0041é你\U0001f600"
+    shown = visible(text)
+    assert shown.startswith("a\tb\nc<1b><0d><ad><61c><180e>") and shown.endswith("<e0041>é你\U0001f600")
+    assert page.evaluate(script, text) == shown.replace("<", "⟨").replace(">", "⟩")
+
+
+def test_hits_stay_when_a_later_stage_fails(new_page, serve, tmp_path):
+    page = new_page(serve(write_files(tmp_path / "shop", FILES), searcher=Failing))
+    ask(page, UPLOAD)
+    expect(page.locator("#summary")).to_contain_text("the model is gone")
+    first_hit(page)
+    expect(page.locator("#message")).to_be_hidden()
 
 
 def test_highlighting_is_believed_only_where_it_says_what_the_code_says(page):

@@ -13,6 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dowse.serve.display import freshness, visible
+
 BODY_TOKENS = 60
 """Of a hit's code at least, as long as there is anything left: a signature, and what it says about itself."""
 
@@ -66,7 +68,8 @@ def hits_text(answer: Mapping[str, Any], budget_tokens: int, n_with_code: int | 
         about = " ".join(filter(None, [hit["kind"], hit["symbol"]]))
         if "probability" in hit:
             about += f", answers with {hit['probability']:.0%}"
-        place = f"{number}. {hit['repository']}: {hit['path']}:{hit['start_line']}-{hit['end_line']} {about}"
+        where = f"{hit['repository']}: {hit['path']}:{hit['start_line']}-{hit['end_line']}"
+        place = visible(f"{number}. {where} {about}")
         cost = estimated_tokens(place) + 2
         if places and cost > left:
             break
@@ -91,7 +94,7 @@ def document_text(document: Mapping[str, Any], budget_tokens: int) -> str:
     """Return lines of a file, or as many of them as fit and where to go on."""
     lines = document["text"].count("\n") + 1
     last = document["first_line"] + lines - 1
-    place = f"{document['repository']}: {document['path']}:{document['first_line']}-{last}"
+    place = visible(f"{document['repository']}: {document['path']}:{document['first_line']}-{last}")
     head = f"{place} of {document['total_lines']} lines, {document['language']}"
     if not document["as_indexed"]:
         head += ", changed since it was indexed"
@@ -114,7 +117,7 @@ def status_text(repositories: Sequence[Mapping[str, Any]]) -> str:
         if ahead is not None and ahead["done"] < ahead["total"]:
             at += f", {ahead['done']:,} of {ahead['total']:,} documents embedded by the retriever"
         parts.append(f"  {one['state']}{at}, {fresh}{note}; {one['path']}")
-    return "\n".join(parts) or "no repository is served"
+    return visible("\n".join(parts)) or "no repository is served"
 
 
 def cut_text(text: str, budget_tokens: int, going_on: str, first_line: int = 1) -> str:
@@ -130,11 +133,6 @@ def cut_text(text: str, budget_tokens: int, going_on: str, first_line: int = 1) 
     if kept < len(lines) and going_on:
         shown.append(going_on.format(next=first_line + kept))
     return "\n".join(shown)
-
-
-def freshness(index: Mapping[str, Any]) -> str:
-    """Say in a few words how fresh an answer is."""
-    return "up to date" if index["fresh"] else f"perhaps behind: {'; '.join(index['notes'])}"
 
 
 def _counted(count: int, noun: str) -> str:

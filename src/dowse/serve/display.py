@@ -11,8 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from dowse.serve.brief import freshness
+from unicodedata import category
 
 if TYPE_CHECKING:
     from dowse.types import Hit
@@ -25,16 +24,24 @@ LINES_SHOWN = 14
 
 SECRETS_SHOWN = 20
 
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs"})
+"""Unicode's categories of what is obeyed or hidden rather than shown; `page/dom.js` has the same."""
+
+_UNUSUAL = re.compile(r"[^\t\n\x20-\x7e]")
 
 
 def visible(text: str) -> str:
-    """Replace characters that a terminal would obey or hide by their code in brackets.
+    """Replace characters that a terminal would obey or hide by their code in brackets; tabs and line breaks stay.
 
     >>> visible("a\x1b[31mb")
     'a<1b>[31mb'
     """
-    return _UNSAFE.sub(lambda found: f"<{ord(found[0]):02x}>", text)
+    return _UNUSUAL.sub(lambda found: f"<{ord(found[0]):02x}>" if category(found[0]) in UNSEEN else found[0], text)
+
+
+def freshness(index: Mapping[str, Any]) -> str:
+    """Say in a few words how fresh an answer is."""
+    return "up to date" if index["fresh"] else f"perhaps behind: {'; '.join(index['notes'])}"
 
 
 def as_dict(hit: Hit) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class Finding:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print what every look finds and return the exit code."""
+    from dowse.serve.display import visible
+
     parser = argparse.ArgumentParser(prog="dowse doctor", description="Say what is wrong with this installation.")
     parser.add_argument("--index-dir", type=Path, help="the folder of indexes, if it is not the one of the settings")
     parser.add_argument("--store", help="lance:PATH or s3://BUCKET/PREFIX, if it is not the one of the settings")
@@ -57,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         for finding in found:
             said = finding.said + (f"; {finding.remedy}" if finding.remedy else "")
-            print(f"{finding.state:5}  {finding.about:9}  {_printable(said)}")
+            line = visible(said.replace("\n", " "))  # names of folders come from other people
+            print(f"{finding.state:5}  {finding.about:9}  {line}")
         print(f"{faults} faults" if faults else "no faults")
     return 1 if faults else 0
 
@@ -332,8 +335,3 @@ def _sha256(path: Path) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
-
-
-def _printable(text: str) -> str:
-    """Replace what a terminal would obey or hide: names of folders come from other people."""
-    return "".join(char if char.isprintable() else f"<{ord(char):02x}>" for char in text)

@@ -2,7 +2,7 @@
 // are taken apart here and built up again from text nodes and spans, and are only believed where their text is the
 // line's own. Characters that reorder or hide text are shown by their number.
 
-import { make } from "./dom.js";
+import { make, UNSEEN, visible } from "./dom.js";
 
 /** Lines shown of a hit at first. */
 const SHOWN = 14;
@@ -10,7 +10,6 @@ const HEAD = 3;
 
 const TAG = /<span class="([a-z0-9 ]{1,32})">|<\/span>/g;
 const ENTITY = { amp: "&", lt: "<", gt: ">", quot: '"', "#34": '"', "#39": "'", "#x27": "'" };
-const UNSEEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/;
 
 /** Split an escaped line such as `<span class="k">def</span> f` into [class, text] pairs; other tags stay text. */
 export function tokens(html) {
@@ -50,7 +49,7 @@ export function rows(text, html, { first, matches, body }) {
     row.classList.toggle("match", matches.has(number));
     row.classList.toggle("around", number < body[0] || number > body[1]);
     const code = make("code");
-    for (const [name, piece] of believed(line, html?.[index])) code.append(...visible(name, piece));
+    for (const [name, piece] of believed(line, html?.[index])) code.append(...pieces(name, piece));
     if (matches.has(number)) row.append(make("span", { class: "unseen" }, "matches: "));
     row.append(code);
     return row;
@@ -64,13 +63,12 @@ function believed(line, html) {
   return found.map(([, piece]) => piece).join("") === line ? found : [["", line]];
 }
 
-function visible(name, text) {
+function pieces(name, text) {
   return text
-    .split(new RegExp(`(${UNSEEN.source})`))
+    .split(new RegExp(`(${UNSEEN.source})`, "u"))
     .filter(Boolean)
     .map((piece) => {
-      const code = piece.charCodeAt(0).toString(16);
-      if (UNSEEN.test(piece)) return make("span", { class: "hidden-character" }, `⟨${code}⟩`);
+      if (UNSEEN.test(piece)) return make("span", { class: "hidden-character" }, visible(piece));
       return name ? make("span", { class: name }, piece) : piece;
     });
 }

@@ -18,6 +18,17 @@ export function make(name, attributes = {}, ...children) {
   return element;
 }
 
+/** A character that is obeyed or hidden rather than shown, as `display.visible` has them. */
+export const UNSEEN = /(?![\t\n])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;
+
+/** Show such characters of a text by their number: names of files and what stands in them are other people's. */
+export function visible(text) {
+  return text.replace(
+    new RegExp(UNSEEN, "gu"),
+    (character) => `⟨${character.codePointAt(0).toString(16).padStart(2, "0")}⟩`,
+  );
+}
+
 /** Copy the first element of a template of index.html. */
 export function copyOf(template) {
   return byId(template).content.firstElementChild.cloneNode(true);

@@ -2,7 +2,7 @@
 // what there is to choose from comes from the indexed repositories.
 
 import { filterCount } from "./address.js";
-import { byId, make } from "./dom.js";
+import { byId, make, visible } from "./dom.js";
 
 export class Filters {
   #changed;
@@ -37,7 +37,7 @@ export class Filters {
     byId("repositories-choice").hidden = repositories.length < 2;
     byId("repositories-options").replaceChildren(
       ...repositories.map(({ name }) =>
-        make("label", {}, make("input", { type: "checkbox", name: "repository", value: name }), make("span", {}, name)),
+        make("label", {}, make("input", { type: "checkbox", name: "repository", value: name }), make("span", {}, visible(name))),
       ),
     );
     const files = new Map();
@@ -64,7 +64,7 @@ export class Filters {
     byId("filters-button").textContent = count ? `Filters (${count})` : "Filters";
     byId("clear-filters").hidden = !count;
     byId("repositories-choice").querySelector("summary").textContent = state.repository.length
-      ? state.repository.length === 1 ? state.repository[0] : `${state.repository.length} repositories`
+      ? state.repository.length === 1 ? visible(state.repository[0]) : `${state.repository.length} repositories`
       : "All repositories";
   }
 

@@ -3,7 +3,7 @@
 
 import { ApiError, call } from "./api.js";
 import { chosen, indent, rows } from "./code.js";
-import { copyOf, counted, make, say } from "./dom.js";
+import { copyOf, counted, make, say, visible } from "./dom.js";
 
 const CONTEXT_STEP = 10;
 const SAID_MS = 1600;
@@ -22,11 +22,11 @@ export function hitItem(hit, { query, several, similar }) {
   const article = item.querySelector(".hit");
   const part = (selector) => item.querySelector(selector);
   item.dataset.key = keyOf(hit);
-  article.setAttribute("aria-label", `${hit.symbol ?? hit.path}, ${placeOf(hit)}`);
-  part(".symbol").textContent = hit.symbol ?? hit.path.split("/").at(-1);
+  article.setAttribute("aria-label", visible(`${hit.symbol ?? hit.path}, ${placeOf(hit)}`));
+  part(".symbol").textContent = visible(hit.symbol ?? hit.path.split("/").at(-1));
   const slash = hit.path.lastIndexOf("/") + 1;
-  part(".folder").textContent = (several ? `${hit.repository} / ` : "") + hit.path.slice(0, slash);
-  part(".file").textContent = hit.path.slice(slash);
+  part(".folder").textContent = visible((several ? `${hit.repository} / ` : "") + hit.path.slice(0, slash));
+  part(".file").textContent = visible(hit.path.slice(slash));
   part(".span").textContent = `:${hit.start_line}–${hit.end_line}`;
   part(".facts").textContent = [hit.kind, hit.language].filter(Boolean).join(" · ");
   part(".thumbs").hidden = !query;
@@ -60,7 +60,7 @@ class Code {
     this.matches = new Set(hit.matches ?? []);
     this.context = 0;
     this.isWhole = false;
-    this.block.setAttribute("aria-label", `Code of ${hit.symbol ?? placeOf(hit)}`);
+    this.block.setAttribute("aria-label", visible(`Code of ${hit.symbol ?? placeOf(hit)}`));
     this.draw();
   }
 
@@ -143,7 +143,7 @@ async function copy(text, button) {
     copyWithoutClipboard(text); // pages that come neither over https nor from this machine have no clipboard
   }
   flash(button, "Copied");
-  say(`copied ${text}`);
+  say(visible(`copied ${text}`));
 }
 
 function copyWithoutClipboard(text) {

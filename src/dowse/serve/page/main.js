@@ -3,7 +3,7 @@
 
 import { filterCount, NOTHING, read, VIEWS, write } from "./address.js";
 import { ApiError, call, connection } from "./api.js";
-import { byId, counted, make, say } from "./dom.js";
+import { byId, counted, make, say, visible } from "./dom.js";
 import { Filters } from "./filters.js";
 import { keyOf } from "./hit.js";
 import { listen } from "./keys.js";
@@ -44,7 +44,7 @@ function change(what, { replace: isReplaced = false, soon = false } = {}) {
 /** Show what is asked; ask the server only if that is another question than the last. */
 function show({ soon = false } = {}) {
   const isAsking = Boolean(state.q.trim() || state.near);
-  document.title = [state.near ? `like ${state.near.path}` : state.q, "dowse"].filter(Boolean).join(" · ");
+  document.title = [state.near ? visible(`like ${state.near.path}`) : state.q, "dowse"].filter(Boolean).join(" · ");
   document.body.dataset.view = state.view;
   document.body.dataset.state = isAsking ? "asking" : "blank";
   if (document.activeElement !== box || box.value.trim() !== state.q.trim()) box.value = state.q;
@@ -86,7 +86,7 @@ function showOrigin() {
   if (!state.near) return;
   const back = make("a", { href: write({ ...state, near: null }) }, state.q ? `back to “${state.q}”` : "back");
   back.addEventListener("click", (event) => follow(event, () => change({ near: null })));
-  const place = make("b", {}, `${state.near.path}:${state.near.line}`);
+  const place = make("b", {}, visible(`${state.near.path}:${state.near.line}`));
   byId("origin").replaceChildren("Code similar to ", place, " · ", back);
 }
 
@@ -135,10 +135,15 @@ function showNoHits() {
   say("no hits");
 }
 
-function whenFailed(error) {
+function whenFailed(error, isFirst) {
   document.body.dataset.work = "";
   if (error instanceof ApiError && !error.status) return; // the notice above says so, and asks again
   if (!(error instanceof ApiError)) console.error(error);
+  if (!isFirst && hits.length) {
+    byId("summary").textContent += ` · ${error.message}`; // an earlier order stands
+    say(error.message);
+    return;
+  }
   hits = [];
   list.replaceChildren();
   byId("summary").textContent = "";
@@ -199,7 +204,7 @@ function whenKnown(known) {
     const behind = known.some(({ fresh, state: at }) => at === "ready" && !fresh);
     const standing = behind ? "changed since" : "up to date";
     const how = busy.length ? `indexing ${busy.map(({ name }) => name).join(", ")}` : standing;
-    start.textContent = `${counted(documents, "document")} of ${where}, ${how}`;
+    start.textContent = visible(`${counted(documents, "document")} of ${where}, ${how}`);
   }
 }
 

@@ -2,7 +2,7 @@
 // point to point; the legend is a list of buttons that leave only one folder's points.
 
 import { ApiError, call } from "./api.js";
-import { byId, counted, make } from "./dom.js";
+import { byId, counted, make, visible } from "./dom.js";
 import { COLOURS, folders } from "./folders.js";
 import { keyOf } from "./hit.js";
 import { replace } from "./settle.js";
@@ -91,7 +91,7 @@ export class MapView {
     byId("legend").replaceChildren(...entries);
     this.recolour();
     const named = this.#groups.filter(({ isRest }) => !isRest);
-    this.sheet.set(points, named.map(({ name, points: inside }) => ({ name, ...thickest(inside, points) })));
+    this.sheet.set(points, named.map(({ name, points: inside }) => ({ name: visible(name), ...thickest(inside, points) })));
   }
 
   #entry({ name, isRest, points: inside }, at) {
@@ -100,7 +100,7 @@ export class MapView {
       "button",
       { type: "button", "aria-pressed": "false" },
       dot,
-      make("span", { class: "name" }, name),
+      make("span", { class: "name" }, visible(name)),
       make("span", { class: "amount" }, inside.length.toLocaleString("en")),
     );
     button.addEventListener("click", () => this.#leaveOnly(button.getAttribute("aria-pressed") === "true" ? null : at));
@@ -115,7 +115,7 @@ export class MapView {
     this.sheet.shown.only = group && new Set(group.points);
     this.#go(null);
     byId("map-status").textContent = group
-      ? `only ${group.name}: ${counted(group.points.length, "point")}`
+      ? `only ${visible(group.name)}: ${counted(group.points.length, "point")}`
       : "all folders";
   }
 
@@ -140,13 +140,14 @@ export class MapView {
     tip.hidden = index === null;
     if (index !== null) {
       const { repository, path, symbol, start_line, end_line } = this.sheet.points[index];
-      const name = make("b", {}, symbol ?? path.split("/").at(-1));
-      tip.replaceChildren(name, make("span", {}, `${path}:${start_line}–${end_line}`));
+      const name = make("b", {}, visible(symbol ?? path.split("/").at(-1)));
+      tip.replaceChildren(name, make("span", {}, visible(`${path}:${start_line}–${end_line}`)));
       const [x, y] = this.sheet.at(this.sheet.points[index]);
       const left = Math.min(Math.max(8, x + 14), Math.max(8, this.canvas.clientWidth - tip.offsetWidth - 8));
       const below = y + 14 + tip.offsetHeight < this.canvas.clientHeight;
       tip.style.transform = `translate(${left}px, ${below ? y + 14 : y - 14 - tip.offsetHeight}px)`;
-      if (aloud) byId("map-status").textContent = `${symbol ?? "code"}, ${path} line ${start_line}, ${repository}`;
+      const said = `${symbol ?? "code"}, ${path} line ${start_line}, ${repository}`;
+      if (aloud) byId("map-status").textContent = visible(said);
     }
     this.sheet.due();
   }

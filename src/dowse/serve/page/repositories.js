@@ -1,7 +1,7 @@
 // Step 7 of 7, serve: the index view: every repository, how far it is indexed and how fresh it is, adding and removing.
 
 import { ApiError, call, connection, events } from "./api.js";
-import { byId, copyOf, counted, make } from "./dom.js";
+import { byId, copyOf, counted, make, visible } from "./dom.js";
 
 const AGAIN_MS = 3000;
 const LANGUAGES_SHOWN = 6;
@@ -85,7 +85,7 @@ export class Repositories {
 
   #remove({ name }) {
     const dialog = byId("remove");
-    byId("remove-title").textContent = `Remove ${name}?`;
+    byId("remove-title").textContent = visible(`Remove ${name}?`);
     dialog.returnValue = "";
     dialog.addEventListener(
       "close",
@@ -128,11 +128,11 @@ export class Repositories {
   #item(repository) {
     const item = copyOf("repository-template");
     item.dataset.name = repository.name;
-    item.querySelector("h2").textContent = repository.name;
+    item.querySelector("h2").textContent = visible(repository.name);
     item.querySelector(".look").textContent = "Search only this";
     item.querySelector(".look").href = `?${new URLSearchParams({ repository: repository.name })}`;
     const remove = item.querySelector('[data-act="remove"]');
-    remove.setAttribute("aria-label", `Remove ${repository.name}`);
+    remove.setAttribute("aria-label", visible(`Remove ${repository.name}`));
     remove.addEventListener("click", () => this.#remove(repository));
     return item;
   }
@@ -161,7 +161,7 @@ function untilHidden() {
 function fill(item, repository) {
   const { path, documents, files, languages, skipped, state, fresh, checked_at, note } = repository;
   const part = (selector) => item.querySelector(selector);
-  part(".place").textContent = path;
+  part(".place").textContent = visible(path);
   const word = state === "ready" && !fresh ? "behind" : state;
   part(".state").textContent = word;
   part(".state").dataset.state = word;
@@ -170,7 +170,7 @@ function fill(item, repository) {
   fillLanguages(part(".languages"), languages ?? {});
   const time = new Date(checked_at).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
   const looked = checked_at ? `looked at ${time}` : "";
-  part(".note").textContent = [note ?? (fresh ? "up to date" : null), looked].filter(Boolean).join(", ");
+  part(".note").textContent = visible([note ?? (fresh ? "up to date" : null), looked].filter(Boolean).join(", "));
   const left = Object.entries(skipped ?? {});
   part(".skipped").hidden = !left.length;
   part(".skipped summary").textContent = `${counted(left.reduce((sum, [, n]) => sum + n, 0), "file")} left out`;
@@ -183,7 +183,7 @@ function fillProgress(place, { name, state, progress, embedded }) {
   const { done, total } = (isIndexing ? progress : embedded) ?? { done: 0, total: 0 };
   place.hidden = !isIndexing && done >= total;
   const bar = place.querySelector("progress");
-  bar.setAttribute("aria-label", `${isIndexing ? "Indexing" : "Embedding"} ${name}`);
+  bar.setAttribute("aria-label", visible(`${isIndexing ? "Indexing" : "Embedding"} ${name}`));
   if (place.hidden) return;
   if (total) [bar.max, bar.value] = [total, done];
   else bar.removeAttribute("value");

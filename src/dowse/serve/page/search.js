@@ -19,7 +19,7 @@ export class Asker {
    * @param {(answer: object, isFirst: boolean) => void} listener.answered an order of hits: the instant one, then the
    *   re-ranked one.
    * @param {() => void} listener.done the last order is there.
-   * @param {(error: Error) => void} listener.failed
+   * @param {(error: Error, isFirst: boolean) => void} listener.failed instead of an answer, the first or a later one.
    */
   constructor(listener) {
     this.listener = listener;
@@ -42,15 +42,15 @@ export class Asker {
   async #run(state) {
     const { signal } = this.#giveUp;
     const tell = (what, ...details) => signal.aborted || this.listener[what](...details);
+    let isFirst = true;
     try {
-      let isFirst = true;
       for await (const answer of state.near ? near(state.near, signal) : stages(state, signal)) {
         tell("answered", answer, isFirst);
         isFirst = false;
       }
       tell("done");
     } catch (error) {
-      if (error.name !== "AbortError") tell("failed", error);
+      if (error.name !== "AbortError") tell("failed", error, isFirst);
     }
   }
 }
