@@ -11,6 +11,7 @@ from dowse.index.store import BusyError
 from dowse.search.searcher import Searcher
 from dowse.serve.app import Access
 from dowse.serve.feedback import Feedback
+from dowse.serve.gate import HEADERS
 from dowse.serve.view import View
 
 OTHER = {
@@ -106,6 +107,26 @@ def test_an_index_that_others_are_writing_is_a_503(client, monkeypatch):
     answer = client.get("/v1/map")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.json()["error"]["type"] == "BusyError"
+
+
+def test_a_fault_that_nobody_foresaw_is_answered_as_guardedly_as_all_else(client, monkeypatch):
+    def failing(view, names, n):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(View, "map", failing)
+    answer = client.get("/v1/map")
+    assert answer.status_code == 500 and answer.json()["error"]["type"] == "InternalError"
+    assert HEADERS.items() <= dict(answer.headers).items() and answer.headers["cache-control"] == "no-store"
+
+
+def test_the_page_is_asked_for_anew_and_code_is_never_kept(client):
+    for path, said in {
+        "/": "no-cache",
+        "/main.js": "no-cache",
+        "/v1/health": "no-store",
+        "/v1/map": "no-store",
+    }.items():
+        assert client.get(path).headers["cache-control"] == said
 
 
 def test_a_stream_gives_the_instant_order_and_ends(client):

@@ -63,7 +63,10 @@ def test_a_document_that_does_not_fit_says_where_to_read_on():
     assert head == "shop: a.py:5-104 of 200 lines, python, changed since it was indexed"
     assert body[-1] == f"… cut here; read on with start_line={5 + len(body) - 1} or raise budget_tokens"
     assert body[0] == "line 5"
-    assert cut_text("a\nb", 0, "on {next}", 7) == "on 7"
+    assert cut_text("a\nb", 0, "on {next}", 7) == "a\non 8"
+    assert cut_text("a\nb", 0, "") == ""
+    cut, said, on = cut_text(f"{'word ' * 1_000}\nb", 100, "on {next}", 7).split("\n")
+    assert 80 <= estimated_tokens(cut) <= 120 and "raise budget_tokens" in said and on == "on 8"
 
 
 def test_the_names_of_files_hide_nothing_from_agents():

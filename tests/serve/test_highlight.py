@@ -5,7 +5,7 @@ import pytest
 from sources import FILES
 
 from dowse.languages import LANGUAGES
-from dowse.serve.highlight import lines_as_html, matching_lines
+from dowse.serve.highlight import file_as_html, lines_as_html, matching_lines
 
 
 def plain(lines):
@@ -31,3 +31,8 @@ def test_lines_match_by_stems_and_parts_of_names():
     assert matching_lines(text, 1, "path", literal=True) == [1, 2]
     assert matching_lines(text, 1, "(path):\n    retryU", literal=True) == [1, 2]
     assert matching_lines(text, 1, "nothing here") == []
+
+
+def test_a_file_that_is_read_again_is_not_highlighted_again():
+    text = "x = 1\n" * 100
+    assert file_as_html(text, "python") is file_as_html("".join(list(text)), "python")

@@ -213,6 +213,23 @@ def test_similar_code_leads_away_from_a_hit_and_back(page, server):
     expect(page.locator("#origin")).to_be_hidden()
 
 
+def test_a_filter_that_is_not_on_offer_yet_stays_when_another_one_is_set(new_page, server):
+    page = new_page(server)
+    page.route("**/v1/repositories*", lambda route: None)  # not answered: neither languages nor repositories are known
+    page.goto(f"{server}?q=upload&repository=shop&language=python&path=src%2F**")
+    settled(page)
+    page.get_by_role("checkbox", name="method").check()
+    expect(page).to_have_url(re.compile("kind=method"))
+    said = parse_qs(urlsplit(page.url).query)
+    assert said == {
+        "q": ["upload"],
+        "repository": ["shop"],
+        "language": ["python"],
+        "path": ["src/**"],
+        "kind": ["method"],
+    }
+
+
 def test_code_and_file_names_never_run_and_hide_nothing(page, place):
     ask(page, "render a comment")
     hit = first_hit(page, "render_comment")

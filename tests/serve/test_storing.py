@@ -12,7 +12,7 @@ import pytest
 from servers import PATIENCE_S, serving, until
 from sources import FILES, write_files
 
-from dowse.errors import ConfigError, DowseError
+from dowse.errors import ConfigError, DowseError, IndexFormatError
 from dowse.index.lance_table import Table
 from dowse.index.opening import open_stored
 from dowse.search.searcher import Searcher
@@ -123,6 +123,31 @@ def test_a_stored_folder_has_its_own_name_whatever_is_named_beside_it(project, t
         with pytest.raises(ConfigError, match="leave one of the two out"):
             workspace.add(namesake)
         assert workspace.settle(PATIENCE_S)
+    finally:
+        assert workspace.close(PATIENCE_S)
+
+
+def test_answers_say_while_a_followed_store_cannot_be_reached(project, tmp_path, dowse, monkeypatch):
+    monkeypatch.setattr("dowse.serve.following.FOLLOW_S", 0.05)
+    store = f"lance:{tmp_path / 'shared'}"
+    dowse("index", project, "--store", store)
+    workspace, told = Workspace({"index": {"store": store}}), []
+    workspace.listen(lambda event: told.append(event[2].freshness.note))
+
+    def unreachable():
+        raise IndexFormatError("no answer")
+
+    try:
+        workspace.begin([])
+        (repository,) = workspace.repositories
+        first = repository.keeper.condition.freshness.checked
+        until(lambda: repository.keeper.condition.freshness.checked > first, "a further look")
+        assert told == [None]
+        with monkeypatch.context() as broken:
+            broken.setattr(workspace._follower._store, "refresh", unreachable)
+            until(lambda: not repository.keeper.condition.freshness.fresh, "the note")
+        until(lambda: repository.keeper.condition.freshness.fresh, "the way back")
+        assert told == [None, "the store cannot be reached: no answer", None]
     finally:
         assert workspace.close(PATIENCE_S)
 

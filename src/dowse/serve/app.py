@@ -27,7 +27,7 @@ from dowse.serve.api import Services, router
 from dowse.serve.desk import Desk
 from dowse.serve.events import Announcements
 from dowse.serve.feedback import Feedback
-from dowse.serve.gate import Gate, refused
+from dowse.serve.gate import Gate, headers_of, refused
 from dowse.serve.limits import Bounds, Limits
 from dowse.serve.mcp import mcp_server
 from dowse.serve.metrics import Measured, Metrics
@@ -112,4 +112,5 @@ def _say_errors_alike(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        return refused(500, "InternalError", "the server failed for a reason it did not foresee; its log says more")
+        said = "the server failed for a reason it did not foresee; its log says more"
+        return refused(500, "InternalError", said, headers_of(request.url.path))  # it is answered outside the gate

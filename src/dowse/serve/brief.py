@@ -121,7 +121,10 @@ def status_text(repositories: Sequence[Mapping[str, Any]]) -> str:
 
 
 def cut_text(text: str, budget_tokens: int, going_on: str, first_line: int = 1) -> str:
-    """Return the first lines of a text that fit, and then `going_on` with {next} the first line left out."""
+    """Return the first lines of a text that fit, and then `going_on` with {next} the first line left out.
+
+    Where it says how to go on, there is at least some of the first line: who reads on would come there again.
+    """
     lines = text.split("\n")
     kept, left = 0, budget_tokens
     for line in lines:
@@ -130,9 +133,19 @@ def cut_text(text: str, budget_tokens: int, going_on: str, first_line: int = 1) 
             break
         kept += 1
     shown = lines[:kept]
+    if not kept and going_on:
+        shown, kept = [_cut_line(lines[0], max(budget_tokens, BODY_TOKENS))], 1
     if kept < len(lines) and going_on:
         shown.append(going_on.format(next=first_line + kept))
     return "\n".join(shown)
+
+
+def _cut_line(line: str, budget_tokens: int) -> str:
+    """Return about as much of a line as fits."""
+    cost = estimated_tokens(line)
+    if cost <= budget_tokens:
+        return line
+    return line[: len(line) * budget_tokens // cost] + "\n… this line is longer; raise budget_tokens to see all of it"
 
 
 def _counted(count: int, noun: str) -> str:

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from dowse.errors import DowseError
@@ -51,13 +52,14 @@ class KeptByOthers:
 class Follower:
     """Tells which repositories a store holds, now and whenever that changes."""
 
-    def __init__(self, address: str, fingerprint: str, tell: Callable[[Mapping[str, Condition]], None]) -> None:
+    def __init__(self, address: str, fingerprint: str, tell: Callable[[Mapping[str, Condition], bool], None]) -> None:
         """Look once, then prepare to follow.
 
         Args:
             address: of the store.
             fingerprint: of the model that questions are embedded with; what another one has made cannot be searched.
-            tell: called with every stored repository and how it stands: now, and from the thread at every new version.
+            tell: called with every stored repository and how it stands, and whether more than the time of the look is
+                new: now, and from the thread at every look.
 
         Raises:
             IndexFormatError: nothing is stored there, or it cannot be reached.
@@ -81,19 +83,30 @@ class Follower:
             try:
                 if self._store.refresh() or not reached:
                     self._look()
+                else:
+                    self._tell_again(False, checked=time.time())
                 reached = True
             except DowseError as error:  # what was seen last is still answered from as far as it is remembered
                 if reached:
                     log.warning("the store cannot be reached: %s", error)
+                    self._tell_again(True, fresh=False, note=f"the store cannot be reached: {error}")
                 reached = False
 
     def _look(self) -> None:
-        found = {}
+        found: dict[str, Condition] = {}
         for name, made_with in self._store.models().items():
             usable = made_with == self._fingerprint
             note = None if usable else "stored by a Dowse with another model; index it again with this one"
             found[name] = Condition("ready" if usable else "failed", 0, 0, Freshness(usable, time.time(), note))
-        self._tell(found)
+        self._found = found
+        self._tell(found, True)
+
+    def _tell_again(self, is_news: bool, **changes: Any) -> None:
+        """Tell what was found, with another freshness."""
+        self._found = {
+            name: replace(one, freshness=replace(one.freshness, **changes)) for name, one in self._found.items()
+        }
+        self._tell(self._found, is_news)
 
 
 class StoredCounts:

@@ -129,6 +129,11 @@ def caller_of(scope: Scope) -> Caller:
     return caller
 
 
+def headers_of(path: str) -> dict[str, str]:
+    """Return what an answer says to browsers; those about code are never kept by them, the page is asked for anew."""
+    return HEADERS | {"cache-control": "no-store" if path.startswith(("/v1/", "/metrics")) else "no-cache"}
+
+
 def refused(status: int, kind: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """Return an error as every endpoint writes it."""
     return JSONResponse({"error": {"type": kind, "message": message}}, status, headers)
@@ -155,15 +160,11 @@ def _is_netloc(text: str) -> bool:
 
 
 def _with_headers(send: Send, path: str) -> Callable[[Message], Awaitable[None]]:
-    """Add what every answer says to browsers; answers about code are never kept by them."""
+    """Add what every answer says to browsers."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in HEADERS.items():
-                headers[name] = value
-            if path.startswith(("/v1/", "/metrics")):
-                headers["cache-control"] = "no-store"
+            MutableHeaders(scope=message).update(headers_of(path))
         await send(message)
 
     return sending

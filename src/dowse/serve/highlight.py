@@ -27,14 +27,20 @@ except ImportError as error:
 
 @lru_cache(1_000)
 def lines_as_html(text: str, language: str) -> list[str]:
-    """Return each line of a document as `file_as_html` does; those of recent answers are remembered."""
-    return file_as_html(text, language)
+    """Return each line of a document as HTML; those of recent answers are remembered."""
+    return as_html(text, language)
 
 
+@lru_cache(8)
 def file_as_html(text: str, language: str) -> list[str]:
+    """Return each line of a file as HTML; a few are remembered, as a reader asks for more and more around a hit."""
+    return as_html(text, language)
+
+
+def as_html(text: str, language: str) -> list[str]:
     """Return each line of a text as HTML, only escaped where the language has no lexer.
 
-    >>> file_as_html("return 1 < 2", "python")
+    >>> as_html("return 1 < 2", "python")
     ['<span class="k">return</span> <span class="mi">1</span> <span class="o">&lt;</span> <span class="mi">2</span>']
     """
     # a method of a PHP file stands there without the tag that begins the code; other lexers know no such option

@@ -256,7 +256,7 @@ class Workspace:
         """
         settings = load_settings(None, self._overrides)
 
-        def told(conditions: Mapping[str, Condition]) -> None:
+        def told(conditions: Mapping[str, Condition], is_news: bool) -> None:
             with self._lock:
                 conditions = {name: one for name, one in conditions.items() if name not in self._hidden}
                 there = {name: one for name, one in self._repositories.items() if one.stored is not None}
@@ -270,7 +270,8 @@ class Workspace:
             for repository, condition in now:
                 if isinstance(repository.keeper, KeptByOthers):
                     repository.keeper.condition = condition
-                self._announce(("state", repository, condition))
+                if is_news:
+                    self._announce(("state", repository, condition))
 
         self._follower = Follower(address, default_static().fingerprint, told)
 

@@ -1,20 +1,22 @@
 // Step 7 of 7, serve: the filters under the search box. They show what a state says and tell what they are set to;
 // what there is to choose from comes from the indexed repositories.
 
-import { filterCount } from "./address.js";
+import { filterCount, NOTHING } from "./address.js";
 import { byId, make, visible } from "./dom.js";
 
 export class Filters {
   #changed;
   #offered = "";
+  #state = NOTHING;
 
-  /** @param {(filters: object, soon: boolean) => void} changed told the filters; soon while a path is being typed. */
+  /** @param {(filters: object, soon: boolean) => void} changed told the filters that
+   *   changed; soon while a path is being typed. */
   constructor(changed) {
     this.#changed = changed;
     byId("filters").addEventListener("change", (event) => {
-      if (event.target.id !== "path") this.#tell();
+      if (event.target.id !== "path") this.#tell(event.target);
     });
-    byId("path").addEventListener("input", () => this.#tell(true));
+    byId("path").addEventListener("input", (event) => this.#tell(event.target, true));
     byId("clear-filters").addEventListener("click", () => {
       this.#changed({ repository: [], language: "", path: "", kind: [], literal: false }, false);
       byId("q").focus();
@@ -55,6 +57,7 @@ export class Filters {
 
   /** Show what a state says. */
   show(state) {
+    this.#state = state;
     for (const box of this.#boxes("repository")) box.checked = state.repository.includes(box.value);
     for (const box of this.#boxes("kind")) box.checked = state.kind.includes(box.value);
     byId("literal").checked = state.literal;
@@ -68,18 +71,18 @@ export class Filters {
       : "All repositories";
   }
 
-  #tell(soon = false) {
-    const chosen = (name) => this.#boxes(name).filter((box) => box.checked).map((box) => box.value);
-    this.#changed(
-      {
-        repository: chosen("repository"),
-        kind: chosen("kind"),
-        language: byId("language").value,
-        path: byId("path").value.trim(),
-        literal: byId("literal").checked,
-      },
-      soon,
-    );
+  /** Tell what one control is set to; what is chosen and not on offer yet, such as a repository, stays chosen. */
+  #tell(control, soon = false) {
+    this.#changed({ [control.name]: this.#valueOf(control) }, soon);
+  }
+
+  #valueOf({ id, name, value, checked }) {
+    if (id === "literal") return checked;
+    if (id) return value.trim();
+    const boxes = this.#boxes(name);
+    const offered = new Set(boxes.map((box) => box.value));
+    const others = this.#state[name].filter((one) => !offered.has(one));
+    return [...others, ...boxes.filter((box) => box.checked).map((box) => box.value)];
   }
 
   #boxes(name) {
