@@ -86,6 +86,15 @@ def test_a_folder_that_is_gone_can_be_forgotten_and_what_else_lies_beside_an_ind
     assert [path.name for path in folder.iterdir()] == ["diary.txt"]
 
 
+def test_half_made_copies_are_forgotten_whatever_characters_a_folder_has_in_its_name(tmp_path, capsys):
+    folder = write_files(tmp_path / "[id]", {"a.py": "def a():\n    return 1\n"})
+    Searcher.from_path(folder, tmp_path / "indexes").close()
+    (index,) = (tmp_path / "indexes").iterdir()
+    write_files(tmp_path / "indexes" / f".{index.name}.123", {"index.sqlite": ""})
+    run(capsys, "forget", folder, "--index-dir", tmp_path / "indexes")
+    assert list((tmp_path / "indexes").iterdir()) == []
+
+
 def test_a_rebuild_keeps_what_the_bi_encoder_embedded_and_forgetting_does_not(tmp_path, repository, capsys):
     encoder, indexes = default_static(), tmp_path / "indexes"
     with Searcher.from_path(repository, indexes) as searcher:

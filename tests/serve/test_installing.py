@@ -117,6 +117,36 @@ def test_a_file_that_cannot_be_kept_whole_is_left_alone(text):
     assert Path(".mcp.json").read_text() == text
 
 
+@pytest.mark.parametrize("text", ['[mcp_servers]\ndowse = {command = "old"}\n', 'mcp_servers.dowse.command = "old"\n'])
+def test_an_entry_in_another_form_is_to_be_taken_out_by_hand(text):
+    path = agents()["codex"].file
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="take it out by hand"):
+        install("codex", "--undo", "--yes")
+    assert path.read_text() == text
+
+
+def test_a_file_of_keys_is_never_open_to_others_and_no_copy_of_it_stays(monkeypatch):
+    path = Path(".mcp.json")
+    path.write_text('{"key": "secret"}')
+    path.chmod(0o600)
+    modes = []
+
+    def failing(scratch, target):
+        modes.append(scratch.stat().st_mode & 0o777)
+        raise OSError(28, "No space left on device")
+
+    def seen(scratch, mode):
+        modes.append(scratch.stat().st_mode & 0o777)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    monkeypatch.setattr(Path, "chmod", seen)
+    with pytest.raises(ConfigError, match="No space left on device"):
+        install("claude-code", "--yes")
+    assert modes == [0o600, 0o600] and [one.name for one in Path().iterdir()] == [".mcp.json"]
+
+
 def test_nothing_is_written_without_a_yes(monkeypatch, capsys):
     monkeypatch.setattr("typer.confirm", lambda *said, **more: False)
     install("claude-code")

@@ -204,6 +204,27 @@ def test_the_map_is_looked_around_in_with_mouse_and_keyboard(page, server):
     expect(page.locator("#map-hit .file")).to_have_text("dates.py")
 
 
+def test_an_older_answer_does_not_take_the_place_of_the_point_opened_last(page, server):
+    held = []
+    page.route("**/v1/document?*", lambda route: route.continue_() if held else held.append(route))
+    page.goto(f"{server}?view=map")
+    expect(page.locator("#map-lead")).to_contain_text("of the index")
+    page.locator("#canvas").focus()
+    page.keyboard.press("ArrowRight")
+    with page.expect_request("**/v1/document?*"):
+        page.keyboard.press("Enter")
+    first = page.locator("#tip").inner_text()
+    for key in ("ArrowLeft", "ArrowUp", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+        if page.locator("#tip").inner_text() != first:
+            break
+    page.keyboard.press("Enter")
+    expect(page.locator("#map-hit .hit")).to_be_focused()
+    held[0].fulfill(json={"text": "late", "path": "late.py", "repository": "shop", "first_line": 1})
+    page.evaluate("fetch('v1/health')")  # whatever came before it has been seen by then
+    assert page.locator("#map-hit .file").inner_text() != "late.py"
+
+
 def test_a_folder_called_other_is_no_rest_of_the_map(new_page, serve, tmp_path):
     files = {f"{at}/f{n}.py": f"def {at}_{n}():\n    return {n}\n" for at in ("other", "src") for n in range(9)}
     page = new_page(f"{serve(write_files(tmp_path / 'kit', files))}?view=map")

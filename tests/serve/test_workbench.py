@@ -122,7 +122,8 @@ def test_a_model_writes_queries_after_its_cost_was_estimated(repository, tmp_pat
         (["{kit}", "--license", "free"], "error: --licence is 'free', expected any or permissive"),
         (["{kit}", "--source", "rumours"], "error: --source is 'rumours', expected one of: docstrings, classes"),
         (["{kit}", "--source", "llm"], "error: --source llm needs --endpoint and --model"),
-        (["{kit}", "--min-score", "0.5"], "error: --max-rank and --min-score are about --consistent"),
+        (["{kit}", "--min-score", "0.5"], "error: --retriever, --max-rank and --min-score are about --consistent"),
+        (["{kit}", "--retriever", "static"], "error: --retriever, --max-rank and --min-score are about --consistent"),
         (["{kit}", "--estimate"], "error: --estimate is about --source llm"),
         (["{kit}", "--benchmark", "gone"], "error: gone: no such benchmark"),
         (["{kit}", "--exclude-list", "gone"], "error: gone: "),
@@ -131,7 +132,7 @@ def test_a_model_writes_queries_after_its_cost_was_estimated(repository, tmp_pat
             "error: --dev-share and --test-share are 1.4 together",
         ),
         (
-            ["{kit}", "--retriever", "{kit}"],
+            ["{kit}", "--consistent", "--retriever", "{kit}"],
             "kit': a folder without a model, expected a folder of sentence-transformers",
         ),
     ],

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from glob import escape
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -180,7 +181,7 @@ def _places(folder: Path) -> Iterator[Path]:
     """Yield the folder of an index, and copies for it that a killed process left half made."""
     if folder.is_dir():
         yield folder
-    yield from folder.parent.glob(f".{folder.name}.*")
+    yield from folder.parent.glob(f".{escape(folder.name)}.*")
 
 
 def _remove(folder: Path) -> None:

@@ -106,6 +106,11 @@ def changed(agent: Agent, text: str, entry: dict[str, Any] | None) -> str:
     if agent.file.suffix == ".toml":
         without = _without_tables(text, agent.table)
         if whole is None:
+            if NAME in _parsed(agent, without).get(agent.table, {}):
+                raise ConfigError(
+                    f"{agent.file}: {NAME} cannot be taken out without losing something, expected it as a table"
+                    f" [{agent.table}.{NAME}]; take it out by hand"
+                )
             return without
         said = "".join(f"{key} = {json.dumps(value)}\n" for key, value in whole.items())
         gap = "\n" if without.strip() else ""
@@ -174,10 +179,18 @@ def _write(file: Path, text: str) -> None:
     """Write a file as a whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    scratch.write_text(text, encoding="utf-8")
-    if file.exists():
-        scratch.chmod(file.stat().st_mode)
-    scratch.replace(file.resolve())  # the file that a symlink leads to, not the symlink
+    mode = file.stat().st_mode if file.exists() else None
+    # others must not read at any moment what they cannot read in the file: there may be keys in it
+    opened = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600)
+    try:
+        with os.fdopen(opened, "w", encoding="utf-8") as writing:
+            writing.write(text)
+        if mode is not None:
+            scratch.chmod(mode)
+        scratch.replace(file.resolve())  # the file that a symlink leads to, not the symlink
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
 
 
 def _text(file: Path) -> str:

@@ -98,7 +98,7 @@ def mine(
     """Turn repositories into pairs of a query and its answer."""
     from dowse.mine.split import SplitOptions
 
-    chosen = _consistency(consistent, retriever, max_rank=max_rank, min_score=min_score)
+    chosen = _consistency(consistent, retriever=retriever, max_rank=max_rank, min_score=min_score)
     named = list(dict.fromkeys([*(source or []), *(["feedback"] if feedback else [])])) or ["docstrings"]
     if estimate and "llm" not in named:
         raise ConfigError("--estimate is about --source llm, which is not asked for; add it")
@@ -119,15 +119,16 @@ def mine(
     _mine(repositories, output, _sources(named, llm), options, prices, estimate, ray)
 
 
-def _consistency(consistent: bool, retriever: str | None, **limits: float | None) -> Consistency | None:
+def _consistency(consistent: bool, **options: str | float | None) -> Consistency | None:
     """Return what pairs must be found by, None where they need not be."""
     from dowse.mine.consistency import Consistency
 
-    said: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
-    if consistent or retriever is not None:
-        return Consistency(**said | ({"retriever": retriever} if retriever else {}))
+    said: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if consistent:
+        return Consistency(**said)
     if said:
-        raise ConfigError("--max-rank and --min-score are about --consistent, which is not asked for; add it")
+        about = "--retriever, --max-rank and --min-score are about --consistent"
+        raise ConfigError(f"{about}, which is not asked for; add it")
     return None
 
 

@@ -77,7 +77,7 @@ def take_in(file: Path, paths: Sequence[Path], overrides: Overrides) -> None:
     """Put an index from a file in the place of a folder's, or of a repository's in a store.
 
     Raises:
-        ConfigError: several folders are given, or none and no store; another model has made the index.
+        ConfigError: several folders are given; another model has made the index.
         DataError: the file is no exported index, or damaged.
     """
     from dowse.index.moving import head_of, import_index

@@ -8,10 +8,9 @@ const RETRY_MS = 2000;
 
 /** What the server refused, with its own sentence; status 0 means that there was no answer at all. */
 export class ApiError extends Error {
-  constructor(status, type, message) {
+  constructor(status, message) {
     super(message);
     this.status = status;
-    this.type = type;
   }
 }
 
@@ -74,9 +73,9 @@ async function send(path, { method = "GET", body, signal } = {}, isSecondTry = f
   if (answer.status === 401 && (await askForToken(used, isSecondTry))) {
     return send(path, { method, body, signal }, true);
   }
-  const { type = "Error", message = `the server answered ${answer.status}` } =
+  const { message = `the server answered ${answer.status}` } =
     (await answer.json().catch(() => null))?.error ?? {};
-  throw new ApiError(answer.status, type, message);
+  throw new ApiError(answer.status, message);
 }
 
 /** Ask for a token, once for all calls that wait for one; resolves to whether there is a new one. */
@@ -124,7 +123,7 @@ function unanswered(error) {
     connection.dispatchEvent(new Event("lost"));
     setTimeout(tryAgain, RETRY_MS);
   }
-  throw new ApiError(0, "Offline", "Dowse does not answer. Is dowse serve still running?");
+  throw new ApiError(0, "Dowse does not answer. Is dowse serve still running?");
 }
 
 function answered() {

@@ -21,6 +21,7 @@ export class MapView {
   #groupOf = [];
   #marked = null;
   #giveUp = new AbortController();
+  #giveUpOpening = new AbortController();
 
   /** @param {(hit: object) => void} similar shows code like that of a point. */
   constructor(similar) {
@@ -155,9 +156,11 @@ export class MapView {
   async #open(index) {
     const { repository, path, symbol, start_line, end_line } = this.sheet.points[index];
     const list = byId("map-hit");
+    this.#giveUpOpening.abort();
+    this.#giveUpOpening = new AbortController();
     const params = new URLSearchParams({ repository, path, start_line, end_line, context: 0, highlight: true });
     try {
-      const found = await call(`v1/document?${params}`);
+      const found = await call(`v1/document?${params}`, { signal: this.#giveUpOpening.signal });
       replace(list, [{ ...found, symbol, start_line, end_line, kind: null, matches: [] }], {
         query: "",
         several: this.#several,
@@ -167,6 +170,7 @@ export class MapView {
       article.focus({ preventScroll: true });
       article.scrollIntoView({ block: "nearest" });
     } catch (error) {
+      if (error.name === "AbortError") return;
       if (!(error instanceof ApiError)) throw error;
       list.replaceChildren(make("li", { class: "message" }, error.message));
     }

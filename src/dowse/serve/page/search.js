@@ -58,7 +58,7 @@ export class Asker {
 async function* stages(state, signal, offset = 0) {
   const params = pageParams(state, offset);
   for await (const [name, answer] of events(`v1/search/stream?${params}`, { signal })) {
-    if (name === "error") throw new ApiError(500, answer.error.type, answer.error.message);
+    if (name === "error") throw new ApiError(500, answer.error.message);
     if (name === "done") return;
     yield answer;
   }
