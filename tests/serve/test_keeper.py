@@ -139,6 +139,8 @@ def test_changes_below_a_vendored_name_are_followed_where_an_ignore_rule_brings_
     (project / ".git").mkdir()
     with open_workspace(project, index_dir=index_dir) as workspace:
         assert "vendored_by_us" in symbols(workspace, "vendored_by_us")
+        first = workspace.repositories[0].keeper.condition.freshness.checked
+        until(lambda: workspace.repositories[0].keeper.condition.freshness.checked > first, "the look without an event")
         write_files(project, {ours: "def vendored_and_changed():\n    return 1\n"}, age_s=0)
         until(lambda: "vendored_and_changed" in symbols(workspace, "vendored_and_changed"), "the change")
 
