@@ -116,13 +116,13 @@ def test_changed_settings_of_a_folder_are_followed_and_faulty_ones_are_told(proj
         (project / ".dowse.toml").write_text('[index]\nexclude = ["src/config"]\n')
         until(lambda: "parse_duration" not in symbols(workspace), "the exclusion")
         (project / ".dowse.toml").write_text("[index\n")
-        until(lambda: not View(workspace).status()[0]["fresh"], "the note")
+        until(lambda: "cannot be read as TOML" in (View(workspace).status()[0]["note"] or ""), "the note")
         (status,) = View(workspace).status()
-        assert status["state"] == "ready" and "cannot be read as TOML" in status["note"]
+        assert status["state"] == "ready" and not status["fresh"]
         assert "parse_duration" not in symbols(workspace)
         (project / ".dowse.toml").unlink()
         until(lambda: "parse_duration" in symbols(workspace), "the way back")
-        assert View(workspace).status()[0]["note"] is None
+        until(lambda: View(workspace).status()[0]["note"] is None, "the end of the note")
 
 
 def test_a_removal_is_told_though_no_file_is_to_be_read(project, index_dir):
