@@ -45,7 +45,6 @@ COMMITS_AT_ONCE = 200
 TOUCHED_PER_CHANGED = 4
 """Functions whose lines, comments included, a commit may touch for each that it may change."""
 
-_NOTHING = "0" * 40
 _FORMAT = "%H%x00%an%x00%ae%x00%s%x00%b"
 _FIELDS = 5
 
@@ -107,7 +106,7 @@ class Commits:
         for commit, touched in _log(repository):
             query, rule = query_of(commit)
             files = tuple(one for one in touched if _is_source(one[0]))
-            if not rule and not any(after != _NOTHING for _, _, after in files):
+            if not rule and all(_is_null(after) for *_, after in files):
                 rule = "commit without source code"
             elif not rule and len(files) > MAX_FILES:
                 rule = "commit to many files"
@@ -118,6 +117,9 @@ class Commits:
 
     def _changed(self, change: _Change, versions: _Versions) -> list[Function]:
         """Return the functions that are new or other than before, none if they are too many."""
+        if not versions.have(change):
+            self.dropped["commit with a version that cannot be read"] += 1
+            return []
         after = versions.functions([(path, new) for path, _, new in change.files], [old for _, old, _ in change.files])
         changed: list[Function] = []
         if len(after) <= TOUCHED_PER_CHANGED * self.max_functions:
@@ -143,13 +145,17 @@ class _Versions:
 
     def read(self, wanted: Iterable[str]) -> None:
         """Read the versions that the next commits need, in one process; those read before are forgotten."""
-        objects = dict.fromkeys(one for one in wanted if one != _NOTHING)
+        objects = dict.fromkeys(one for one in wanted if not _is_null(one))
         skipped: Counter[str] = Counter()
         entries = present(self.repository.folder, [Entry("", one, one) for one in objects], skipped)
         read = read_blobs(self.repository.folder, entries, skipped)
         self.files = {name: _File(source.replace(b"\r\n", b"\n")) for name, source in read}
         for reason, count in (+skipped).items():
             self.dropped[f"version of a file: {reason}"] += count
+
+    def have(self, change: _Change) -> bool:
+        """Whether all versions were read; beside one that was not, what is old would seem new."""
+        return all(_is_null(one) or one in self.files for _, *both in change.files for one in both)
 
     def functions(self, here: Sequence[tuple[str, str]], there: Sequence[str]) -> list[Function]:
         """Return the functions of versions (path, object) whose lines stand nowhere in the others."""
@@ -195,6 +201,11 @@ class _File:
         longest = max(range(len(lines)), key=lambda row: len(lines[row]))
         starts = (row - longest for row in self.rows.get(lines[longest], ()))
         return any(start >= 0 and self.lines[start : start + len(lines)] == lines for start in starts)
+
+
+def _is_null(version: str) -> bool:
+    """Whether an identifier, as long as the repository's hashes are, says that there is no such file."""
+    return set(version) == {"0"}
 
 
 def _is_source(path: str) -> bool:

@@ -116,8 +116,12 @@ def git_dir(folder: Path) -> Path | None:
 
 
 def git_command(folder: Path, *arguments: str) -> list[str]:
-    """Return a git command line for a repository, whatever folder Dowse was started in."""
-    return ["git", f"--git-dir={(git_dir(folder) or folder).resolve()}", *arguments]
+    """Return a git command line for a repository, whatever folder Dowse was started in.
+
+    Of the commands used here `log` alone runs a program that the repository's own settings name: to check signatures.
+    """
+    settings = ["-c", "log.showSignature=false"]
+    return ["git", *settings, f"--git-dir={(git_dir(folder) or folder).resolve()}", *arguments]
 
 
 def git_environment() -> dict[str, str]:

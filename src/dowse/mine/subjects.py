@@ -15,6 +15,9 @@ from dowse.mine.filter import is_foreign, listed
 MIN_WORDS, MAX_WORDS = 3, 30
 """Fewer say too little to search by; more are a message without a subject."""
 
+MAX_CHARS = 500
+"""A longer one is refused before it is searched: that takes time in the square of its length."""
+
 MIN_TELLING_WORDS = 2
 """Words beyond "fix some bugs in the code" that a subject must have."""
 
@@ -30,7 +33,11 @@ class Commit:
     body: str
 
 
-_BOT = re.compile(r"\[bot\]|\bbots?\b|(?:dependa|semantic-release-|ci-|\w{3,})bot$|renovate|greenkeeper|\bci\b", re.I)
+_BOT = re.compile(
+    r"\[bot\]|(?:\b|_)bots?\b|(?:dependa|semantic-release-|ci-)bot$|renovate|greenkeeper|\bci\b"
+    r"|(?-i:^[a-z\d-]{3,}bot$|[a-z\d]Bot$)",  # a login, not a surname: jekyllbot and DocsBot, but John Talbot
+    re.I,
+)
 _UNDOING = re.compile(
     r"(?:revert|merge|back ?out|roll ?back|undo|reapply|cherry.?pick|fixup!|squash!|amend!)\b|\w+!\s", re.I
 )
@@ -104,6 +111,8 @@ def query_of(commit: Commit) -> tuple[str, str]:
     >>> query_of(Commit("", "dependabot[bot]", "", "Bump x from 1 to 2", ""))[1]
     'commit of a machine'
     """
+    if len(commit.subject) > MAX_CHARS:
+        return "", "long subject"
     if _BOT.search(commit.author) or "[bot]" in commit.email:
         return "", "commit of a machine"
     subject = _CI_MARK.sub("", commit.subject).strip()
