@@ -139,6 +139,18 @@ def test_installed_distributions_are_one_repository_each(tmp_path):
     ]
 
 
+def test_what_an_installer_recorded_outside_its_folder_is_not_read(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "secret.py").write_text(function("secret"))
+    site = tmp_path / "site"
+    install(site, "kit", {"kit/good.py": function("f")})
+    (site / "link").symlink_to(tmp_path / "elsewhere")
+    with (site / "kit-1.2.dist-info" / "RECORD").open("a") as record:
+        record.write(f"{tmp_path}/elsewhere/secret.py,,\nlink/secret.py,,\n../elsewhere/secret.py,,\n")
+    [kit] = opened(tmp_path, site)
+    assert [path for path, _ in kit.blobs()] == ["kit/good.py"]
+
+
 def test_reserved_distributions_and_copies_inside_others_are_left_out(tmp_path):
     site = tmp_path / "site"
     install(site, "Http_X", {"http_x/api.py": function("reserved")})
@@ -161,6 +173,8 @@ def test_the_licence_file_of_a_distribution_is_read_where_its_metadata_say_no_mo
         ("License-Expression: BSD-3-Clause\nLicense: see file", "BSD-3-Clause"),
         ("Classifier: License :: OSI Approved :: MIT License\nLicense: whole text", "MIT"),
         ("License: Apache 2.0", "Apache-2.0"),
+        ("Classifier: License :: OSI Approved :: MIT License\nClassifier: License :: OSI Approved :: GPLv9", ""),
+        ("License: Proprietary", ""),
         ("Summary: none stated", ""),
     ],
 )

@@ -51,6 +51,7 @@ def of(**files: str) -> str:
         ("pyproject.toml", '[project]\nclassifiers = ["License :: OSI Approved :: MIT License"]\n', "MIT"),
         ("pyproject.toml", '[tool.poetry]\nlicense = "MIT"\n', "MIT"),
         ("setup.cfg", "[metadata]\nlicense = BSD-3-Clause\n", "BSD-3-Clause"),
+        ("setup.py", "setup(\n    license='GPLv3',\n)", "GPL-3.0"),
         ("setup.py", "setup(\n    name='a',\n    license='MIT',\n)\n", "MIT"),
         ("Cargo.toml", '[package]\nlicense = "MIT/Apache-2.0"\n', "MIT OR Apache-2.0"),
         ("Cargo.toml", '[workspace.package]\nlicense = "MIT OR Apache-2.0"\n', "MIT OR Apache-2.0"),
@@ -93,6 +94,13 @@ OWN = "Copyright A Company. All rights reserved. No part of it may be copied. Th
         ({"LICENSE": MIT, "package.json": '{"license": "UNLICENSED"}'}, ""),
         ({"LICENSE": MIT, "pyproject.toml": '[tool.poetry]\nlicense = "Proprietary"\n'}, ""),
         ({"LICENSE": MIT, "package.json": '{"license": "SEE LICENSE IN LICENSE"}'}, "MIT"),
+        ({"LICENSE": BSD3, "setup.py": "setup(\n    license='BSD3',\n)"}, "BSD-3-Clause"),
+        ({"LICENSE": MIT, "setup.py": "setup(\n    license='v2',\n)"}, "MIT"),
+        ({"LICENSE": MIT, "METADATA": "License: Proprietary\n"}, ""),
+        ({"LICENSE": MIT, "METADATA": "Classifier: License :: Other/Proprietary License\n"}, ""),
+        ({"METADATA": "Classifier: License :: OSI Approved :: MIT License\nClassifier: License :: GPLv9\n"}, ""),
+        ({"METADATA": "License: " + MIT.replace("\n", "\n        ") + "\n"}, "MIT"),
+        ({"METADATA": "Name: kit\n\nLicense: MIT\n"}, ""),
         ({"package.json": '{"license": "UNLICENSED"}', "pyproject.toml": '[project]\nlicense = "MIT"\n'}, "MIT"),
     ],
 )
@@ -124,6 +132,14 @@ def test_permissive_expressions_are_told_from_others(expression, permissive):
 
 def test_what_people_write_becomes_spdx_or_nothing():
     assert spdx("BSD License") == "BSD-3-Clause"
+    assert [spdx(word) for word in ("PostgreSQL", "HPND", "bsd-3-clause", "GPL-2.0+")] == [
+        "PostgreSQL",
+        "HPND",
+        "BSD-3-Clause",
+        "GPL-2.0+",
+    ]
+    assert spdx("GPL-2.0 WITH Classpath-exception-2.0") == "GPL-2.0 WITH Classpath-exception-2.0"
+    assert [spdx(word) for word in ("v2", "BSD3", "MIT GPL-2.0", "MIT OR", "OR", "")] == [""] * 6
     assert spdx("(MIT OR Apache-2.0)") == "MIT OR Apache-2.0"
     assert spdx("Copyright me, all rights reserved") == ""
     assert not is_relevant("src.py")

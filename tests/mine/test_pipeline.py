@@ -179,6 +179,14 @@ def test_a_repository_lies_in_one_split_that_does_not_depend_on_the_others(tmp_p
     assert {one["name"]: one["split"] for one in counts["repositories"]} == splits
 
 
+def test_folders_of_one_name_both_go_where_a_list_sends_that_name(tmp_path):
+    places = [make_repository(tmp_path / one / "requests", {"m.py": source_file(one, 0, 3)}) for one in ("a", "b")]
+    named = SplitOptions(test=frozenset({"psf/requests"}), dev_share=0.0, test_share=0.0)
+    rows, counts = run(tmp_path / "pairs", *places, split=named)
+    assert {(row["repository"], row["split"]) for row in rows} == {("a/requests", "test"), ("b/requests", "test")}
+    assert {one["split"] for one in counts["repositories"]} == {"test"}
+
+
 def test_shares_of_a_split_are_those_asked_for():
     options = SplitOptions(dev_share=0.1, test_share=0.2)
     found = Counter(split_of(f"owner/name{number}", options) for number in range(5_000))

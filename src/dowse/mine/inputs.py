@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import platform
 import re
 import shlex
@@ -25,7 +26,7 @@ from pathlib import Path, PurePosixPath
 
 from dowse.config import expanded
 from dowse.errors import ConfigError, DataError, DowseError
-from dowse.mine.licences import licence_of, spdx
+from dowse.mine.licences import licence_of
 from dowse.mine.names import canonical, matches
 from dowse.mine.repositories import Repository, git_dir, git_environment, open_repository, run_git
 
@@ -119,12 +120,17 @@ def _plain(folder: Path, name: str, exclude: frozenset[str]) -> list[Repository]
         return [replace(repository, licence="PSF-2.0", version=platform.python_version()) if is_stdlib else repository]
     repositories = []
     for distribution in found:
-        listed = {str(file) for file in distribution.files or () if ".." not in file.parts}
+        listed = {str(file) for file in distribution.files or () if ".." not in file.parts and _is_below(folder, file)}
         files = tuple(sorted(file for file in listed if not _is_reserved(file, exclude)))
         licence = _distribution_licence(distribution)
         name, version = str(distribution.name), str(distribution.version)
         repositories.append(Repository(name, folder, "", licence, files or ("",), version))
     return repositories
+
+
+def _is_below(folder: Path, file: PurePosixPath) -> bool:
+    """Whether a path that an installer recorded leads into the folder: one may be absolute, or lead out by a link."""
+    return Path(os.path.realpath(folder / file)).is_relative_to(os.path.realpath(folder))
 
 
 def _is_reserved(file: str, exclude: frozenset[str]) -> bool:
@@ -135,16 +141,9 @@ def _is_reserved(file: str, exclude: frozenset[str]) -> bool:
 
 
 def _distribution_licence(distribution: importlib.metadata.Distribution) -> str:
-    about = distribution.metadata
-    [expression, stated, classifiers] = [
-        about.get_all(key) or [] for key in ("License-Expression", "License", "Classifier")
-    ]
-    trove = "\n".join(line for line in classifiers if line.startswith("License ::"))
-    for text in (*expression, *(line.rpartition(":: ")[2] for line in trove.splitlines()), *stated):
-        if licence := spdx(text) or licence_of({"LICENSE": text.encode("utf-8", "replace")}):
-            return licence
-    names = about.get_all("License-File") or []
+    names = distribution.metadata.get_all("License-File") or []
     texts = {name: distribution.read_text(f"licenses/{name}") or distribution.read_text(name) or "" for name in names}
+    texts["METADATA"] = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
     return licence_of({PurePosixPath(name).name: text.encode("utf-8", "replace") for name, text in texts.items()})
 
 
@@ -220,12 +219,15 @@ def _name_in(url: str) -> str:
 
 
 def _told_apart(repositories: list[Repository]) -> list[Repository]:
-    """Put the name of the folder around it before each name without an owner that several repositories share."""
+    """Put the name of the folder around it before each name without an owner that several repositories share.
+
+    What it was is kept: lists of names are written before anybody knows of the other.
+    """
     folders: dict[str, set[Path]] = {}
     for one in repositories:
         folders.setdefault(one.name, set()).add(one.folder.resolve())
     return [
-        replace(one, name=f"{one.folder.resolve().parent.name}/{one.name}")
+        replace(one, name=f"{one.folder.resolve().parent.name}/{one.name}", own_name=one.name)
         if "/" not in one.name and len(folders[one.name]) > 1
         else one
         for one in repositories

@@ -1,7 +1,7 @@
 """Step 1 of 7, mine: the files in the root of a repository → its licence as an SPDX expression.
 
 What a package manifest states comes first (package.json, pyproject.toml, setup.cfg, Cargo.toml, composer.json, a
-gemspec, pom.xml); then the licence texts themselves, told by their characteristic sentences, compared as bare words so
+gemspec, pom.xml, the METADATA of an installed distribution); then the licence texts themselves, told by their characteristic sentences, compared as bare words so
 that layout, numbering, names and years do not matter. A text that adds a restriction to a known licence is not that
 licence, and where the main text is unknown or restricted, none beside it speaks in its place. Left out: licences of
 single files or folders, which may differ from the repository's.
@@ -9,6 +9,7 @@ single files or folders, which may differ from the repository's.
 
 from __future__ import annotations
 
+import email
 import json
 import re
 import tomllib
@@ -24,11 +25,24 @@ _CHOICE = re.compile(r"[-_.](?:mit|apache|bsd)", re.IGNORECASE)
 _MAIN = re.compile(r"(?:licen[cs]e|copying)(?:\.(?:txt|md|markdown|rst))?", re.IGNORECASE)
 """The file that holds for the whole repository, unlike LICENSE.third-party or COPYING.LESSER."""
 
-PERMISSIVE = frozenset(
+_PERMISSIVE = (
     "0BSD AFL-3.0 Apache-2.0 Artistic-2.0 BlueOak-1.0.0 BSD-1-Clause BSD-2-Clause BSD-3-Clause BSD-3-Clause-Clear "
     "BSD-4-Clause BSL-1.0 CC0-1.0 ECL-2.0 HPND ISC MIT MIT-0 MulanPSL-2.0 NCSA OFL-1.1 PHP-3.01 PostgreSQL PSF-2.0 "
-    "Python-2.0 Ruby Unicode-3.0 Unicode-DFS-2016 Unlicense UPL-1.0 Vim W3C WTFPL X11 Zlib ZPL-2.1".upper().split()
+    "Python-2.0 Ruby Unicode-3.0 Unicode-DFS-2016 Unlicense UPL-1.0 Vim W3C WTFPL X11 Zlib ZPL-2.1"
 )
+_OTHERS = (
+    "AFL-2.1 AGPL-3.0 AGPL-3.0-only AGPL-3.0-or-later Apache-1.1 Artistic-1.0 Artistic-1.0-Perl Beerware BUSL-1.1 "
+    "CC-BY-3.0 CC-BY-4.0 CC-BY-NC-4.0 CC-BY-NC-ND-4.0 CC-BY-NC-SA-4.0 CC-BY-ND-4.0 CC-BY-SA-3.0 CC-BY-SA-4.0 CDDL-1.0 "
+    "CDDL-1.1 CECILL-2.1 CECILL-B CECILL-C CPL-1.0 curl Elastic-2.0 EPL-1.0 EPL-2.0 EUPL-1.1 EUPL-1.2 FSFAP FTL GPL-1.0 "
+    "GPL-2.0 GPL-2.0-only GPL-2.0-or-later GPL-3.0 GPL-3.0-only GPL-3.0-or-later ICU IJG JSON LGPL-2.0 LGPL-2.0-only "
+    "LGPL-2.0-or-later LGPL-2.1 LGPL-2.1-only LGPL-2.1-or-later LGPL-3.0 LGPL-3.0-only LGPL-3.0-or-later libpng-2.0 "
+    "LPPL-1.3c MIT-CMU MPL-1.0 MPL-1.1 MPL-2.0 MPL-2.0-no-copyleft-exception MS-PL MS-RL NPL-1.1 NTP ODbL-1.0 OpenSSL "
+    "OSL-3.0 PolyForm-Noncommercial-1.0.0 QPL-1.0 Sleepycat SSPL-1.0 TCL ZPL-2.0"
+)
+_KNOWN = {name.lower(): name for name in f"{_PERMISSIVE} {_OTHERS}".split()}
+"""SPDX identifiers as they are to be written, by their lower case."""
+
+PERMISSIVE = frozenset(_PERMISSIVE.upper().split())
 """SPDX identifiers that let copies be used and changed under other terms, upper case."""
 
 MAX_LICENCE_BYTES = 200_000
@@ -82,8 +96,10 @@ _REFUSED = frozenset({"proprietary", "proprietary license", "other/proprietary l
 """What a manifest states, lower case, where nobody may use the code; npm's word for it is UNLICENSED."""
 
 _SPOKEN = {
+    "agplv3": "AGPL-3.0",
     "apache": "Apache-2.0",
     "apache 2": "Apache-2.0",
+    "apache2": "Apache-2.0",
     "apache 2.0": "Apache-2.0",
     "apache-2": "Apache-2.0",
     "apache license 2.0": "Apache-2.0",
@@ -98,8 +114,11 @@ _SPOKEN = {
     "3-clause bsd": "BSD-3-Clause",
     "new bsd": "BSD-3-Clause",
     "bsd-3": "BSD-3-Clause",
+    "gplv2": "GPL-2.0",
+    "gplv3": "GPL-3.0",
     "isc license": "ISC",
     "isc license (iscl)": "ISC",
+    "lgplv3": "LGPL-3.0",
     "mit license": "MIT",
     "the mit license": "MIT",
     "the mit license (mit)": "MIT",
@@ -142,10 +161,10 @@ def is_relevant(name: str) -> bool:
 
 
 def spdx(stated: str) -> str:
-    """Return an SPDX expression for what a manifest states, "" where that is no identifier and no usual name.
+    """Return an SPDX expression for what a manifest states, "" where that is no known identifier and no usual name.
 
-    >>> spdx("MIT/Apache-2.0"), spdx("Apache License, Version 2.0"), spdx("see LICENSE")
-    ('MIT OR Apache-2.0', 'Apache-2.0', '')
+    >>> spdx("mit/Apache-2.0"), spdx("Apache License, Version 2.0"), spdx("see LICENSE"), spdx("BSD3")
+    ('MIT OR Apache-2.0', 'Apache-2.0', '', '')
     """
     stated = " ".join(stated.split()).strip()
     if (known := _SPOKEN.get(stated.lower())) is not None:
@@ -154,13 +173,17 @@ def spdx(stated: str) -> str:
         stated = " OR ".join(re.split(r"\s*[/,]\s*", stated))
     if stated.startswith("(") and stated.endswith(")") and stated.count("(") == 1:
         stated = stated[1:-1]
-    plain = re.sub(r"[()]", " ", stated)
-    words = [word for word in plain.split() if word not in ("OR", "AND", "WITH")]
-    is_expression = bool(words) and (len(words) == 1 or len(words) * 2 - 1 == len(plain.split()))
-    is_identifier = all(
-        re.search(r"\d|^(?:LicenseRef-|MIT|ISC|Ruby|Zlib|X11|NCSA|WTFPL|Unlicense|Vim)", word) for word in words
-    )
-    return stated if is_expression and is_identifier else ""
+    words = re.sub(r"[()]", " ", stated).split()
+    names, between = words[::2], words[1::2]
+    is_expression = len(names) == len(between) + 1 and all(word in ("OR", "AND", "WITH") for word in between)
+    licences = [name for before, name in zip(["", *between], names, strict=False) if before != "WITH"]
+    if not is_expression or not all(map(_is_identifier, licences)):
+        return ""
+    return re.sub(r"[^\s()]+", lambda word: _KNOWN.get(word[0].lower(), word[0]), stated)
+
+
+def _is_identifier(word: str) -> bool:
+    return word.lower().removesuffix("+") in _KNOWN or word.startswith("LicenseRef-")
 
 
 def is_permissive(expression: str) -> bool:
@@ -253,12 +276,22 @@ def _pyproject(text: str) -> Any:
     project = content.get("project") or content.get("tool", {}).get("poetry", {})
     stated = project.get("license", "")
     stated = stated.get("text", "") if isinstance(stated, dict) else stated
-    return spdx(stated) or _classifiers("\n".join(project.get("classifiers", ()))) or stated
+    return _python(stated, "\n".join(project.get("classifiers", ())))
 
 
-def _classifiers(text: str) -> str:
-    found = {spdx(name.strip()) for name in _TROVE.findall(text)}
-    return " OR ".join(sorted(found)) if "" not in found else ""
+def _metadata(text: str) -> str:
+    about = email.message_from_string(text)
+    stated = about["License-Expression"] or about["License"] or ""
+    return _python(str(stated), "\n".join(map(str, about.get_all("Classifier", ()))))
+
+
+def _python(stated: str, classifiers: str) -> str:
+    """Return what is stated, be it a whole text, or else what the classifiers say if each of them is known."""
+    names = [name.strip() for name in _TROVE.findall(classifiers)]
+    refused = [name for name in names if name.lower() in _REFUSED]
+    found = {spdx(name) for name in names}
+    offered = " OR ".join(sorted(found)) if "" not in found else ""
+    return spdx(stated) or offered or _text_licence(stated.encode("utf-8", "replace")) or "".join(refused[:1]) or stated
 
 
 def _cargo(text: str) -> Any:
@@ -274,8 +307,7 @@ def _gemspec(text: str) -> str:
 
 def _setup(text: str) -> str:
     found = re.search(r"^\s*license\s*=\s*[\"']?([^\"'\n,]+)", text, re.MULTILINE)
-    stated = found[1].strip() if found else ""
-    return spdx(stated) or _classifiers(text) or stated
+    return _python(found[1].strip() if found else "", text)
 
 
 def _pom(text: str) -> str:
@@ -289,6 +321,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "pyproject.toml": _pyproject,
     "setup.cfg": _setup,
     "setup.py": _setup,
+    "metadata": _metadata,
     "cargo.toml": _cargo,
     ".gemspec": _gemspec,
     "pom.xml": _pom,

@@ -205,10 +205,11 @@ def _finish(run: _Run, tasks: Sequence[Task], leaks: frozenset[str]) -> dict[str
     final = output / SHARDS / "final"
     shutil.rmtree(final, ignore_errors=True)
     final.mkdir()
+    splits = {one.name: split_of(one.name, options.split, one.own_name) for one in (task.repository for task in tasks)}
     kept = write_final(
         shards,
         masks,
-        partial(split_of, options=options.split),
+        splits.__getitem__,
         final,
         options.consistency,
         partial(run.progress, "writing"),
@@ -224,13 +225,18 @@ def _finish(run: _Run, tasks: Sequence[Task], leaks: frozenset[str]) -> dict[str
             old.unlink()
     for new in sorted(final.iterdir()):
         new.replace(output / new.name)
-    record = _record(run, tasks, counted, kept, dropped)
+    record = _record(run, tasks, counted, kept, dropped, splits)
     write_json(output / "counts.json", record)
     return record
 
 
 def _record(
-    run: _Run, tasks: Sequence[Task], counted: Sequence[Counts], kept: Kept, dropped: dict[str, Counter[str]]
+    run: _Run,
+    tasks: Sequence[Task],
+    counted: Sequence[Counts],
+    kept: Kept,
+    dropped: dict[str, Counter[str]],
+    splits: dict[str, str],
 ) -> dict[str, Any]:
     """Return all counts; files are those of one source, since all read the same, functions those of the first."""
     each = counted[:: len(run.sources)]
@@ -249,7 +255,7 @@ def _record(
                 "commit": task.repository.commit,
                 "version": task.repository.version,
                 "licence": task.repository.licence,
-                "split": split_of(task.repository.name, run.options.split),
+                "split": splits[task.repository.name],
                 "functions": counts.n_functions,
                 "pairs": kept.by["repository"][task.repository.name],
             }

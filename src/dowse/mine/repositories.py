@@ -39,7 +39,7 @@ class Repository:
     `name` is "owner/name" where that is known, else the folder's name. `folder` is a work tree, a git directory or a
     plain folder; `commit` is "" for a plain folder, and `files` the paths below it that belong to the repository, all
     where there are none. `licence` is an SPDX expression, "" where it is not known. `version` is that of an installed
-    distribution.
+    distribution. `own_name` is by what else lists may name it, if `name` was made to tell it from another.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Repository:
     licence: str = ""
     files: tuple[str, ...] = field(default=(), repr=False)
     version: str = ""
+    own_name: str = ""
 
     def blobs(
         self, wanted: Callable[[str], bool] | None = None, skipped: Counter[str] | None = None
