@@ -110,7 +110,7 @@ def passes_job(job: dict[str, str]) -> dict[str, object]:
     started = time.perf_counter()
     masks = decide(shards, frozenset(), 3, dropped)
     decided_s = time.perf_counter() - started
-    kept = write_final(shards, masks, lambda name: "train", output, None, lambda done, total: None)
+    kept = write_final(shards, masks, frozenset(), lambda name: "train", output, None, lambda done, total: None)
     return {
         "pairs": kept.total,
         "dropped": {source: dict(rules) for source, rules in dropped.items()},

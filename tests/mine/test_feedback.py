@@ -93,3 +93,24 @@ def test_of_overloads_a_verdict_is_on_the_one_whose_text_was_judged(tmp_path):
     found = {row["query"].split()[4]: row["text"] for row in read_rows(tmp_path / "pairs")}
     assert "one.length()" in found["text"] and "one.count()" in found["list"]
     assert "changed since" not in counts["dropped"]["feedback"]
+    query = "how large is this thing here"
+    write(
+        verdict(root, query, "Kit.size", useful, path="lib.java", text=text, language="java")
+        for text, useful in ((first, True), (second, False))
+    )
+    mine([root], tmp_path / "pairs", [FeedbackQueries()], MineOptions(jobs=1))
+    [row] = read_rows(tmp_path / "pairs")
+    assert "one.length()" in row["text"] and "one.count()" in row["rejected"][0]["text"]
+
+
+def test_a_rejected_function_of_a_benchmark_is_not_written_and_counted(tmp_path):
+    names = ("split_words", "read_rows", "save_rows")
+    root = make_repository(tmp_path / "code", {"lib.py": "".join(map(function, names))})
+    (tmp_path / "benchmark.json").write_text(json.dumps([{"code": function("split_words"), "language": "python"}]))
+    query = "where are rows of a file read"
+    write(verdict(root, query, name, useful=name == "read_rows") for name in names)
+    options = MineOptions(jobs=1, benchmarks=(tmp_path / "benchmark.json",))
+    counts = mine([root], tmp_path / "pairs", [FeedbackQueries()], options)
+    [row] = read_rows(tmp_path / "pairs")
+    assert [one["symbol"] for one in row["rejected"]] == ["save_rows"]
+    assert counts["dropped"]["feedback"]["rejected, in a benchmark"] == 1

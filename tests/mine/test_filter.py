@@ -2,7 +2,7 @@ import pytest
 
 from dowse.languages import LANGUAGES
 from dowse.mine.filter import Limits, body_of, content_rule, pair_rule, path_rule
-from dowse.mine.functions import functions_of
+from dowse.mine.functions import CLASSES, functions_of
 from dowse.mine.sources import Pair
 
 LONG = "    return open(path).read().split('some quite long separator')\n"
@@ -112,6 +112,19 @@ def test_queries_are_told_apart(query, rule):
             "trivial getter or setter",
         ),
         (
+            "class",
+            "class Store:\n    first: int\n    second: int\n    third: int\n    fourth: int\n\n"
+            "    def size(self) -> int:\n        return self._size\n",
+            None,
+        ),
+        (
+            "class",
+            "@final\nclass Store(Base):\n    first: int\n    second: int\n\n"
+            "    def size_of_everything(self) -> int:\n        raise NotImplementedError\n",
+            None,
+        ),
+        ("class", f"class Store(Base[{'Key, ' * 10}Value]):\n    pass\n", "function without a body of its own"),
+        (
             "java",
             "class A {\npublic long getSizeOfEverything() { return this.sizeOfEverythingInTheStore; }\n}",
             "trivial getter or setter",
@@ -165,7 +178,12 @@ def test_queries_are_told_apart(query, rule):
     ],
 )
 def test_functions_are_told_apart(language, code, rule):
-    assert pair_rule(pair(code, language=language), Limits()) == rule
+    if language == "class":
+        [found] = functions_of("a", code, LANGUAGES["python"], kinds=CLASSES)
+        made = Pair("Return the words of a file.", found, "classes")
+    else:
+        made = pair(code, language=language)
+    assert pair_rule(made, Limits()) == rule
 
 
 def test_the_body_of_a_function_is_what_follows_its_signature():

@@ -60,20 +60,20 @@ class FeedbackQueries:
             if function.symbol:
                 by_name.setdefault((function.path, function.symbol), []).append(function)
         root = str(repository.folder.resolve())
-        last = {
-            (said["query"], said["path"], said["symbol"]): said for said in self._verdicts() if said["root"] == root
-        }
+        last: dict[tuple[str, str, str, str], tuple[Function | None, bool]] = {}
+        for said in self._verdicts():
+            if said["root"] == root:
+                path, symbol = said["path"], said["symbol"]
+                named = by_name.get((path, symbol), [])
+                judged = next((one for one in named if _is_of(said["text"], one)), None)
+                last[said["query"], path, symbol, judged.code_hash if judged else ""] = judged, said["useful"]
         useful: dict[str, list[Function]] = {}
         rejected: dict[str, list[Function]] = {}
-        for (query, path, symbol), said in last.items():
-            named = by_name.get((path, symbol), [])
-            judged = next((one for one in named if _is_of(said["text"], one)), None)
-            if not named:
-                self.dropped["no single function"] += 1
-            elif judged is None:
-                self.dropped["changed since"] += 1
+        for (query, path, symbol, _), (judged, is_useful) in last.items():
+            if judged is None:
+                self.dropped["changed since" if (path, symbol) in by_name else "no single function"] += 1
             else:
-                (useful if said["useful"] else rejected).setdefault(query, []).append(judged)
+                (useful if is_useful else rejected).setdefault(query, []).append(judged)
         for query, found in useful.items():
             answers = {function.code_hash for function in found}
             others = tuple(one for one in rejected.pop(query, ()) if one.code_hash not in answers)

@@ -94,7 +94,7 @@ _TRIVIAL = re.compile(
     rf"{_PLACE}\s*=\s*{_PLACE}\s*;?(?:\s*(?:return\s+)?(?:\*?this|\$this|self|nil|null)?\s*;?)?|"
     rf"get\s*(?:=>|\{{)\s*(?:return\s+)?{_PLACE}\s*;?\s*\}}?;?"
 )
-_PYTHON_SIGNATURE = re.compile(r"^\s*(?:async\s+)?def\b.*?:\s*$", re.DOTALL | re.MULTILINE)
+_PYTHON_SIGNATURE = re.compile(r"^\s*(?:(?:async\s+)?def|class)\b.*?:\s*$", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ def is_foreign(query: str) -> bool:
 
 
 def body_of(function: Function) -> str:
-    """Return roughly what a function does without its signature, in one line; good enough to recognise tiny bodies."""
+    """Return roughly what a function or class holds below its signature, in one line, to recognise tiny bodies by."""
     text = function.text_without_comments.strip()
     if function.language == "python":
         signature = _PYTHON_SIGNATURE.search(text)

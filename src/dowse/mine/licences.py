@@ -1,10 +1,10 @@
 """Step 1 of 7, mine: the files in the root of a repository → its licence as an SPDX expression.
 
 What a package manifest states comes first (package.json, pyproject.toml, setup.cfg, Cargo.toml, composer.json, a
-gemspec, pom.xml, the METADATA of an installed distribution); then the licence texts themselves, told by their characteristic sentences, compared as bare words so
-that layout, numbering, names and years do not matter. A text that adds a restriction to a known licence is not that
-licence, and where the main text is unknown or restricted, none beside it speaks in its place. Left out: licences of
-single files or folders, which may differ from the repository's.
+gemspec, pom.xml, the METADATA of an installed distribution); then the licence texts themselves, told by their
+characteristic sentences, compared as bare words so that layout, numbering, names and years do not matter. A text that
+adds a restriction to a known licence is not that licence, and where the main text is unknown or restricted, none beside
+it speaks in its place. Left out: licences of single files or folders, which may differ from the repository's.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _PERMISSIVE = (
 _OTHERS = (
     "AFL-2.1 AGPL-3.0 AGPL-3.0-only AGPL-3.0-or-later Apache-1.1 Artistic-1.0 Artistic-1.0-Perl Beerware BUSL-1.1 "
     "CC-BY-3.0 CC-BY-4.0 CC-BY-NC-4.0 CC-BY-NC-ND-4.0 CC-BY-NC-SA-4.0 CC-BY-ND-4.0 CC-BY-SA-3.0 CC-BY-SA-4.0 CDDL-1.0 "
-    "CDDL-1.1 CECILL-2.1 CECILL-B CECILL-C CPL-1.0 curl Elastic-2.0 EPL-1.0 EPL-2.0 EUPL-1.1 EUPL-1.2 FSFAP FTL GPL-1.0 "
-    "GPL-2.0 GPL-2.0-only GPL-2.0-or-later GPL-3.0 GPL-3.0-only GPL-3.0-or-later ICU IJG JSON LGPL-2.0 LGPL-2.0-only "
-    "LGPL-2.0-or-later LGPL-2.1 LGPL-2.1-only LGPL-2.1-or-later LGPL-3.0 LGPL-3.0-only LGPL-3.0-or-later libpng-2.0 "
-    "LPPL-1.3c MIT-CMU MPL-1.0 MPL-1.1 MPL-2.0 MPL-2.0-no-copyleft-exception MS-PL MS-RL NPL-1.1 NTP ODbL-1.0 OpenSSL "
-    "OSL-3.0 PolyForm-Noncommercial-1.0.0 QPL-1.0 Sleepycat SSPL-1.0 TCL ZPL-2.0"
+    "CDDL-1.1 CECILL-2.1 CECILL-B CECILL-C CPL-1.0 curl Elastic-2.0 EPL-1.0 EPL-2.0 EUPL-1.1 EUPL-1.2 FSFAP FTL "
+    "GPL-1.0 GPL-2.0 GPL-2.0-only GPL-2.0-or-later GPL-3.0 GPL-3.0-only GPL-3.0-or-later ICU IJG JSON LGPL-2.0 "
+    "LGPL-2.0-only LGPL-2.0-or-later LGPL-2.1 LGPL-2.1-only LGPL-2.1-or-later LGPL-3.0 LGPL-3.0-only LGPL-3.0-or-later "
+    "libpng-2.0 LPPL-1.3c MIT-CMU MPL-1.0 MPL-1.1 MPL-2.0 MPL-2.0-no-copyleft-exception MS-PL MS-RL NPL-1.1 NTP "
+    "ODbL-1.0 OpenSSL OSL-3.0 PolyForm-Noncommercial-1.0.0 QPL-1.0 Sleepycat SSPL-1.0 TCL ZPL-2.0"
 )
 _KNOWN = {name.lower(): name for name in f"{_PERMISSIVE} {_OTHERS}".split()}
 """SPDX identifiers as they are to be written, by their lower case."""

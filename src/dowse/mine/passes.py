@@ -84,12 +84,16 @@ def decide(
 def write_final(
     shards: Sequence[Path],
     masks: Sequence[Mask],
+    leaks: frozenset[str],
     split_of: Callable[[str], str],
     folder: Path,
     consistency: Consistency | None,
     told: Told,
 ) -> Kept:
-    """Write the rows that stay into a folder, one file for each shard that has any, and count them."""
+    """Write the rows that stay into a folder, one file for each shard that has any, and count them.
+
+    Functions that a row rejects are trained on too, so those that stand in a benchmark go.
+    """
     result = Kept({name: Counter() for name in COUNTED})
     encoder = open_named(consistency.retriever, "--retriever") if consistency is not None else None
     total = sum(map(len, masks))
@@ -102,7 +106,10 @@ def write_final(
         if mask.any():
             with pq.ParquetWriter(folder / path.name, SCHEMA, compression="zstd") as writer:
                 for batch in _rows(path, mask):
-                    writer.write_batch(_with_split(batch, split_of, result))
+                    clean, count = _without_leaks(batch, leaks)
+                    if count:
+                        result.dropped.setdefault(_source_of(path), Counter())["rejected, in a benchmark"] += count
+                    writer.write_batch(_with_split(clean, split_of, result))
         done += len(mask)
         told(done, total)
     return result
@@ -123,6 +130,18 @@ def _rows(path: Path, mask: Mask) -> Iterator[pa.RecordBatch]:
             position += batch.num_rows
             if chosen.num_rows:
                 yield chosen
+
+
+def _without_leaks(batch: pa.RecordBatch, leaks: frozenset[str]) -> tuple[pa.RecordBatch, int]:
+    """Return rows without the rejected functions that stand in a benchmark, and how many these were."""
+    place = SCHEMA.get_field_index("rejected")
+    said = batch.column(place).to_pylist()
+    kept = [[one for one in some or () if one["code_hash"] not in leaks] for some in said]
+    count = sum(len(some or ()) for some in said) - sum(map(len, kept))
+    if not count:
+        return batch, 0
+    rejected = pa.array([some or None for some in kept], SCHEMA.field(place).type)
+    return batch.set_column(place, SCHEMA.field(place), rejected), count
 
 
 def _with_split(batch: pa.RecordBatch, split_of: Callable[[str], str], result: Kept) -> pa.RecordBatch:

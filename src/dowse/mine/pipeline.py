@@ -209,6 +209,7 @@ def _finish(run: _Run, tasks: Sequence[Task], leaks: frozenset[str]) -> dict[str
     kept = write_final(
         shards,
         masks,
+        leaks,
         splits.__getitem__,
         final,
         options.consistency,
