@@ -28,8 +28,7 @@ from dowse.mine.names import read_names
 from dowse.mine.passes import decide, write_final
 from dowse.mine.pipeline import MineOptions, mine
 from dowse.mine.shard import SHARD_SCHEMA
-from dowse.mine.workers import cores
-from dowse.records import write_result
+from dowse.records import cores, write_result
 
 HERE = Path(__file__).resolve().parent
 SHARD_ROWS = 20_000

@@ -446,6 +446,8 @@ def test_a_model_that_changed_in_between_is_noticed(pairs, tmp_path):
         ({"positive": "one"}, "positive is 'one', expected scaled or code or docstring"),
         ({"orders": "three"}, "orders is 'three', expected both or random"),
         ({"draw": DrawOptions(negatives=0)}, "negatives and hard are both 0"),
+        ({"draw": DrawOptions(negatives=0, hard=3)}, "negatives is 0 and positive 'scaled', expected random"),
+        ({"draw": DrawOptions(seed=-1)}, "seed is -1, expected 0 to"),
         ({"draw": DrawOptions(negatives=-1)}, "negatives is -1, expected 0 to 1000"),
         ({"draw": DrawOptions(hard=20, hard_window=10)}, "hard window is 10, expected 20 to"),
         ({"suspects": SuspectOptions(ast_cutoff=2.0)}, "ast cut-off is 2, expected 0 to 1"),
@@ -459,6 +461,12 @@ def test_a_model_that_changed_in_between_is_noticed(pairs, tmp_path):
 def test_a_setting_that_cannot_be_meant_is_refused(pairs, tmp_path, change, message):
     with pytest.raises(ConfigError, match=message):
         label_pairs(pairs, tmp_path / "labelled", replace(STATIC, **change))
+
+
+def test_a_mistyped_judge_is_told_before_anything_is_measured(pairs, tmp_path):
+    with pytest.raises(ConfigError, match=r"no such folder, expected a cross-encoder's.*check --judge"):
+        label_pairs(pairs, tmp_path / "labelled", replace(STATIC, judge="/no/such/model"))
+    assert not list((tmp_path / "labelled" / ".labelling").glob("measured-*"))
 
 
 @pytest.mark.parametrize("name", ["encoder", "judge"])

@@ -1,6 +1,7 @@
 """The report: a drawing that opens and shows what was counted, samples of suspects before and after."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from labelling import rows, write_pairs
 from PIL import Image
 
 from dowse.label.pipeline import label_pairs
-from dowse.label.report import draw_labels, write_report
+from dowse.label.report import draw_labels, rows_fitted, write_report
 from dowse.label.settings import LabelSettings
 from dowse.label.suspects import Mixture
 
@@ -59,6 +60,13 @@ def test_the_bars_are_as_high_as_the_counts_and_the_threshold_is_marked(tmp_path
     assert len(pixels(tmp_path / "with.png", (0x1F, 0x29, 0x33))[0]) > len(
         pixels(tmp_path / "without.png", (0x1F, 0x29, 0x33))[0]
     )
+
+
+def test_the_curves_stand_for_the_rows_that_were_fitted():
+    bins = {kind: np.array([count]) for kind, count in (("random", 5), ("hard", 3), ("rejected", 90), ("positive", 2))}
+    with_positives = Mixture((0.55, 0.77), (0.03, 0.015), (0.8, 0.2), True, 0.7, 1000)
+    assert rows_fitted(bins, with_positives) == 10
+    assert rows_fitted(bins, replace(with_positives, has_positives=False)) == 8
 
 
 def test_the_page_shows_suspects_before_and_after(reported):

@@ -123,11 +123,10 @@ def test_a_method_of_an_unknown_object_needs_a_telling_name_and_a_class_in_sight
     assert edges(files) == {("stop", "Pool.drain_queue", "only method of its name")}
 
 
-def test_code_calls_no_tests_and_nothing_private_of_another_file():
+def test_code_calls_nothing_private_of_another_file():
     files = {
-        "src/Main.kt": "class Main { fun run(x: Any) { makeFixture(); x.hiddenThing() } }",
+        "src/Main.kt": "class Main { fun run(x: Any) { x.hiddenThing() } }",
         "src/Other.kt": "class Other { private fun hiddenThing() { println(1) } }  // of Main too",
-        "src/test/Help.kt": "fun makeFixture() { println(2) }",
     }
     assert edges(files) == set()
 

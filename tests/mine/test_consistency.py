@@ -2,8 +2,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from labelling import row, rows, write_pairs
+from repos import function, make_repository
 
+from dowse.errors import ConfigError
 from dowse.mine.consistency import Consistency, failing, inconsistent
+from dowse.mine.docstrings import Docstrings
+from dowse.mine.pipeline import MineOptions, mine
 from dowse.models.static import default_static
 from dowse.models.text import document_text
 
@@ -94,3 +98,11 @@ def test_functions_are_read_as_every_encoder_reads_them(tmp_path):
     assert encoder.queries == [row["query"] for row in found]
     expected = [document_text(row["path"], row["symbol"], row["text_without_comments"]) for row in found]
     assert encoder.texts == expected
+
+
+def test_a_mistyped_retriever_is_told_before_anything_is_mined(tmp_path):
+    folder = make_repository(tmp_path / "kit", {"lib.py": function("split_words")})
+    options = MineOptions(jobs=1, consistency=Consistency(retriever="nonsuch"))
+    with pytest.raises(ConfigError, match=r"--retriever 'nonsuch': no such folder"):
+        mine([folder], tmp_path / "pairs", [Docstrings()], options)
+    assert not list(tmp_path.glob("pairs/.mined/*.parquet"))

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from repos import commit, function, make_repository
+from repos import commit, function, git, make_repository
 
 from dowse.errors import ConfigError, DataError
 from dowse.mine.feedback import FeedbackQueries, default_file
@@ -65,6 +65,22 @@ def test_new_verdicts_are_mined_again(tmp_path):
     assert mine([root], tmp_path / "pairs", [FeedbackQueries()], MineOptions(jobs=1))["pairs"] == 1
     write([first, verdict(root, "where are rows of a file read", "read_rows")])
     assert mine([root], tmp_path / "pairs", [FeedbackQueries()], MineOptions(jobs=1))["pairs"] == 2
+
+
+def test_two_clones_at_one_commit_keep_their_own_verdicts(tmp_path):
+    root = make_repository(tmp_path / "one" / "code", {"lib.py": function("split_words") + function("read_rows")})
+    (tmp_path / "two").mkdir()
+    git(tmp_path, "clone", "--quiet", str(root), "two/code")
+    for folder in (root, tmp_path / "two" / "code"):
+        git(folder, "config", "remote.origin.url", "https://example.org/owner/code")
+    write(
+        [
+            verdict(root, "how are words told apart in files", "split_words"),
+            verdict(tmp_path / "two" / "code", "where are rows of a file read", "read_rows"),
+        ]
+    )
+    mine([root, tmp_path / "two" / "code"], tmp_path / "pairs", [FeedbackQueries()], MineOptions(jobs=1))
+    assert {row["symbol"] for row in read_rows(tmp_path / "pairs")} == {"split_words", "read_rows"}
 
 
 def test_what_is_no_verdict_is_named_with_its_line(tmp_path):

@@ -5,6 +5,7 @@ import zlib
 import pytest
 
 from dowse.errors import ConfigError, DataError
+from dowse.evaluate.codenet import LANGUAGES as PROGRAMS
 from dowse.languages import LANGUAGES
 from dowse.mine.functions import CLASSES, functions_of
 from dowse.mine.leaks import benchmark_hashes
@@ -48,13 +49,40 @@ def test_every_form_of_benchmark_is_read(tmp_path):
     (tmp_path / "cosqa.json").write_text(json.dumps([{"code": code, "retrieval_idx": 0}]))
     (tmp_path / "corpus.jsonl").write_text(json.dumps({"_id": "d1", "title": "", "text": code}) + "\n\n")
     (tmp_path / "by_id.json").write_text(json.dumps({"1": {"code": code}}))
+    (tmp_path / "bare.json").write_text(json.dumps([{"code_wo_comment": code.partition("  #")[0]}]))
+    (tmp_path / "staqc.jsonl").write_text(json.dumps({"question": "how to read words", "snippet": code}) + "\n")
+    tokens = code.partition("  #")[0].split()
+    (tmp_path / "advtest.jsonl").write_text(json.dumps({"function_tokens": tokens, "language": "python"}) + "\n")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.py").write_text(PYTHON)
     (tmp_path / "folder" / "notes.json").write_text('{"no": "code"}')
     (tmp_path / "folder" / "broken.json").write_text("{")
-    for name in ("csn.jsonl.gz", "cosqa.json", "corpus.jsonl", "by_id.json", "folder", "folder/a.py"):
+    kept = ("csn.jsonl.gz", "cosqa.json", "bare.json", "corpus.jsonl", "by_id.json", "staqc.jsonl", "advtest.jsonl")
+    for name in (*kept, "folder", "folder/a.py"):
         assert mined(PYTHON, "python") <= benchmark_hashes([tmp_path / name]), name
     assert benchmark_hashes([]) == frozenset()
+
+
+CODENET = {
+    "c": "#include <stdio.h>\nint twice(int n) {\n  return n + n; /* sum */\n}\n",
+    "cpp": "#include <vector>\nnamespace a {\nint twice(int n) {\n  return n + n;\n}\n}\n",
+    "csharp": "using System;\nclass A {\n  static int Twice(int n) {\n    return n + n;\n  }\n}\n",
+    "go": "package main\n\nfunc twice(n int) int {\n\treturn n + n\n}\n",
+    "java": "import java.util.*;\npublic class Main {\n  static int twice(int n) {\n    return n + n;\n  }\n}\n",
+    "javascript": "'use strict';\nfunction twice(n) {\n  return n + n;\n}\n",
+    "php": "<?php\n$a = 1;\nfunction twice($n) {\n  return $n + $n;\n}\n",
+    "python": "import sys\n\n\ndef twice(n):\n    return n + n\n",
+    "ruby": "a = gets\ndef twice(n)\n  n + n\nend\n",
+    "typescript": "const a: number = 1;\nfunction twice(n: number): number {\n  return n + n;\n}\n",
+}
+
+
+@pytest.mark.parametrize("language", PROGRAMS)
+def test_programs_of_codenet_are_recognised_in_each_of_its_languages(tmp_path, language):
+    row = {"index": 1, "label": 7, "func": CODENET[language]}
+    (tmp_path / f"{language}_with_func.jsonl").write_text(json.dumps(row) + "\n")
+    found = mined(CODENET[language], language)
+    assert found and found <= benchmark_hashes([tmp_path / f"{language}_with_func.jsonl"])
 
 
 @pytest.mark.parametrize("language", ["python", "java", "php"])

@@ -13,7 +13,9 @@ import pytest
 from endpoints import EndpointServer
 from repos import make_repository
 
+from dowse.errors import ConfigError
 from dowse.languages import language_of
+from dowse.lock import alone
 from dowse.mine.callgraph import build_call_graph
 from dowse.mine.filter import Limits
 from dowse.mine.functions import functions_of
@@ -131,6 +133,15 @@ def test_the_limits_of_the_run_say_which_functions_are_asked_about(tmp_path, lim
     assert {body["messages"][1]["content"].split()[2] for body in server.bodies} == expected
 
 
+def test_an_estimate_does_not_clone_into_a_folder_in_which_a_run_is_under_way(tmp_path):
+    source = LlmQueries(EndpointOptions("http://localhost/v1", "a-model"))
+    folder = make_repository(tmp_path / "kit", {"src/net.py": chain("fetch_all")})
+    busy = pytest.raises(ConfigError, match=r"pairs: another run is writing there")
+    with alone(tmp_path / "pairs" / ".mined"), busy:
+        estimate([folder], tmp_path / "pairs", source, MineOptions())
+    assert estimate([folder], tmp_path / "pairs", source, MineOptions()).requests == 1
+
+
 def test_a_function_that_is_cut_elsewhere_is_asked_about_anew(monkeypatch):
     source = LlmQueries(EndpointOptions("http://localhost/v1", "a-model"))
     before = source.settings
@@ -219,7 +230,9 @@ def test_answers_without_a_docstring_are_refused(answer):
 RUN = """
 import sys
 from pathlib import Path
+from dowse.errors import ConfigError
 from dowse.languages import language_of
+from dowse.lock import alone
 from dowse.mine.functions import functions_of
 from dowse.mine.llm import LlmQueries
 from dowse.mine.repositories import open_repository

@@ -262,6 +262,7 @@ class Names:
     name: str = "names"
     kinds: frozenset[str] = FUNCTIONS
     needs_all: bool = True
+    is_local: bool = False
     fails_on: str = ""
     seen: list[int] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)

@@ -189,6 +189,15 @@ def test_settings_of_a_hook_do_not_lead_elsewhere(repository, tmp_path, monkeypa
     assert blobs(repository) == expected
 
 
+def test_a_broken_repository_and_a_missing_git_are_not_told_as_a_missing_commit(repository, tmp_path, monkeypatch):
+    (tmp_path / "broken" / ".git").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"broken: git rev-parse says .*not a git repository.*expected a readable"):
+        open_repository(tmp_path / "broken")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DataError, match=r"kit: git is not installed, expected the program 'git'; install it"):
+        open_repository(repository)
+
+
 def test_bad_input_is_told_apart(repository, tmp_path):
     (tmp_path / "plain").mkdir()
     (tmp_path / "empty").mkdir()

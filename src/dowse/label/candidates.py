@@ -11,8 +11,9 @@ and a query is compared with the others of its own function's group. Any two fun
 each query draws for itself, but a group's queries share their documents: a training batch of whole groups encodes each
 document once and has a label for every one of its pairs.
 
-Hard candidates are drawn from the first `hard_window` ranks after the positive (section 2.1 of R2PS, Dong et al.
-arXiv:2305.04508, whose released window is exactly as wide as the number drawn, and so leaves nothing to draw).
+Hard candidates are drawn from the first `hard_window` ranks, what is never a candidate left out, be it above or below
+the positive (section 2.1 of R2PS, Dong et al. arXiv:2305.04508, whose released window is exactly as wide as the number
+drawn, and so leaves nothing to draw).
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class LabelFolder:
 
     @property
     def work(self) -> Path:
-        """Where the passes leave what they need of each other; nothing in it is needed once the folder is finished."""
+        """Where the passes leave what they need of each other; a finished folder is known to a later run by it."""
         return self.root / ".labelling"
 
     @property

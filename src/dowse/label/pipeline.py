@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dowse.cluster import Cluster, opened
-from dowse.errors import MissingExtraError
+from dowse.errors import ConfigError, MissingExtraError
 from dowse.label.adjust import adjust_block, write_changes
 from dowse.label.blocks import Block, plan_blocks, read_block
 from dowse.label.candidates import POSITIVE
@@ -93,6 +93,7 @@ def label_pairs(
     with folder.held():
         folder.begin(settings.as_record() | {"pairs": {path.name: sha256(path) for path in files}})
         if not folder.is_finished:
+            _check_judge(settings.judge)
             blocks = plan_blocks(files, settings.block_pairs, settings.max_pairs, settings.draw.seed)
             run = _Run(settings, files, blocks, folder, progress, cluster)
             with ExitStack() as stack:
@@ -202,6 +203,14 @@ def _open_encoder(run: _Run, stack: ExitStack) -> LabellingEncoder:
     if is_address(run.settings.encoder):
         return EndpointEncoder(_open_endpoint(run, run.settings.encoder, run.settings.encoder_model, stack))
     return opened(run.cluster, open_local, run.settings.encoder, "--encoder")
+
+
+def _check_judge(place: str) -> None:
+    """Refuse a mistyped folder before the long pass that comes first."""
+    if place and not is_address(place) and not Path(place).is_dir():
+        raise ConfigError(
+            f"{place}: no such folder, expected a cross-encoder's, or the address of an endpoint; check --judge"
+        )
 
 
 def _open_judge(run: _Run, stack: ExitStack) -> Judge:

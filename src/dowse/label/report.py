@@ -117,8 +117,7 @@ def draw_labels(path: Path, bins: Mapping[str, NDArray[np.int64]], mixture: Mixt
             below += counts
     if mixture is not None:
         at = np.linspace(0, 1, 1000)
-        # The fit saw a sample, perhaps without the positives: the curves are scaled to what it saw of all rows.
-        scale = width * (below.sum() if mixture.has_positives else below.sum() - bins["positive"].sum())
+        scale = width * rows_fitted(bins, mixture)
         kinds = (("--", "unlike, as fitted"), ("-", "alike, as fitted"))
         for density, (style, name) in zip(mixture.densities(at), kinds, strict=True):
             axes.plot(at, density * scale, style, color="#1f2933", linewidth=1.2, label=name)
@@ -137,6 +136,12 @@ def draw_labels(path: Path, bins: Mapping[str, NDArray[np.int64]], mixture: Mixt
     axes.set_ylabel("rows")
     axes.legend(frameon=False, loc="upper right")
     figure.savefig(path, dpi=130)
+
+
+def rows_fitted(bins: Mapping[str, NDArray[np.int64]], mixture: Mixture) -> int:
+    """Return how many of the rows drawn the fit took its sample from: none that a person rejected."""
+    unseen = {"rejected"} if mixture.has_positives else {"rejected", "positive"}
+    return sum(int(counts.sum()) for kind, counts in bins.items() if kind not in unseen)
 
 
 class _Sample:

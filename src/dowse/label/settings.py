@@ -89,6 +89,7 @@ class LabelSettings:
             ("ast cut-off", self.suspects.ast_cutoff, 0, 1),
             ("raise by", self.raised_by, 0, 1),
             ("max pairs", self.max_pairs, 0, 1e9),
+            ("seed", self.draw.seed, 0, 2**32 - 1),
             ("block pairs", self.block_pairs, 1, 1e6),
             ("workers", self.workers, 0, 1024),
         ]
@@ -97,6 +98,11 @@ class LabelSettings:
                 raise ConfigError(f"{name} is {value:g}, expected {least:g} to {most:g}")
         if self.draw.negatives + self.draw.hard == 0:
             raise ConfigError("negatives and hard are both 0, expected candidates to label; ask for some of either")
+        if self.draw.negatives == 0 and (self.against, self.positive) == ("docstring", "scaled"):
+            raise ConfigError(
+                "negatives is 0 and positive 'scaled', expected random candidates to scale by; ask for some, or set "
+                "positive to code or docstring"
+            )
         words = {"against": ("docstring", "code"), "positive": ("scaled", "code", "docstring")}
         for name, known in (words | {"orders": ("both", "random")}).items():
             if getattr(self, name) not in known:

@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 from dowse.languages.identifiers import parts
 from dowse.mine.calls import MADE, FileFacts, calls_of, facts_of, locals_of, types_of
-from dowse.mine.filter import path_rule
 from dowse.mine.functions import Function
 from dowse.mine.repositories import Repository
 
@@ -74,7 +73,6 @@ class _Callable:
     parts: frozenset[str]
     """The words by which an import may mean it: folders, file, class."""
     family: str
-    is_test: bool
     is_private: bool
 
     @property
@@ -90,7 +88,7 @@ class CallGraph:
         """Resolve the calls of all functions of one repository.
 
         Args:
-            functions: All of them, tests included: those show best how something is called.
+            functions: All of them.
             files: By path, see `facts_of`; a file that is missing counts as importing nothing.
         """
         self.edges: list[Edge] = _Resolver(functions, files).edges()
@@ -258,13 +256,13 @@ class _Resolver:
     def _is_reachable(self, caller: int, found: int) -> bool:
         """Whether a function can be meant in the caller's file.
 
-        Code that is no test calls none; what is private stays in its file; and a member of a class inside a class is
-        out of sight where the outer class is not mentioned.
+        What is private stays in its file, and a member of a class inside a class is out of sight where the outer class
+        is not mentioned.
         """
         about, there = self.known[caller], self.known[found]
         if about.path == there.path:
             return True
-        if there.is_private or (there.is_test and not about.is_test):
+        if there.is_private:
             return False
         return len(there.owners) < 2 or there.owners[-2] in self._facts(about.path).mentions
 
@@ -304,6 +302,5 @@ def _callable(function: Function) -> _Callable:
         path.parent.as_posix(),
         frozenset({*path.parent.parts, path.stem, path.name.partition(".")[0], *owners.split(".")}),
         _FAMILIES.get(function.language, function.language),
-        path_rule(function.path) == "test file",
         "private" in function.text_without_comments.split(name or "(", 1)[0].split(),
     )

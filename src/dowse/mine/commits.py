@@ -72,6 +72,7 @@ class Commits:
     name: str = "commits"
     kinds: frozenset[str] = FUNCTIONS
     needs_all: bool = True
+    is_local: bool = False
     dropped: Counter[str] = field(default_factory=Counter, compare=False)
 
     @property

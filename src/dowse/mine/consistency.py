@@ -9,19 +9,22 @@ rival of others. Reads rows, writes nothing; embeddings of one shard are in memo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.models.named import STATIC
+from dowse.models.named import STATIC, open_named
 from dowse.models.text import document_text
 from dowse.types import Embeddings, Encoder
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Checker = Callable[["Iterable[pa.RecordBatch]"], NDArray[np.bool_]]
+"""Marks the rows of one shard that fail, shape (N,)."""
 
 _BLOCK = 512
 """Queries ranked at once: 512 × 100,000 cosines are 200 MB."""
@@ -40,6 +43,16 @@ class Consistency:
     retriever: str = STATIC
     max_rank: int = 2
     min_score: float = 0.3
+
+
+def open_checker(options: Consistency) -> Checker:
+    """Open the retriever, so that a mistyped one is told before any work, and return what asks it.
+
+    Raises:
+        ConfigError, MissingExtraError, ModelError: As `open_named` does.
+    """
+    encoder = open_named(options.retriever, "--retriever")
+    return lambda batches: inconsistent(batches, encoder, options)
 
 
 def inconsistent(batches: Iterable[pa.RecordBatch], encoder: Encoder, options: Consistency) -> NDArray[np.bool_]:

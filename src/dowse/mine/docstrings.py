@@ -28,6 +28,7 @@ class Docstrings:
     name: str = "docstrings"
     kinds: frozenset[str] = FUNCTIONS
     needs_all: bool = False
+    is_local: bool = False
     dropped: Counter[str] = field(default_factory=Counter, compare=False)
 
     @classmethod

@@ -40,6 +40,7 @@ class FeedbackQueries:
     name: str = "feedback"
     kinds: frozenset[str] = FUNCTIONS
     needs_all: bool = True
+    is_local: bool = True
     dropped: Counter[str] = field(default_factory=Counter, compare=False)
 
     @property

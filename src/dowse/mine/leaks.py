@@ -1,9 +1,9 @@
 """Step 1 of 7, mine: benchmarks a user names → the hashes of their functions, none of which may be mined.
 
 Reads JSON lists and JSON lines, plain or gzipped, whose objects hold code under one of `CODE_KEYS` (CoSQA,
-CodeSearchNet, BEIR's corpus.jsonl and the like), files of source, and folders of any of these. A hash is that of mined
-pairs: comments, white space and decorators left out. Where a benchmark does not say its language, the code is read as
-each of `GUESSED`: a wrong guess adds a hash that nothing has. Writes nothing.
+CodeSearchNet, CodeNet, StaQC, BEIR's corpus.jsonl and the like), files of source, and folders of any of these. A hash
+is that of mined pairs: comments, white space and decorators left out. Where a benchmark does not say its language, the
+code is read as each of `GUESSED`: a wrong guess adds a hash that nothing has. Writes nothing.
 """
 
 from __future__ import annotations
@@ -20,18 +20,24 @@ from dowse.errors import ConfigError, DataError
 from dowse.languages import LANGUAGES, Language, language_of
 from dowse.mine.functions import CLASSES, FUNCTIONS, functions_of, normalised_hash
 
-CODE_KEYS = ("original_string", "code", "function", "text", "code_tokens", "func_code_string", "whole_func_string")
+CODE_KEYS = (
+    *("original_string", "code", "code_wo_comment", "function", "text", "code_tokens", "function_tokens"),
+    *("func_code_string", "whole_func_string", "func", "snippet"),
+)
 """Where the objects of a benchmark keep their code; all that are there are read."""
 
-GUESSED = ("python", "java", "javascript", "go", "php", "ruby")
+GUESSED = ("python", "java", "javascript", "go", "php", "ruby", "c", "cpp", "csharp", "typescript")
 """The languages of the benchmarks in use."""
 
 _SURE = (
     (re.compile(r"\s*(?:async\s+)?def\s.*:\s*(?:#.*)?$", re.MULTILINE), ("python",)),
     (re.compile(r"\s*def\s"), ("ruby", "python")),
     (re.compile(r"\s*func\s"), ("go",)),
-    (re.compile(r"\s*(?:async\s+)?function\b"), ("javascript", "php")),
-    (re.compile(r"\s*(?:@\w+\s+)*(?:public|private|protected|static|final|abstract)\b"), ("java", "php")),
+    (re.compile(r"\s*(?:async\s+)?function\b"), ("javascript", "php", "typescript")),
+    (
+        re.compile(r"\s*(?:@\w+\s+)*(?:public|private|protected|static|final|abstract)\b"),
+        ("java", "php", "c", "cpp", "csharp", "typescript"),
+    ),
 )
 """How functions begin that are of few of these languages."""
 

@@ -73,6 +73,7 @@ class LlmQueries:
     name: str = "llm"
     kinds: frozenset[str] = FUNCTIONS
     needs_all: bool = True
+    is_local: bool = False
     dropped: Counter[str] = field(default_factory=Counter, compare=False)
 
     @property

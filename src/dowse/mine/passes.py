@@ -16,11 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dowse.errors import MissingExtraError
-from dowse.mine.consistency import Consistency, inconsistent
+from dowse.mine.consistency import Checker
 from dowse.mine.dedupe import Fingerprints
 from dowse.mine.pairs import BATCH_ROWS, SCHEMA, completed
-from dowse.models.named import open_named
-from dowse.types import Encoder
 
 try:
     import pyarrow as pa
@@ -87,7 +85,7 @@ def write_final(
     leaks: frozenset[str],
     split_of: Callable[[str], str],
     folder: Path,
-    consistency: Consistency | None,
+    inconsistent: Checker | None,
     told: Told,
 ) -> Kept:
     """Write the rows that stay into a folder, one file for each shard that has any, and count them.
@@ -95,12 +93,12 @@ def write_final(
     Functions that a row rejects are trained on too, so those that stand in a benchmark go.
     """
     result = Kept({name: Counter() for name in COUNTED})
-    encoder = open_named(consistency.retriever, "--retriever") if consistency is not None else None
     total = sum(map(len, masks))
     done = 0
     for path, mask in zip(shards, masks, strict=True):
-        if encoder is not None and consistency is not None and mask.any():
-            failed = _inconsistent(path, mask, encoder, consistency)
+        if inconsistent is not None and mask.any():
+            failed = np.zeros(len(mask), bool)
+            failed[np.flatnonzero(mask)] = inconsistent(_rows(path, mask))
             result.dropped.setdefault(_source_of(path), Counter())["inconsistent"] += int(failed.sum())
             mask = mask & ~failed
         if mask.any():
@@ -113,12 +111,6 @@ def write_final(
         done += len(mask)
         told(done, total)
     return result
-
-
-def _inconsistent(path: Path, mask: Mask, encoder: Encoder, options: Consistency) -> Mask:
-    failed = np.zeros(len(mask), bool)
-    failed[np.flatnonzero(mask)] = inconsistent(_rows(path, mask), encoder, options)
-    return failed
 
 
 def _rows(path: Path, mask: Mask) -> Iterator[pa.RecordBatch]:

@@ -22,7 +22,7 @@ from dowse.cluster import Cluster
 from dowse.errors import ConfigError
 from dowse.lock import alone
 from dowse.mine.card import data_card
-from dowse.mine.consistency import Consistency
+from dowse.mine.consistency import Checker, Consistency, open_checker
 from dowse.mine.filter import Limits
 from dowse.mine.inputs import open_places, read_places
 from dowse.mine.leaks import benchmark_hashes
@@ -72,6 +72,7 @@ class _Run:
     sources: tuple[Source, ...]
     progress: Progress
     cluster: Cluster | None = None
+    inconsistent: Checker | None = None
     skipped: Counter[str] = field(default_factory=Counter)
 
 
@@ -91,11 +92,14 @@ def mine(
     Raises:
         ConfigError: An argument or option is wrong, or nothing could be mined.
         DataError: A repository, list or benchmark cannot be read.
+        ModelError: The retriever that pairs must be found by cannot be loaded.
     """
     started = time.monotonic()
     if cluster is not None and any(source.name == "llm" for source in sources):
         raise ConfigError("a cluster cannot ask a model at the pace of one, expected one process; leave out --ray")
-    run = _Run(output, options, tuple(_within(options.limits, source) for source in sources), progress, cluster)
+    checker = open_checker(options.consistency) if options.consistency is not None else None
+    within = tuple(_within(options.limits, source) for source in sources)
+    run = _Run(output, options, within, progress, cluster, checker)
     _begin(output)
     with alone(output / SHARDS):
         progress("reading benchmarks", 0, 1)
@@ -125,7 +129,7 @@ def estimate(
     """Count what asking a model about everything named would take, finished shards left out; sends nothing.
 
     Raises:
-        ConfigError: The source asks no model, or an argument is wrong.
+        ConfigError: The source asks no model, an argument is wrong, or another run is under way in the folder.
         DataError: A repository or list cannot be read.
     """
     from dowse.models.endpoint import Estimate
@@ -135,13 +139,14 @@ def estimate(
         raise ConfigError(f"the source {source.name} asks no model, expected llm; there is nothing to estimate")
     run = _Run(output, options, (source,), progress)
     _begin(output)
-    tasks = [task for task in _tasks(run, arguments) if task.unfinished()]
-    totals = [0, 0, 0, 0]
-    for number, task in enumerate(tasks):
-        progress("estimating", number, len(tasks))
-        one = source.estimate(task.repository, functions_in(task.repository))
-        said = (one.requests, one.cached, one.prompt_tokens, one.answer_tokens)
-        totals = [total + more for total, more in zip(totals, said, strict=True)]
+    with alone(output / SHARDS):  # URLs are cloned into it
+        tasks = [task for task in _tasks(run, arguments) if task.unfinished()]
+        totals = [0, 0, 0, 0]
+        for number, task in enumerate(tasks):
+            progress("estimating", number, len(tasks))
+            one = source.estimate(task.repository, functions_in(task.repository))
+            said = (one.requests, one.cached, one.prompt_tokens, one.answer_tokens)
+            totals = [total + more for total, more in zip(totals, said, strict=True)]
     return Estimate(*totals)
 
 
@@ -212,7 +217,7 @@ def _finish(run: _Run, tasks: Sequence[Task], leaks: frozenset[str]) -> dict[str
         leaks,
         splits.__getitem__,
         final,
-        options.consistency,
+        run.inconsistent,
         partial(run.progress, "writing"),
     )
     for source, rules in kept.dropped.items():

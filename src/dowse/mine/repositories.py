@@ -13,7 +13,7 @@ import re
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -144,29 +144,39 @@ def run_git(folder: Path, *arguments: str) -> bytes:
     Raises:
         DataError: git is not installed, or says that something is wrong.
     """
-    try:
-        done = subprocess.run(git_command(folder, *arguments), capture_output=True, env=git_environment())
-    except FileNotFoundError:
-        raise DataError(f"{folder}: git is not installed, expected the program 'git'; install it") from None
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
-        raise DataError(f"{folder}: git {arguments[0]} says {said[-1]!r}, expected a readable repository; run git fsck")
-    return done.stdout
+    printed = _ask_git(folder, (0,), *arguments)
+    assert printed is not None
+    return printed
 
 
 def resolve_commit(folder: Path, commit: str) -> str:
     """Return the full identifier of a commit.
 
     Raises:
-        DataError: The repository has no such commit.
+        DataError: The repository has no such commit, or git cannot say.
+    """
+    wanted = f"{commit}^{{commit}}"
+    found = None if commit[:1] == "-" else _ask_git(folder, (0, 1), "rev-parse", "--verify", "--quiet", wanted)
+    if found is None:
+        remedy = "commit something first" if commit == "HEAD" else "fetch it, or name one that git log lists"
+        raise DataError(f"{folder}: there is no commit {commit!r}, expected one of its own; {remedy}")
+    return found.decode().strip()
+
+
+def _ask_git(folder: Path, answers: Collection[int], *arguments: str) -> bytes | None:
+    """Return what a git command prints, None where it exits with another answer than 0.
+
+    Raises:
+        DataError: git is not installed, or exits with what is no answer.
     """
     try:
-        if commit.startswith("-"):
-            raise DataError(commit)
-        return run_git(folder, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}").decode().strip()
-    except DataError:
-        remedy = "commit something first" if commit == "HEAD" else "fetch it, or name one that git log lists"
-        raise DataError(f"{folder}: there is no commit {commit!r}, expected one of its own; {remedy}") from None
+        done = subprocess.run(git_command(folder, *arguments), capture_output=True, env=git_environment())
+    except FileNotFoundError:
+        raise DataError(f"{folder}: git is not installed, expected the program 'git'; install it") from None
+    if done.returncode not in answers:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        raise DataError(f"{folder}: git {arguments[0]} says {said[-1]!r}, expected a readable repository; run git fsck")
+    return None if done.returncode else done.stdout
 
 
 def list_tree(folder: Path, commit: str, recursive: bool = True) -> Iterator[Entry]:

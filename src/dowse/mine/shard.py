@@ -56,8 +56,9 @@ class Task:
     def shard(self, source: Source) -> Path:
         """Return where the shard of a source lies."""
         repository = self.repository
+        state = "" if source.is_local else repository.commit
         slug = re.sub(r"[^\w.-]+", "+", repository.name, flags=re.ASCII)[:80].strip("+.")
-        named = f"{repository.name}\0{repository.commit or repository.folder.resolve()}"
+        named = f"{repository.name}\0{state or repository.folder.resolve()}"
         digest = hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()[:8]
         return self.folder / f"{slug}-{digest}.{source.name}.parquet"
 
@@ -65,7 +66,9 @@ class Task:
         """Return a hash of everything that decides what a shard holds."""
         repository = self.repository
         state = repository.commit or _folder_state(repository)
-        named = [FORMAT, repository.name, state, repository.licence, source.name, source.settings, asdict(self.limits)]
+        place = str(repository.folder.resolve()) if source.is_local else ""
+        about = [repository.name, state, repository.licence, place]
+        named = [FORMAT, *about, source.name, source.settings, asdict(self.limits)]
         return hashlib.sha256(json.dumps(named, sort_keys=True, default=str).encode()).hexdigest()
 
     def unfinished(self) -> tuple[Source, ...]:

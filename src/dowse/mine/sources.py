@@ -54,6 +54,11 @@ class Source(Protocol):
         ...
 
     @property
+    def is_local(self) -> bool:
+        """Whether its pairs depend on the folder that the repository lies in, as its commit does not tell it."""
+        ...
+
+    @property
     def dropped(self) -> Counter[str]:
         """How many queries each of its own rules left out."""
         ...

@@ -21,7 +21,7 @@ Against = Annotated[str, typer.Option(help="Compare a query with the candidate's
 Positive = Annotated[str, typer.Option(help="Positives beside docstrings: scaled, code or docstring.")]
 Negatives = Annotated[int, typer.Option("--negatives", "-k", help="Random other functions of the repository a query.")]
 Hard = Annotated[int, typer.Option(help="Further ones that a retriever ranks high.")]
-HardWindow = Annotated[int, typer.Option(help="Ranks after the positive that hard ones are drawn from.")]
+HardWindow = Annotated[int, typer.Option(help="First ranks, the positive left out, that hard ones are drawn from.")]
 Retriever = Annotated[str, typer.Option(help="static, or a folder, for --hard.")]
 AstCutoff = Annotated[float, typer.Option(help="Tree distance up to which candidates are suspect; 0 for none.")]
 Judge = Annotated[str, typer.Option(help="A cross-encoder's folder, or a URL; nobody by default.")]
@@ -63,7 +63,7 @@ def label(
     concurrency: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 8,
     key_variable: KeyVariable = "DOWSE_API_KEY",
     max_pairs: MaxPairs = 0,
-    seed: Annotated[int, typer.Option(help="Another seed draws other candidates.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other candidates.")] = 0,
     cache: Cache = None,
     jobs: Jobs = 0,
     ray: Ray = None,
