@@ -28,6 +28,7 @@ from dowse.mine.inputs import open_places, read_places
 from dowse.mine.leaks import benchmark_hashes
 from dowse.mine.licences import is_permissive
 from dowse.mine.llm import LlmQueries
+from dowse.mine.names import matches
 from dowse.mine.passes import Kept, decide, write_final
 from dowse.mine.repositories import Repository
 from dowse.mine.shard import SHARD_NAME, Counts, Task, functions_in, shard_counts
@@ -210,7 +211,7 @@ def _finish(run: _Run, tasks: Sequence[Task], leaks: frozenset[str]) -> dict[str
     final = output / SHARDS / "final"
     shutil.rmtree(final, ignore_errors=True)
     final.mkdir()
-    splits = {one.name: split_of(one.name, options.split, one.own_name) for one in (task.repository for task in tasks)}
+    splits = {task.repository.name: _split_of(task.repository, options.split) for task in tasks}
     kept = write_final(
         shards,
         masks,
@@ -234,6 +235,12 @@ def _finish(run: _Run, tasks: Sequence[Task], leaks: frozenset[str]) -> dict[str
     record = _record(run, tasks, counted, kept, dropped, splits)
     write_json(output / "counts.json", record)
     return record
+
+
+def _split_of(repository: Repository, options: SplitOptions) -> str:
+    """Return the split of a repository; lists were written before anybody knew of another of its name."""
+    is_listed = repository.own_name and matches(repository.own_name, options.test | options.dev)
+    return split_of(repository.own_name if is_listed else repository.name, options)
 
 
 def _record(

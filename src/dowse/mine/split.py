@@ -23,16 +23,15 @@ class SplitOptions:
     seed: int = 0
 
 
-def split_of(repository: str, options: SplitOptions, own_name: str = "") -> str:
-    """Return "train", "dev" or "test" for a repository; lists may name it by its own name as well.
+def split_of(repository: str, options: SplitOptions) -> str:
+    """Return "train", "dev" or "test" for a repository.
 
     >>> split_of("owner/kit", SplitOptions(test=frozenset({"owner/kit"})))
     'test'
     """
-    names = [repository, own_name] if own_name else [repository]
-    if any(matches(name, options.test) for name in names):
+    if matches(repository, options.test):
         return "test"
-    if any(matches(name, options.dev) for name in names):
+    if matches(repository, options.dev):
         return "dev"
     digest = hashlib.blake2b(f"{options.seed}\0{repository.lower()}".encode(), digest_size=8).digest()
     place = int.from_bytes(digest, "big") / 2**64
