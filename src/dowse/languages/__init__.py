@@ -27,8 +27,9 @@ HEAD_CHARS = 20_000
 _BY_EXTENSION = {extension: language for language in LANGUAGES.values() for extension in language.extensions}
 _BY_FILENAME = {name.lower(): language for language in LANGUAGES.values() for name in language.filenames}
 _BY_INTERPRETER = {name: language for language in LANGUAGES.values() for name in language.interpreters}
-_SHEBANG = re.compile(r"#!\s*(?:\S*/)?(?:env\s+(?:-\S+\s+)*)?(?:\S*/)?([A-Za-z]+(?:-[A-Za-z]+)*)")
-_CPP = re.compile(r"^\s*(?:namespace|template|class|using|public|private|protected)\b|-\*-\s*C\+\+", re.MULTILINE)
+# Neither takes back what it has read: the time must not grow by the square of a head that was made to take it.
+_SHEBANG = re.compile(r"#!\s*+(?>\S*/)?(?:env\s++(?:-\S++\s++)*+)?(?>\S*/)?([A-Za-z]+(?:-[A-Za-z]+)*)")
+_CPP = re.compile(r"^[^\S\n]*+(?:namespace|template|class|using|public|private|protected)\b|-\*-\s*C\+\+", re.MULTILINE)
 
 
 def language_of(path: str, head: str = "") -> Language | None:

@@ -25,6 +25,7 @@ import numpy as np
 
 from dowse.errors import ConfigError, MissingExtraError, ModelError
 from dowse.models.answers import AnswerCache, cache_key
+from dowse.models.headers import keep_own_headers
 from dowse.models.pace import Pace
 from dowse.types import Embeddings
 
@@ -203,13 +204,12 @@ class Endpoint:
 
     def _spread(self, work: Callable[[Any], T], items: Iterable[Any]) -> Iterator[T]:
         waiting: deque[Future[T]] = deque()
-        source = iter(items)
+        source, most = iter(items), 4 * self.options.concurrency
         stopping = threading.Event()
         pool = ThreadPoolExecutor(self.options.concurrency, "endpoint", self._of_thread.begin, (stopping,))
         try:
             while True:
-                ahead = 4 * self.options.concurrency - len(waiting)
-                waiting.extend(pool.submit(work, item) for item in islice(source, ahead))
+                waiting.extend(pool.submit(work, item) for item in islice(source, most - len(waiting)))
                 if not waiting:
                     return
                 yield waiting.popleft().result()
@@ -294,7 +294,8 @@ class Endpoint:
             self.usage.answer_tokens += answer
         self._tokens.correct(prompt + answer - expected)
 
-    def _before(self, _: object) -> None:
+    def _before(self, request: httpx2.Request) -> None:
+        keep_own_headers(request, self._key)
         self._pace.wait(1, self._stopping())
         with self._lock:
             self.usage.requests += 1
