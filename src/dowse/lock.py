@@ -20,7 +20,7 @@ def alone(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder, which is made if need be and lies directly in the output.
 
     Raises:
-        ConfigError: Another run holds it.
+        ConfigError: Another run holds it, or the file system has no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as file:  # a finished folder keeps its times
@@ -31,10 +31,15 @@ def alone(folder: Path) -> Iterator[None]:
 
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise ConfigError(
                 f"{folder.parent}: another run is writing there, expected a folder of one's own; wait for it or "
                 "name another with -o"
+            ) from None
+        except OSError as error:  # some network file systems have no locks, or lost who keeps them
+            raise ConfigError(
+                f"{folder.parent}: cannot be locked ({error.strerror}), expected a file system that keeps two runs "
+                "apart; name a folder on a local disk with -o"
             ) from None
         try:
             yield

@@ -2,7 +2,8 @@
 
 Base, used by every step. `write_result` leaves `<name>-<commit12>.json` (figures of a measurement; the README quotes
 them), `write_manifest` leaves `manifest.json` in an output folder (how to make the same output again). Both appear
-whole or not at all: they are written beside their place and moved into it. Neither is read back by Dowse.
+whole or not at all: they are written beside their place and moved into it. Dowse reads back no result, and of manifests
+those that tell a finished folder from one that holds something else.
 """
 
 from __future__ import annotations
@@ -122,16 +123,16 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_json(path: Path, record: Mapping[str, object]) -> None:
-    """Write a record as JSON that appears at `path` whole or not at all."""
+def write_json(path: Path, record: Mapping[str, object], mode: int = 0o644) -> None:
+    """Write a record as JSON that appears at `path` whole or not at all, from the first with the permissions `mode`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
     descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-        # mkstemp makes the file private to its owner; a record is meant to be read by others.
-        Path(scratch).chmod(0o644)
+        # mkstemp makes the file private to its owner; most records are meant to be read by others.
+        Path(scratch).chmod(mode)
         Path(scratch).replace(path)
     except BaseException:
         Path(scratch).unlink(missing_ok=True)

@@ -1,12 +1,15 @@
 """What both networks share: a run that fails is an error of ours, and threads change nothing."""
 
+import os
+import sys
+
 import numpy as np
 import pytest
 from crossencoders import write_crossencoder
 
 from dowse.errors import ModelError
 from dowse.models.folder import Kind
-from dowse.models.onnx import CHARS_PER_TOKEN, on_threads, open_network, readable
+from dowse.models.onnx import CHARS_PER_TOKEN, MAX_THREADS, default_threads, on_threads, open_network, readable
 
 
 def test_a_network_that_fails_when_it_runs_is_one_error_that_names_the_model(tmp_path, capfd):
@@ -29,6 +32,14 @@ def test_a_file_that_is_no_network_is_refused_without_a_word_of_the_runtime(tmp_
 def test_a_text_is_cut_before_it_is_tokenized_and_can_always_be_read():
     assert readable("x" * 1_000, 2) == "x" * (2 * CHARS_PER_TOKEN)
     assert readable("upload \udcff", 8) == "upload ?"
+
+
+@pytest.mark.parametrize("allowed", [1, 2, 64])
+def test_no_more_texts_at_once_than_cores_that_the_process_may_use(monkeypatch, allowed):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(allowed)), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 32)
+    assert default_threads() == min(allowed, MAX_THREADS)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -1,5 +1,6 @@
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,18 @@ def test_a_token_is_found_by_its_secret_which_the_file_does_not_hold(tmp_path):
     text = file.path.read_text()
     assert first not in text and second not in text
     assert file.path.stat().st_mode & 0o077 == 0
+
+
+def test_the_file_of_tokens_is_the_users_alone_before_it_is_in_its_place(tmp_path, monkeypatch):
+    move, modes = Path.replace, []
+
+    def replace(scratch, path):
+        modes.append(scratch.stat().st_mode & 0o777)
+        return move(scratch, path)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    TokenFile(tmp_path / "tokens.json").add("first")
+    assert modes == [0o600]
 
 
 def test_a_token_ends_and_a_removed_one_is_refused_by_whoever_has_read_the_file(tmp_path):

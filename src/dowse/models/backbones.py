@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from dowse.config import check_values, suggestion
 from dowse.errors import ConfigError, MissingExtraError, ModelError
+from dowse.models.sentence import model_files
 
 try:
     import sentence_transformers as st
@@ -140,8 +141,15 @@ def choose_backbone(preset: str, **changes: Any) -> Backbone:
 
 
 def weights_of(folder: Path) -> Path:
-    """Return the file of a model's weights, to tell it by; of several the first by name."""
-    return min([*folder.rglob("*.safetensors"), *folder.rglob("pytorch_model*.bin")])
+    """Return the file of a model's weights, to tell it by; of several the outermost, and the first by name.
+
+    Raises:
+        ModelError: The folder has none.
+    """
+    found = [path for path in model_files(folder) if path.match("*.safetensors") or path.match("pytorch_model*.bin")]
+    if not found:
+        raise ModelError(f"{folder}: has no weights, expected the folder of a model; check the path")
+    return min(found, key=lambda path: (len(path.parts), path))
 
 
 def load_backbone(

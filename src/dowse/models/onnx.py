@@ -8,7 +8,6 @@ answer depend on its neighbours. Several cores take several texts at once.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,12 +15,14 @@ from typing import TypeVar
 
 import onnxruntime  # type: ignore[import-untyped]
 
+from dowse.records import cores
+
 CHARS_PER_TOKEN = 40
 """A text is cut to so many characters a token before it is tokenized: enough for deeply indented code, and a megabyte
 on one line costs no time."""
 
 MAX_THREADS = 4
-"""By default as many cores as there are, up to so many: search is a guest on the machine."""
+"""By default as many cores as this process may use, up to so many: search is a guest on the machine."""
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -29,7 +30,7 @@ Found = TypeVar("Found")
 
 def default_threads() -> int:
     """Return how many texts are worked on at once where nobody says."""
-    return min(MAX_THREADS, os.cpu_count() or 1)
+    return min(MAX_THREADS, cores())
 
 
 def open_network(path: Path) -> onnxruntime.InferenceSession:

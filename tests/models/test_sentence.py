@@ -1,0 +1,45 @@
+"""Folders of sentence-transformers, told by the files that load them."""
+
+import json
+
+import pytest
+
+from dowse.errors import ModelError
+from dowse.models.backbones import weights_of
+from dowse.models.sentence import folder_fingerprint
+
+LOADED = ("config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json", "2_Dense/model.safetensors")
+
+
+def model_folder(folder, modules=("", "1_Pooling", "2_Dense")):
+    for name in LOADED:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (folder / "modules.json").write_text(json.dumps([{"type": "a.Kind", "path": path} for path in modules]))
+    return folder
+
+
+def test_a_model_is_known_by_the_files_that_load_it(tmp_path):
+    folder = model_folder(tmp_path / "model")
+    before = folder_fingerprint(folder)
+    for name in (
+        *("checkpoints/checkpoint-7/model.safetensors", "checkpoints/settings.json", "int8/config.json"),
+        *("README.md", "manifest.json", "training.json", ".gitattributes"),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("made on a Monday")
+    assert folder_fingerprint(folder) == before
+    assert weights_of(folder) == folder / "model.safetensors"
+    for name in LOADED:
+        (folder / name).write_text("another")
+        assert folder_fingerprint(folder) != before
+        (folder / name).write_text(name)
+
+
+def test_weights_that_only_a_module_has_are_found_in_its_folder(tmp_path):
+    folder = model_folder(tmp_path / "model", modules=("2_Dense",))
+    (folder / "model.safetensors").unlink()
+    assert weights_of(folder) == folder / "2_Dense" / "model.safetensors"
+    (folder / "modules.json").unlink()
+    with pytest.raises(ModelError, match="has no weights"):
+        weights_of(folder)
