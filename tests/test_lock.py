@@ -11,10 +11,10 @@ from dowse.lock import alone
 
 
 def test_a_second_run_is_told_of_the_first_and_goes_on_after_it(tmp_path):
-    with alone(tmp_path / ".work"), pytest.raises(ConfigError, match="another run is writing there"):
-        with alone(tmp_path / ".work"):
-            raise AssertionError("two at once")
-    with alone(tmp_path / ".work"):
+    folder, message = tmp_path / ".work", "another run is writing there"
+    with alone(folder), pytest.raises(ConfigError, match=message), alone(folder):
+        raise AssertionError("two at once")
+    with alone(folder):
         pass
 
 
@@ -24,6 +24,6 @@ def test_a_file_system_without_locks_is_told_from_a_second_run(tmp_path, monkeyp
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(ConfigError, match=rf"cannot be locked \({os.strerror(number)}\).*local disk with -o"):
-        with alone(tmp_path / ".work"):
-            raise AssertionError("not locked")
+    message = rf"cannot be locked \({os.strerror(number)}\).*local disk with -o"
+    with pytest.raises(ConfigError, match=message), alone(tmp_path / ".work"):
+        raise AssertionError("not locked")

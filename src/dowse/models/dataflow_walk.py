@@ -7,6 +7,7 @@ they meet, and None where control does not come, such as after `return`. What th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,7 +30,8 @@ _BEFORE_LOOP = frozenset({"init", "initializer", "initialize"})
 _ORDER_IN_LOOP = {"body": 1, "update": 2, "increment": 2}
 _BRANCHES = frozenset({"consequence", "body"})
 _PARAMETERS = ("receiver", "parameters", "parameter", "result")
-_OTHERWISE = (b"default", b"else", b"case _")
+_OTHERWISE = re.compile(rb"(?:default|else)\b|case\s+_\s*:")
+"""How a case begins that takes whatever the others do not; a pattern with a name or a guard after `_` may not hold."""
 
 
 class Leaf(NamedTuple):
@@ -41,6 +43,7 @@ class Leaf(NamedTuple):
 
 
 _State = dict[str, frozenset[Leaf]]
+_States = list[_State | None]
 
 
 class Walk:
@@ -51,8 +54,9 @@ class Walk:
         """By target and kind, the sources."""
         self._source, self._table = source, table
         self._state: _State | None = {}
-        self._leaving: list[list[_State | None]] = []  # for each loop or switch around, what jumps carry out
-        self._returning: list[list[_State | None]] = []
+        # For each loop or switch around, what jumps carry to its next round or end, and what `break` carries out of it.
+        self._leaving: list[tuple[_States, _States]] = []
+        self._returning: list[_States] = []
         self._depth = self._repeated = 0
         self._bound = dict(place.split(".") for place in table.bound)
         self._roles = {
@@ -218,15 +222,15 @@ class Walk:
         }
         found += self._all(child for _, child in self._fields(node) if child.id not in apart)
         before, fallen, has_default = self._copy(), None, False
-        ends: list[_State | None] = []
+        ends: _States = []
         if self._table.jumps_leave_switches:
-            self._leaving.append(ends)
+            self._leaving.append((ends, ends))
         for case in cases:
             self._state = _merge([before, fallen])
             found += self.evaluate(case)
             fallen = self._state if self._table.cases[case.type] else None
             ends.append(self._state if fallen is None else None)
-            has_default |= self._source[case.start_byte : case.end_byte].startswith(_OTHERWISE)
+            has_default |= _OTHERWISE.match(self._source, case.start_byte, case.end_byte) is not None
         if self._table.jumps_leave_switches:
             self._leaving.pop()
         self._state = _merge([*ends, fallen, None if has_default else before])
@@ -252,15 +256,20 @@ class Walk:
         if not runs_once:
             round_.sort(key=lambda pair: _ORDER_IN_LOOP.get(pair[0], 0))
         before = None if runs_once else self._copy()
+        broken: _States = []
         for _ in range(self._rounds()):
             self._repeated += 1
-            self._leaving.append([])
+            jumps: _States = []
+            self._leaving.append((jumps, broken))
             if apart:
                 found += self._assign(node)
             found += self._all(child for _, child in round_)
-            self._state = _merge([before, self._state, *self._leaving.pop()])
+            self._leaving.pop()
+            self._state = _merge([before, self._state, *jumps])
             self._repeated -= 1
-        return found + self._all(child for field, child in fields if field == "alternative")
+        found += self._all(child for field, child in fields if field == "alternative")
+        self._state = _merge([self._state, *broken])
+        return found
 
     def _rounds(self) -> int:
         return 2 if self._repeated < MAX_REPEATED else 1
@@ -290,11 +299,13 @@ class Walk:
             self._repeated += 1
             self._state = dict(after)
             self._returning.append([])
-            self._leaving.append([])
+            jumps: _States = []
+            self._leaving.append((jumps, jumps))
             patterns = [child for field in _PARAMETERS for child in node.children_by_field_name(field)]
             own = {leaf.name for leaf in self._bind_all(patterns, [])}
             self._all(child for field, child in self._fields(node) if field not in _PARAMETERS)
-            end = _merge([self._state, *self._returning.pop(), *self._leaving.pop()]) or {}
+            self._leaving.pop()
+            end = _merge([self._state, *self._returning.pop(), *jumps]) or {}
             after = {
                 name: leaves if name in own else leaves | end.get(name, frozenset()) for name, leaves in after.items()
             }
@@ -305,7 +316,7 @@ class Walk:
     def _leave(self, node: Node) -> list[Leaf]:
         found = self._inside(node)
         if node.type in self._table.jumps and self._leaving:
-            self._leaving[-1].append(self._state)
+            self._leaving[-1][node.type.startswith("break")].append(self._state)
         if node.type in self._table.returns and self._returning:
             self._returning[-1].append(self._state)
         self._state = None
