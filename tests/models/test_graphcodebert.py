@@ -247,6 +247,9 @@ def test_a_line_with_path_and_symbol_is_no_code_and_tells_the_language(model):
         length = int(headed["attention_mask"].sum())
         links = headed["graph_mask"][0, length:, length - code + 1 : length]
         assert torch.equal(links, bare["graph_mask"][0, code:, 1:code][:nodes])
+    code = "res.json = function json(a) {\n  const b = a\n  return b\n}"  # begins like a path, and is none
+    nodes = len(data_flow(code, "javascript").variables)
+    assert (model.preprocess([code], task="document")["position_ids"] == 0).sum() == nodes > 3
     text = document_text("a.rb", "f", "b = a\nreturn b")
     assert (model.preprocess([text], task="document")["position_ids"] == 0).sum() == 3
 

@@ -25,7 +25,7 @@ from dowse.errors import ConfigError, DataError, ModelError
 from dowse.evaluate.encoders import open_ranker
 from dowse.models.crossencoder import CrossEncoder
 from dowse.models.ranking import DenseRanking
-from dowse.serve.training import SearchRanking
+from dowse.serve.training import SearchRanking, _task_of
 from dowse.train import ranker
 from dowse.train.corpus import read_corpus
 from dowse.train.judged import judged_lists
@@ -345,6 +345,13 @@ def test_dowses_own_search_ranks_a_corpus_with_and_without_places(pairs):
     assert "parse_date" in documents[found.documents[0, 0]] and "rename_date" in documents[found.documents[1, 0]]
     assert found.documents[2, 0] == 12 and (found.documents[3] == -1).all()
     assert (np.diff(found.scores[:2], axis=1) <= 0).all()
+
+
+def test_code_that_begins_like_a_path_is_searched_whole():
+    code = "res.json = function json(obj) {\n  return obj\n}"
+    bare, headed = _task_of(["as JSON"], [code, f"lib/response.js res.json\n{code}"]).corpus.values()
+    assert (bare.path, bare.language, bare.text) == ("", "javascript", code)
+    assert (headed.path, headed.language, headed.text) == ("lib/response.js", "javascript", code)
 
 
 def test_versions_are_as_good_as_the_answer_and_functions_without_a_name_are_not_all_the_same(tmp_path):

@@ -25,6 +25,7 @@ from dowse.errors import ConfigError, MissingExtraError
 from dowse.languages import language_of
 from dowse.models.dataflow import DataFlow, data_flow, recognise
 from dowse.models.dataflow_tables import FLOW_TABLES
+from dowse.models.text import split_document_text
 
 try:
     import torch
@@ -158,13 +159,13 @@ class DataFlowTransformer(Transformer):
 
         A first line with a file name, as `dowse.models.text` puts it there, is no code, and tells the language.
         """
-        place = text.partition(" ")[0].partition("\n")[0]
-        named = language_of(place) if "." in place else None
-        begins = text.find("\n") + 1 if named else 0
-        language = self.language or (named.name if named else recognise(text))
+        path, code = split_document_text(text)
+        begins = len(text) - len(code)
+        named = language_of(path)
+        language = self.language or (named.name if named else recognise(code))
         if language is None or language not in FLOW_TABLES:
             return DataFlow((), ()), begins
-        return data_flow(text[begins:], language), begins
+        return data_flow(code, language), begins
 
     def _tensors(self, features: dict[str, Any], graphs: Sequence[GraphInput]) -> dict[str, Tensor]:
         """Pad B documents to the longest."""

@@ -6,8 +6,15 @@ them (a benchmark's bare function) is the code alone, and models are trained on 
 
 from __future__ import annotations
 
+import re
+
+from dowse.languages import language_of
+
 _PATH_PARTS = 3
 """The last parts of a path name the module; those before repeat in every document and would take the code's place."""
+
+_HEAD = re.compile(r"(\S++)(?: [^\w\s(){}\[\];,\"'`]*+\w[^\s(){}\[\];,\"`]*+)?\n")
+"""A path and perhaps a symbol, which is one word with a letter or digit: `res.json = function json() {` is code."""
 
 
 def document_text(path: str, symbol: str | None, text: str) -> str:
@@ -21,3 +28,17 @@ def document_text(path: str, symbol: str | None, text: str) -> str:
     place = "/".join(path.split("/")[-_PATH_PARTS:])
     head = " ".join(part for part in (place, symbol) if part)
     return f"{head}\n{text}" if head else text
+
+
+def split_document_text(text: str) -> tuple[str, str]:
+    r"""Return the path and the code of what `document_text` made; no path where the text is code alone.
+
+    >>> split_document_text("app/net/upload.py Client.retry\ndef retry(self): ...")
+    ('app/net/upload.py', 'def retry(self): ...')
+    >>> split_document_text("res.json = function json(obj) {\n}")
+    ('', 'res.json = function json(obj) {\n}')
+    """
+    head = _HEAD.match(text)
+    if head is None or "." not in head[1] or language_of(head[1]) is None:
+        return "", text
+    return head[1], text[head.end() :]

@@ -338,18 +338,15 @@ def _task_of(queries: Sequence[str], documents: Sequence[str]) -> Task:
     from dowse.evaluate.tasks import Task
     from dowse.languages import language_of
     from dowse.models.dataflow import recognise
+    from dowse.models.text import split_document_text
     from dowse.types import Document
 
     corpus = {}
     for number, text in enumerate(documents):
-        head, _, code = text.partition("\n")
-        path = head.partition(" ")[0]
-        named = language_of(path) if "." in path else None
-        language = named.name if named else recognise(text) or "python"
-        body = code if named else text
-        corpus[str(number)] = Document(
-            "", path if named else "", 1, body.count("\n") + 1, language, None, "function", body
-        )
+        path, code = split_document_text(text)
+        named = language_of(path)
+        language = named.name if named else recognise(code) or "python"
+        corpus[str(number)] = Document("", path, 1, code.count("\n") + 1, language, None, "function", code)
     asked = {str(number): query for number, query in enumerate(queries)}
     return Task("training", asked, corpus, {key: {"0": 1} for key in asked})  # no answers: nothing is measured
 
