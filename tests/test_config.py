@@ -27,6 +27,9 @@ HEX = "0x" + "f" * 5_000
         pytest.param(f"[search]\ntop_k = {HEX}", "a number of thousands of digits, expected at most", id="hex"),
         pytest.param(f"[search]\nmode = {HEX}", "a number of thousands of digits, expected a string", id="kind"),
         pytest.param(f"[index]\nexclude = [{HEX}]", "expected a list of strings", id="listed"),
+        pytest.param("indices = 5", r"there is no table \[indices\]; did you mean 'index'", id="name"),
+        pytest.param("index = 5", r"index is 5, expected a table; write its settings below \[index\]", id="number"),
+        pytest.param("[[index]]", r"index is \[\{\}\], expected a table; write", id="tables"),
     ],
 )
 def test_a_setting_that_cannot_be_meant_is_one_sentence(tmp_path, content, said):

@@ -183,8 +183,11 @@ def _read_toml(path: Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError, RecursionError) as error:  # a clone may bring any file
         raise ConfigError(f"{path} cannot be read as TOML ({error}); mend it or move it away") from error
     for table, values in content.items():
-        if table not in _TABLES or not isinstance(values, dict):
+        if table not in _TABLES:
             raise ConfigError(f"{path}: there is no table [{table}]{suggestion(table, _TABLES)}")
+        if not isinstance(values, dict):
+            fault = f"{path}: {table} is {_shown(values)}, expected a table"
+            raise ConfigError(f"{fault}; write its settings below [{table}]")
         known = {field.name: field.type for field in fields(_TABLES[table])}
         for key, value in values.items():
             if key not in known:

@@ -196,6 +196,10 @@ def test_brackets_that_would_overflow_the_stack_are_not_parsed(source):
         ("c", b"a=>\n"),
         ("c", b"a?."),
         ("bash", b"a|\n"),
+        ("bash", b"a | # piped\n"),
+        ("bash", b"|a\n"),
+        ("bash", b"a \\\n| "),
+        ("bash", b"a=(b | c\n"),
         ("tsx", b"a<b,"),
     ],
 )
@@ -203,6 +207,11 @@ def test_operators_that_would_fill_the_memory_are_not_parsed(name, piece):
     with pytest.raises(DataError, match="has over 1,000 operators left open in a statement"):
         parse(piece * 1_500 + b">" * 400, LANGUAGES[name])
     assert parse(piece * 100, LANGUAGES[name]).root_node.child_count
+
+
+def test_lines_inside_an_open_expansion_are_one_statement():
+    with pytest.raises(DataError, match="has over 1,000 operators left open in a statement"):
+        parse(b"${a:-\n" + b"b | c\n" * 1_500, LANGUAGES["bash"])
 
 
 @pytest.mark.parametrize(
@@ -213,6 +222,8 @@ def test_operators_that_would_fill_the_memory_are_not_parsed(name, piece):
         ("java", b"/** " + b"<tr><td>a</td></tr>\n" * 700 + b"*/ class A {}"),
         ("tsx", b"x = <ul>" + b"<li>a</li>\n" * 1_500 + b"</ul>"),
         ("bash", b"a || b\n" * 1_500),
+        ("bash", b"cat a | sort\n" * 1_500),
+        ("bash", b"cat a |\n  sort\n\n# next | one\nb=$(\n  c | d\n)\n" * 600),
     ],
 )
 def test_many_operators_that_are_not_left_open_are_parsed(name, source):

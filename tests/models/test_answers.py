@@ -48,3 +48,30 @@ def test_a_file_that_is_damaged_further_in_is_told_in_a_sentence(path):
     cache = AnswerCache(path)
     with pytest.raises(ModelError, match=r"the cache cannot be used \(.*malformed\), expected a sound file"):
         cache.get((7).to_bytes(2))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["CREATE TABLE answers (question TEXT, answer TEXT)", "CREATE TABLE notes (a)", "PRAGMA application_id = 7"],
+)
+def test_a_database_of_another_program_is_refused_and_left_as_it_is(path, statement):
+    with sqlite3.connect(path) as other:
+        other.execute(statement)
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(ModelError, match=r"cannot be used as a cache \(a database of another program\), expected"):
+        AnswerCache(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_file_made_before_files_were_marked_is_used_on(path):
+    cache = AnswerCache(path)
+    cache.put([(b"one", b"1")])
+    cache._database.execute("PRAGMA application_id = 0")
+    cache.close()
+    for _ in range(2):
+        cache = AnswerCache(path)
+        assert cache.get(b"one") == b"1"
+        assert cache._database.execute("PRAGMA application_id").fetchone()[0] != 0
+        cache.close()

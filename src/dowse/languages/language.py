@@ -80,6 +80,8 @@ class Language:
     """The name given to nodes that have none, such as constructors."""
     chained: bytes = b""
     """Those of "<", "=", "?" and "|" of which the grammar bears few in one statement, see `parsing.MAX_CHAIN`."""
+    chains_end_at_lines: bool = False
+    """Whether a line feed ends such a statement, unless it follows an operator."""
     docstrings: bool = False
     """Whether documentation is the first string inside a body rather than a comment before it."""
     doc_comments: tuple[str, ...] = ()

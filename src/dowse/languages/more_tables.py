@@ -176,6 +176,7 @@ BASH = Language(
     interpreters=("sh", "bash", "zsh", "ksh", "dash", "ash", "bats"),
     grammar=("tree_sitter_bash", "language"),
     chained=b"|",
+    chains_end_at_lines=True,
     functions=kinds("function_definition"),
     transparent=kinds("if_statement else_clause elif_clause case_statement case_item list"),
     calls=kinds("command"),

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from dowse.errors import DataError
@@ -87,7 +88,7 @@ def parse(source: bytes, language: Language) -> Tree:
             f"{language.name} source of {len(source):,} bytes has over {MAX_NESTING:,} brackets open at once, "
             "expected code that a person could read; exclude the file in .dowseignore"
         )
-    if _chain(source, language.chained) > MAX_CHAIN:
+    if _chain(source, language) > MAX_CHAIN:
         raise DataError(
             f"{language.name} source of {len(source):,} bytes has over {MAX_CHAIN:,} operators left open in a "
             "statement, expected code that a person could read; exclude the file in .dowseignore"
@@ -128,12 +129,14 @@ def _nesting(source: bytes) -> int:
     return deepest
 
 
-def _chain(source: bytes, operators: bytes) -> int:
+def _chain(source: bytes, language: Language) -> int:
     """Return how many of one operator are left open at most in a statement; 0 for the many sources that have few."""
+    operators = language.chained
     if all(source.count(operator) <= MAX_CHAIN for operator in operators):
         return 0
     longest = 0
-    for statement in _STATEMENT_END.split(source):
+    stretches = _whole_lines(source) if language.chains_end_at_lines else [source]
+    for statement in chain.from_iterable(map(_STATEMENT_END.split, stretches)):
         if len(statement) > MAX_CHAIN:
             left_open = dict.fromkeys(operators, 0)
             for found in _CHAINED.finditer(statement):
@@ -146,6 +149,24 @@ def _chain(source: bytes, operators: bytes) -> int:
                 elif left_open.get(ord("<")):
                     left_open[ord("<")] -= 1
     return longest
+
+
+def _whole_lines(source: bytes) -> Iterator[bytes]:
+    """Yield the lines of Bash, with those that go on in the next one: after `|` or `\\`, before `|`, within ( or ${."""
+    stretch: list[bytes] = []
+    goes_on, rounds, expansions = False, 0, 0
+    for line in source.split(b"\n"):
+        code = line.strip()
+        if not goes_on and code[:1] not in (b"", b"|"):
+            yield b"\n".join(stretch)
+            stretch = []
+        stretch.append(line)
+        rounds = max(0, rounds + code.count(b"(") - code.count(b")"))
+        expansions = max(0, expansions + code.count(b"${") - code.count(b"}"))
+        if code and not code.startswith(b"#"):
+            end = code.partition(b" #")[0].rstrip()[-1:]
+            goes_on = rounds > 0 or expansions > 0 or end in (b"|", b"\\")
+    yield b"\n".join(stretch)
 
 
 class _Reading:

@@ -19,6 +19,9 @@ from dowse.errors import ModelError
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
 
+_APPLICATION_ID = int.from_bytes(b"dows")
+"""By which SQLite tells whose file it is; files made before it was written have none."""
+
 _PATIENCE_S = 30.0
 """How long to wait for another process that writes to the same cache."""
 
@@ -34,19 +37,20 @@ class AnswerCache:
         """
         self._path = path
         self._lock = threading.Lock()
+        database = None
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path or ":memory:", timeout=_PATIENCE_S, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            self._database.execute(_SCHEMA)
-            self._database.commit()
+            database = sqlite3.connect(path or ":memory:", timeout=_PATIENCE_S, check_same_thread=False)
+            _prepare(database)
         except (sqlite3.Error, OSError) as error:
+            if database is not None:
+                database.close()
             raise ModelError(
                 f"{path}: cannot be used as a cache ({error}), expected a file that Dowse made or a new path; "
                 "name another one"
             ) from None
+        self._database = database
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key, or None.
@@ -82,6 +86,27 @@ class AnswerCache:
         """Close the file."""
         with self._lock:
             self._database.close()
+
+
+def _prepare(database: sqlite3.Connection) -> None:
+    """Make the table where there is none; nothing is written into a file of another program.
+
+    Raises:
+        sqlite3.Error: The file is something else, or cannot be written.
+    """
+    [identity] = database.execute("PRAGMA application_id").fetchone()
+    if identity != _APPLICATION_ID:
+        tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        columns = database.execute("SELECT name FROM pragma_table_info('answers')").fetchall()
+        is_older = tables == [("answers",)] and columns == [("key",), ("value",)]
+        if identity or (tables and not is_older):
+            raise sqlite3.DatabaseError("a database of another program")
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = NORMAL")
+    if identity != _APPLICATION_ID:
+        database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    database.execute(_SCHEMA)
+    database.commit()
 
 
 def cache_key(*parts: object) -> bytes:
