@@ -1,4 +1,5 @@
 import json
+import math
 import pickle
 import re
 import runpy
@@ -321,6 +322,15 @@ def test_code_in_a_folder_is_not_run(folders, models, tmp_path):
     assert not (tmp_path / "harm").exists()
 
 
+def test_a_module_without_a_path_is_a_damaged_folder(models, tmp_path):
+    save(models["minilm"], tmp_path)
+    modules = json.loads((tmp_path / "modules.json").read_text())
+    del modules[0]["path"]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ModelError, match=r"cannot be loaded \('path'\)"):
+        load_backbone(tmp_path, device="cpu")
+
+
 def test_a_saved_folder_with_weights_of_another_shape_is_refused(models, tmp_path):
     save(models["minilm"], tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
@@ -359,6 +369,11 @@ def test_settings_that_cannot_be_are_refused_by_name():
     for field in ("scale", "max_query_tokens", "max_document_tokens"):
         with pytest.raises(ModelError, match=f"{field} is 0, expected more than 0"):
             choose_backbone("codebert", **{field: 0})
+    for scale in (math.nan, math.inf):
+        with pytest.raises(ModelError, match=f"scale is {scale}, expected more than 0, and finite"):
+            choose_backbone("codebert", scale=scale)
+    with pytest.raises(ModelError, match="data_flow_nodes is -1, expected 0 or more"):
+        choose_backbone("codebert", data_flow_nodes=-1)
 
 
 def test_a_saved_folder_gets_the_normalisation_a_backbone_asks_for(folders, tmp_path):

@@ -88,6 +88,9 @@ def test_a_score_that_is_no_number_is_an_error(ranker):
         (lambda folder: change(folder, max_tokens="48"), r"expected a complete one"),
         (lambda folder: change(folder, calibration={"slope": -1.0, "offset": 0.0}), r"expected a complete one"),
         (lambda folder: change(folder, calibration={"slope": 1.0, "offset": math.nan}), r"expected a complete one"),
+        (lambda folder: change(folder, calibration={"slope": "1.0", "offset": 0.0}), r"expected a complete one"),
+        (lambda folder: change(folder, calibration={"slope": 1.0, "offset": "0"}), r"expected a complete one"),
+        (lambda folder: change(folder, calibration={"slope": 1.0, "offset": 10**400}), r"config.json: cannot be read"),
         (lambda folder: change(folder, max_query_tokens=45), r"leaves no room for a document in 48 tokens"),
     ],
 )

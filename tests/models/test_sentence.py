@@ -3,10 +3,13 @@
 import json
 
 import pytest
+from labelling import cross_encoder, sentence_model
+from transformers.utils import logging
 
-from dowse.errors import ModelError
+from dowse.errors import MissingExtraError, ModelError
+from dowse.models import backbones
 from dowse.models.backbones import weights_of
-from dowse.models.sentence import folder_fingerprint
+from dowse.models.sentence import CrossScorer, TorchEncoder, folder_fingerprint
 
 LOADED = ("config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json", "2_Dense/model.safetensors")
 
@@ -43,3 +46,25 @@ def test_weights_that_only_a_module_has_are_found_in_its_folder(tmp_path):
     (folder / "modules.json").unlink()
     with pytest.raises(ModelError, match="has no weights"):
         weights_of(folder)
+
+
+def test_progress_bars_of_others_are_left_as_they_are(tmp_path):
+    logging.enable_progress_bar()
+    CrossScorer(cross_encoder(tmp_path / "ranker"))
+    TorchEncoder(sentence_model(tmp_path / "encoder"), "encoder")
+    assert logging.is_progress_bar_enabled()
+
+
+def test_an_error_of_dowses_own_is_told_once(tmp_path, monkeypatch):
+    folder = sentence_model(tmp_path / "encoder")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError) as caught:
+        TorchEncoder(folder, "encoder")
+    assert str(caught.value).startswith(f"{folder}: has no weights, expected")
+
+    def lacks(_):
+        raise MissingExtraError("a neural backbone", "train")
+
+    monkeypatch.setattr(backbones, "load_backbone", lacks)
+    with pytest.raises(MissingExtraError, match="a neural backbone needs"):
+        TorchEncoder(folder, "encoder")

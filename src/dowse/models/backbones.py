@@ -14,13 +14,14 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from math import inf
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from dowse.config import check_values, suggestion
 from dowse.errors import ConfigError, MissingExtraError, ModelError
-from dowse.models.sentence import model_files
+from dowse.models.folder import model_files
 
 try:
     import sentence_transformers as st
@@ -94,8 +95,10 @@ class Backbone:
         if self.padding_side not in PADDING_SIDES:
             raise ModelError(f"backbone {self.name}: padding_side is {self.padding_side!r}, expected left or right")
         for field in ("scale", "max_query_tokens", "max_document_tokens"):
-            if getattr(self, field) <= 0:
-                raise ModelError(f"backbone {self.name}: {field} is {getattr(self, field)}, expected more than 0")
+            if not 0 < (value := getattr(self, field)) < inf:
+                raise ModelError(f"backbone {self.name}: {field} is {value}, expected more than 0, and finite")
+        if self.data_flow_nodes < 0:
+            raise ModelError(f"backbone {self.name}: data_flow_nodes is {self.data_flow_nodes}, expected 0 or more")
 
 
 _CODE_QUERY = "Instruct: Given a code search query, retrieve relevant code snippet that answer the query\nQuery: "
@@ -175,7 +178,7 @@ def load_backbone(
         backbone = choose_backbone(backbone)
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such folder, expected one with a model; check the path, nothing is downloaded")
-    with _quietly(), torch.random.fork_rng(devices=[]):
+    with loading_quietly(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(_POOLER_SEED)  # a pooler that the weights lack is drawn at random
         if (folder / "modules.json").is_file():
             model = _load_saved(folder, device, dtype)
@@ -293,12 +296,12 @@ def _load_saved(folder: Path, device: str | None, dtype: str) -> st.SentenceTran
     """Load a folder of sentence-transformers with its own modules, if they are the library's or Dowse's."""
     with _as_model_error(folder):
         entries = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-        types = [str(entry["type"]) for entry in entries]
+        types, parts = ([str(entry[key]) for entry in entries] for key in ("type", "path"))
     for foreign in (kind for kind in types if not kind.startswith("sentence_transformers.") and kind != _DATA_FLOW):
         raise ModelError(f"{folder}: needs code of its own, {foreign}, expected none; Dowse does not run it")
-    for kind, entry in zip(types, entries, strict=True):
+    for kind, part in zip(types, parts, strict=True):
         if kind.endswith("Transformer"):
-            _check_weights(folder / entry["path"])
+            _check_weights(folder / part)
     with _as_model_error(folder):
         if _DATA_FLOW not in types:
             return st.SentenceTransformer(
@@ -307,8 +310,8 @@ def _load_saved(folder: Path, device: str | None, dtype: str) -> st.SentenceTran
         # The library would load our class only if all code of the folder were trusted.
         classes: list[Any] = [DataFlowTransformer if kind == _DATA_FLOW else import_from_string(kind) for kind in types]
         modules = [
-            module.load(str(folder), subfolder=entry["path"], local_files_only=True, model_kwargs={"dtype": dtype})
-            for module, entry in zip(classes, entries, strict=True)
+            module.load(str(folder), subfolder=part, local_files_only=True, model_kwargs={"dtype": dtype})
+            for module, part in zip(classes, parts, strict=True)
         ]
         said = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
         kept = {key: said[key] for key in ("prompts", "default_prompt_name", "similarity_fn_name")}
@@ -372,7 +375,7 @@ def _as_model_error(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def loading_quietly() -> Iterator[None]:
     """Keep the library's progress bars and reports to itself: what matters in them becomes an error here."""
     verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

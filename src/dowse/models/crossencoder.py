@@ -201,15 +201,15 @@ def _read_config(path: Path) -> dict[str, Any]:
         kind, version = config["kind"], config["format"]
         if "files" not in config:  # as exports called it before
             config["files"] = config.pop("hashes")
-        slope, offset = (float(config["calibration"][name]) for name in ("slope", "offset"))
+        slope, offset = (config["calibration"][name] for name in ("slope", "offset"))
         is_complete = (
             all(type(config["files"][name]) is str for name in FILES)
             and all(type(config[name]) is int and config[name] > 0 for name in ("max_tokens", "max_query_tokens"))
             and config["input"] in ("code", "enriched")
-            and math.isfinite(offset)
-            and 0 < slope < math.inf
+            and all(type(number) in (int, float) and math.isfinite(number) for number in (slope, offset))
+            and slope > 0
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, OverflowError, KeyError, TypeError) as error:
         raise _KIND.damaged(path, f"cannot be read ({error!r})", "a ranker's config.json") from None
     if (kind, version) != (KIND, FORMAT) or not is_complete:
         raise _KIND.damaged(path, f"is of kind {kind!r}, format {version!r}", f"a complete one of {KIND!r}, {FORMAT}")

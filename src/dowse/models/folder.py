@@ -1,7 +1,7 @@
 """Models: what the folders that search loads have in common: files whose SHA-256 a `config.json` states.
 
 Reads a folder's files and compares them with what their `config.json` says; writes nothing. Each kind of model knows
-itself what else its `config.json` must hold.
+itself what else its `config.json` must hold. Which files of the folders of training load a model stands here too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from typing import Any
 
 from dowse.errors import ModelError
 from dowse.records import sha256
+
+_HOW_IT_WAS_MADE = frozenset({"manifest.json", "training.json"})
+"""What `dowse train` writes beside a model: the same weights may have been made twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +63,25 @@ class Kind:
         """Return a hash of the format's version, the files' hashes and the settings that change what is computed."""
         stated = [version, *(recorded[name] for name in self.files), *settings]
         return hashlib.sha256(json.dumps(stated).encode()).hexdigest()
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Return the files that a model is loaded from, by name: the folder's own and those its `modules.json` names.
+
+    What else lies there is no part of it: checkpoints, exports, cards, and when and how it was made.
+    """
+    try:
+        entries = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        parts = {folder / str(entry["path"]) for entry in entries} - {folder}
+    except (OSError, ValueError, KeyError, TypeError):
+        parts = set()  # a folder of transformers; one that is damaged is refused where it is loaded
+    found = {*folder.glob("*"), *(path for part in parts for path in part.rglob("*"))}
+    return sorted(
+        path
+        for path in found
+        if path.is_relative_to(folder)
+        and path.is_file()
+        and path.suffix != ".md"
+        and path.name not in _HOW_IT_WAS_MADE
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )

