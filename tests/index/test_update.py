@@ -267,8 +267,9 @@ def test_a_file_that_vanishes_between_the_scan_and_the_reading_is_left_for_the_n
 
 
 UNREADABLE = """
-import os, sys; from pathlib import Path
+import os, sys, time; from pathlib import Path
 from dowse.config import IndexSettings; from dowse.index.local import LocalStore
+from dowse.index.scan import TIMESTAMP_TICK_NS
 from dowse.index.update import look, update; from dowse.models.static import default_static
 from dowse.languages import LANGUAGES, parse
 place, project = map(Path, sys.argv[1:])
@@ -278,6 +279,7 @@ os.getuid() or os.setuid(65534)  # root may read anything
 project.mkdir()
 for name in ("a", "b"): (project / f"{name}.py").write_text(f"def {name}(): pass")
 (project / "b.py").chmod(0)
+time.sleep(2 * TIMESTAMP_TICK_NS / 1e9)  # what has just changed would be read once more
 store = LocalStore(place, "project")
 update(store, *how)
 print(store.counted()["skipped"], look(store, *how).note)

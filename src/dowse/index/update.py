@@ -179,12 +179,11 @@ def _scanned(store: Store, root: Path, settings: IndexSettings, before: Tree | N
     """Scan; files that can be read no more than at the last update have the stat that they are known by."""
     tree = scan(root, settings, before)
     for path, known in store.files.items():
-        if (
-            known.skipped and not known.stat.ctime_ns and path in tree.files
-        ):  # it is to be read again, see `_read_files`
-            is_same = tree.files[path]._replace(ctime_ns=0) == known.stat
-            if is_same and read(root, path, settings) == Skip(known.skipped):
-                tree.files[path] = known.stat
+        if known.skipped is None or known.stat.ctime_ns or path not in tree.files:
+            continue  # only a file without a ctime is to be read again, see `_read_files`
+        is_same = tree.files[path]._replace(ctime_ns=0) == known.stat
+        if is_same and read(root, path, settings) == Skip(known.skipped):
+            tree.files[path] = known.stat
     return tree
 
 
