@@ -67,7 +67,7 @@ def test_nothing_of_a_forgotten_folder_is_left_anywhere(tmp_path, repository, ca
 
     said = json.loads(run(capsys, "forget", repository, "--json"))
     assert said["removed"] and said["folders"][0]["verdicts"] == 2 and said["folders"][0]["tokens"] == ["both", "only"]
-    kept = Path(user / "home/.local/share/dowse/feedback.jsonl").read_text()
+    kept = Path(user / "data/dowse/feedback.jsonl").read_text()
     assert [json.loads(line)["root"] for line in kept.splitlines()] == [str(other)]
     Feedback().forget(other)
     assert traces(user, SECRET) == [] and not indexed.exists() and not half_made.exists()
