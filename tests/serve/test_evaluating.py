@@ -116,11 +116,14 @@ def test_the_annotated_repositories_are_asked_of_the_search(tmp_path):
         (("evaluate", "cosqa", "--data", ".", "--searcher", "--ranker", "x"), "--searcher measures the whole search"),
         (
             ("evaluate", "annotated", "--data", ".", "--results", "r"),
-            "annotated has no use for it; leave out --results",
+            "annotated has no use for --results; leave it out",
         ),
         (("evaluate", "annotated", "--data", ".", "--searcher", "--retriever", "x"), "--searcher measures the whole"),
         (("evaluate", "codesearchnet", "--data", ".", "--run", "r"), "--run holds one task"),
-        (("evaluate", "cosqa", "--data", ".", "--split", "dev", "--language", "go"), "leave out --language"),
+        (
+            ("evaluate", "cosqa", "--data", ".", "--split", "dev", "--language", "go"),
+            "cosqa has no use for --language; leave it out",
+        ),
         (("evaluate", "cosqa", "--data", ".", "--labels", "x"), "--labels is for the report"),
         (
             ("evaluate", "cosqa", "--data", ".", "--report", "r", "--training", "gone.jsonl"),

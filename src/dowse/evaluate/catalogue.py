@@ -118,7 +118,7 @@ def _check_used(options: TaskOptions, reads: frozenset[str]) -> None:
     usual = TaskOptions(options.benchmark, options.data)
     for name, flag in FLAGS.items():
         if name not in reads and getattr(options, name) != getattr(usual, name):
-            raise ConfigError(f"{options.benchmark} has no use for it; leave out {flag}")
+            raise ConfigError(f"{options.benchmark} has no use for {flag}; leave it out")
     if protocol_named(options.protocol).distractors is not None and options.benchmark != "codesearchnet":
         others = " or ".join(name for name, protocol in PROTOCOLS.items() if protocol.distractors is None)
         raise ConfigError(

@@ -199,7 +199,7 @@ def _check_annotated(said: typer.Context) -> None:
         source = said.get_parameter_source(parameter.name or "")
         is_given = source is not None and source.name == "COMMANDLINE"
         if is_given and parameter.name not in READ_OF_ANNOTATED:
-            raise ConfigError(f"{ANNOTATED} has no use for it; leave out {parameter.opts[0]}")
+            raise ConfigError(f"{ANNOTATED} has no use for {parameter.opts[0]}; leave it out")
 
 
 def _annotated(
