@@ -163,7 +163,7 @@ def test_what_cannot_be_done_on_a_cluster_is_refused_in_one_sentence(nodes, tmp_
     for address in ("127.0.0.1:1", "nowhere"):
         with pytest.raises(ConfigError, match=f"--ray '{address}': cannot be joined .* expected HOST:PORT"):
             dowse("mine", tmp_path, "-o", tmp_path / "pairs", "--ray", address)
-    with pytest.raises(ConfigError, match="leave out --ray"):
+    with pytest.raises(ConfigError, match="annotated has no use for --ray"):
         dowse("evaluate", "annotated", "--data", tmp_path, "--ray", nodes.address)
 
 
