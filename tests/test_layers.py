@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "dowse"
-BASE = {"types", "errors", "config", "records", "cluster", "lock", "parquet", "languages"}
+BASE = {"types", "errors", "config", "records", "cluster", "pool", "lock", "parquet", "languages"}
 STEPS = ["mine", "label", "train", "evaluate", "index", "search", "serve"]
 FRONT_DOORS = {"__init__", "__main__"}
 EXCEPTIONS = {("train", "evaluate.metrics")}

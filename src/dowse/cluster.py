@@ -16,7 +16,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import cache, partial
 from itertools import islice
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from dowse.errors import ConfigError, DataError, DowseError, MissingExtraError, ModelError
+from dowse.pool import pooled
 
 Item = TypeVar("Item")
 Model = TypeVar("Model")
@@ -175,11 +176,14 @@ def opened(cluster: Cluster | None, opening: Callable[..., Model], *arguments: A
     return own if cluster is None or own is None else cast(Model, _Shared(cluster, own, opening, arguments))
 
 
-def with_model(model: Model, work: Callable[[Model, Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def with_model(
+    model: Model, work: Callable[[Model, Item], Result], items: Iterable[Item], n_workers: int = 0
+) -> Generator[Result, None, None]:
     """Yield what work with a model makes of items, in their order, on the cluster that it was opened for, or here.
 
     Args:
         work: a function of a module.
+        n_workers: beside this process where there is no cluster; the model is pickled for them.
 
     Raises:
         ModelError: A machine of the cluster has another model in its place.
@@ -189,8 +193,7 @@ def with_model(model: Model, work: Callable[[Model, Item], Result], items: Itera
         there = partial(_with_theirs, model.opening, model.arguments, model.own.fingerprint, work)
         yield from model.cluster.map(there, items, on_gpu=True)
     else:
-        for item in items:
-            yield work(model, item)
+        yield from pooled(partial(work, model), items, n_workers)
 
 
 class _Shared:

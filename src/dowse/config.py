@@ -23,7 +23,7 @@ from dowse.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
-    """Which files are indexed, and where the index lies.
+    """Which files are indexed, where the index lies, and how many cores it is made with.
 
     Attributes:
         include_text: also index Markdown, configuration and files of unknown language.
@@ -32,6 +32,8 @@ class IndexSettings:
         exclude: patterns of what is left out, in .gitignore's form, relative to the root; they come before all other
             rules.
         leave_out_secrets: leave out files that hold what looks like a password or a key (`dowse.index.secrets`).
+        jobs: how many processes cut and embed documents at most, this one included; never more than there are cores or
+            than a few megabytes of changed source need.
         directory: folder that holds one index for each root; the user's cache folder where none is named. Taken from
             the command line and the user's settings, never from a searched folder's.
         store: address of a Lance table that many share, which holds the indexes instead: lance:PATH or
@@ -44,6 +46,7 @@ class IndexSettings:
     max_file_bytes: int = 1_000_000
     exclude: tuple[str, ...] = ()
     leave_out_secrets: bool = False
+    jobs: int = 4
     directory: str | None = None
     store: str | None = None
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -28,11 +29,17 @@ from dowse.index.store import LOCK_WAIT_S, BusyError, IndexedFile, KnownFile, St
 from dowse.languages import HEAD_CHARS, language_of
 from dowse.languages.identifiers import words
 from dowse.models.static import StaticEncoder
+from dowse.records import cores
 
 FIRST_BATCH_BYTES = 500_000
+"""Source read, cut and embedded at a time, in one process."""
+
 BATCH_BYTES = 8_000_000
 """Source acknowledged at a time, doubling from the first: a small repository answers soon, and a kill in a large one
 makes the next update do a few seconds' work again, because an acknowledgement costs as much as a hundred documents."""
+
+BYTES_A_PROCESS = 1_500_000
+"""Source to be read for each further process to be started, which takes as long as cutting and embedding so much."""
 
 STOPPED = "the last update was stopped; the next one goes on from there"
 
@@ -166,7 +173,7 @@ def update(
 
 def _made_with(store: Store, root: Path, settings: IndexSettings, encoder: StaticEncoder) -> dict[str, str]:
     """What an index depends on: a difference in `settings` changes which files belong in it, any other, everything."""
-    rules = {key: value for key, value in asdict(settings).items() if key not in ("directory", "store")}
+    rules = {key: value for key, value in asdict(settings).items() if key not in ("directory", "store", "jobs")}
     return {
         "format": str(store.format_version),
         "fingerprint": encoder.fingerprint,
@@ -202,17 +209,17 @@ def _same_rules(store: Store, made_with: dict[str, str]) -> bool:
     return store.meta.items() >= made_with.items()
 
 
-def _batches(files: dict[str, Stat]) -> Iterator[dict[str, Stat]]:
-    batch: dict[str, Stat] = {}
-    size, limit = 0, FIRST_BATCH_BYTES
+def _portions(files: dict[str, Stat]) -> Iterator[dict[str, Stat]]:
+    portion: dict[str, Stat] = {}
+    size = 0
     for path, stat in files.items():
-        batch[path] = stat
+        portion[path] = stat
         size += stat.size
-        if size >= limit:
-            yield batch
-            batch, size, limit = {}, 0, min(2 * limit, BATCH_BYTES)
-    if batch:
-        yield batch
+        if size >= FIRST_BATCH_BYTES:
+            yield portion
+            portion, size = {}, 0
+    if portion:
+        yield portion
 
 
 def _apply_all(
@@ -224,12 +231,16 @@ def _apply_all(
     encoder: StaticEncoder,
     progress: Progress | None,
 ) -> None:
-    """Read and acknowledge files in batches, one being written while the next is cut, here or on a cluster."""
+    """Read and acknowledge files in batches, one being written while the next is cut, by this process and others."""
     done = 0
-    batches = (_read_files(store, root, batch, settings) for batch in _batches(files))
-    with ThreadPoolExecutor(1) as acknowledging:
+    n_processes = min(settings.jobs, cores(), sum(stat.size for stat in files.values()) // BYTES_A_PROCESS)
+    portions = (_read_files(store, root, portion, settings) for portion in _portions(files))
+    with (
+        ThreadPoolExecutor(1) as acknowledging,
+        closing(with_model(encoder, _indexed, portions, n_processes - 1)) as indexed,
+    ):
         pending: Future[None] | None = None
-        for batch in with_model(encoder, _indexed, batches):
+        for batch in _batches(indexed):
             if pending is not None:
                 pending.result()
             pending = acknowledging.submit(_acknowledge, writer, batch)
@@ -246,7 +257,30 @@ class _Batch(NamedTuple):
     changed: list[IndexedFile]
     touched: dict[str, Stat]
     sources: dict[str, Source]
-    n_files: int
+
+    @property
+    def n_files(self) -> int:
+        return len(self.changed) + len(self.touched) + len(self.sources)
+
+    @property
+    def size(self) -> int:
+        """Bytes of what is no longer to be cut."""
+        return sum(file.stat.size for file in self.changed) + sum(stat.size for stat in self.touched.values())
+
+    def joined(self, other: _Batch) -> _Batch:
+        return _Batch(self.changed + other.changed, self.touched | other.touched, self.sources | other.sources)
+
+
+def _batches(portions: Iterable[_Batch]) -> Iterator[_Batch]:
+    """Put together what is acknowledged together."""
+    held, limit = _Batch([], {}, {}), FIRST_BATCH_BYTES
+    for portion in portions:
+        held = held.joined(portion)
+        if held.size >= limit:
+            yield held
+            held, limit = _Batch([], {}, {}), min(2 * limit, BATCH_BYTES)
+    if held.n_files:
+        yield held
 
 
 def _acknowledge(writer: StoreWriter, batch: _Batch) -> None:
@@ -271,7 +305,7 @@ def _read_files(store: Store, root: Path, files: dict[str, Stat], settings: Inde
             touched[path] = source.stat
         else:
             sources[path] = source
-    return _Batch(changed, touched, sources, len(files))
+    return _Batch(changed, touched, sources)
 
 
 def _indexed(encoder: StaticEncoder, batch: _Batch) -> _Batch:

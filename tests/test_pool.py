@@ -1,0 +1,156 @@
+"""A pool of workers: the same results in the same order whatever becomes of the workers, and none of them left."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import dowse
+from dowse import pool
+from dowse.pool import pooled
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="looks at processes as Unix shows them")
+
+SOURCE = str(Path(dowse.__file__).parents[1])
+
+
+def squared(item: int) -> tuple[int, int]:
+    """Return a square and who worked it out, slowly enough for others to take part."""
+    print("what a library says")
+    time.sleep(0.05)
+    return item * item, os.getpid()
+
+
+def failing(worst: int, item: int) -> int:
+    if item == worst:
+        raise ValueError(f"{item} is not to be had")
+    return item
+
+
+def dying(parent: int, item: int) -> int:
+    """Kill every process but the one that shares out the work."""
+    if os.getpid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return -item
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def until(condition, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
+
+
+def slow_enough(n_items: int) -> list[tuple[int, int]]:
+    return list(pooled(squared, iter(range(n_items)), 2))
+
+
+def test_results_are_in_order_and_made_by_all():
+    found = slow_enough(60)
+    assert [square for square, _ in found] == [item * item for item in range(60)]
+    makers = {maker for _, maker in found}
+    assert os.getpid() in makers and len(makers) == 3
+    assert not any(alive(maker) for maker in makers - {os.getpid()})
+
+
+@pytest.mark.parametrize("n_items", [0, 1, 2, 3])
+def test_few_items_are_enough(n_items):
+    assert [square for square, _ in slow_enough(n_items)] == [item * item for item in range(n_items)]
+
+
+def test_without_workers_nothing_is_started(monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    assert {maker for _, maker in pooled(squared, range(3), 0)} == {os.getpid()}
+    monkeypatch.setattr(sys, "executable", "/opt/editor/editor")  # a program that Python is built into
+    assert {maker for _, maker in pooled(squared, range(3), 2)} == {os.getpid()}
+
+
+def test_what_workers_cannot_do_is_done_here(monkeypatch):
+    assert list(pooled(partial(dying, os.getpid()), range(20), 2)) == [-item for item in range(20)]
+
+    def no_room(*_, **__):
+        raise OSError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", no_room)
+    assert [square for square, _ in pooled(squared, range(3), 2)] == [0, 1, 4]
+
+
+@pytest.mark.parametrize("worst", range(6))
+def test_the_error_of_an_item_is_raised_whoever_met_it(worst):
+    with pytest.raises(ValueError, match=f"{worst} is not to be had"):
+        list(pooled(partial(failing, worst), range(6), 2))
+
+
+def test_a_worker_that_stands_still_does_not_fill_memory(monkeypatch):
+    taken = []
+
+    def items():
+        for item in range(1000):
+            taken.append(item)
+            yield item
+
+    monkeypatch.setattr(pool._Worker, "do", lambda self, item: self._process.wait())  # until it is killed
+    results = pooled(abs, items(), 1)
+    assert next(results) == 0
+    import threading
+
+    blocked = threading.Thread(target=lambda: list(results), daemon=True)
+    blocked.start()
+    until(lambda: len(taken) > pool.MOST_WAITING)
+    time.sleep(0.2)
+    assert len(taken) <= 2 * pool.MOST_WAITING + 2
+    subprocess.run(["pkill", "-KILL", "-P", str(os.getpid()), "-f", "dowse.pool"])
+    blocked.join(20)
+    assert not blocked.is_alive()
+
+
+def test_who_stops_early_leaves_no_process():
+    results = pooled(squared, iter(range(1000)), 2)
+    makers = {next(results)[1] for _ in range(40)} - {os.getpid()}
+    assert makers
+    results.close()
+    assert not any(alive(maker) for maker in makers)
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    (tmp_path / "parent.py").write_text(
+        "import sys, test_pool\n"
+        "for _, maker in test_pool.pooled(test_pool.squared, iter(range(10_000)), 2):\n"
+        "    print(maker, flush=True)\n",
+        encoding="utf-8",
+    )
+    surroundings = os.environ | {"PYTHONPATH": os.pathsep.join([SOURCE, str(Path(__file__).parent)])}
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, env=surroundings, text=True
+    )
+    assert parent.stdout is not None
+    makers = set()
+    while len(makers) < 3:
+        line = parent.stdout.readline()
+        if line.strip().isdigit():
+            makers.add(int(line))
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    until(lambda: not any(alive(maker) for maker in makers - {parent.pid}))
+
+
+def test_a_worker_takes_no_module_from_the_folder_it_is_started_in(tmp_path, monkeypatch):
+    for name in ("pickle", "dowse", "numpy", "test_pool"):
+        (tmp_path / f"{name}.py").write_text("open('taken', 'w').close()\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert len({maker for _, maker in slow_enough(60)}) == 3
+    assert not (tmp_path / "taken").exists()
