@@ -77,6 +77,13 @@ def test_a_table_names_only_what_its_grammar_has(name):
         ("a.h", "#pragma once\nint class_of(int);\n", "c"),
         ("a.h", "#pragma once\nnamespace a {\n", "cpp"),
         ("a.h", "// -*- C++ -*-", "cpp"),
+        ("a.h", "/* Two ways of\nusing the API. */\nint f(int);\n", "c"),
+        ("a.h", "/* One\nclass of devices, as\n   private to this file. */\nstruct device;\n", "c"),
+        ("a.h", "  using std::swap;\n", "cpp"),
+        ("a.h", "enum class Kind : int {\n", "cpp"),
+        ("a.h", "class Foo\n    : public Bar\n{\n", "cpp"),
+        ("a.h", "class EXPORTED(x) Foo {\n public:\n", "cpp"),
+        ("a.h", "class Foo;\n", "cpp"),
         ("a.unknown", "", None),
         ("", "", None),
     ],
@@ -95,6 +102,15 @@ def test_a_file_is_known_by_name_extension_or_first_line(path, first_line, expec
         ("exports.retry", "retry"),
         ("Stack.prototype.push", "Stack.push"),
         ("M:pop", "M.pop"),
+        ("a::V<int>::operator ==", "V.operator=="),
+        ("operator()", "operator()"),
+        ("V::operator [ ]", "V.operator[]"),
+        ("operator bool() const", "operator bool"),
+        ("V::operator std::vector<int>() const", "V.operator std::vector<int>"),
+        ("operator  new", "operator new"),
+        ('operator"" _km', 'operator""_km'),
+        ("operator.add", "operator.add"),
+        ("self.operator", "operator"),
         ('"adds two"', "adds two"),
         ("$handler", "$handler"),
         ("empty?", "empty?"),
@@ -166,6 +182,29 @@ def test_an_outline_holds_a_class_before_its_methods_and_points_back_to_it():
         ("h", "function", -1),
     ]
     assert found.statements[0].first_row == 0
+
+
+def defined(source: str, name: str) -> list[tuple[str | None, str]]:
+    data = source.encode()
+    found = outline(parse(data, LANGUAGES[name]).root_node, data, LANGUAGES[name])
+    return [(definition.symbol, definition.kind) for definition in found.definitions]
+
+
+def test_a_method_defined_within_a_call_that_modifies_it_is_a_definition():
+    source = (
+        "class A\n  private def f(x)\n    x\n  end\n  memoize(def g\n    1\n  end)\n"
+        "  private_class_method def self.h\n    2\n  end\n  private :f\n  attr_reader :x\nend\n"
+    )
+    assert defined(source, "ruby") == [("A", "class"), ("A.f", "method"), ("A.g", "method"), ("A.h", "method")]
+
+
+def test_an_operator_is_called_as_it_is_written():
+    source = (
+        "struct V {\n  operator bool() const { return x; }\n  V& operator[](int i) { return *this; }\n};\n"
+        "bool n::V::operator<(const V& o) const { return true; }\nV operator+(V a, V b) { return a; }\n"
+    )
+    expected = [("V", "class"), ("V.operator bool", "method"), ("V.operator[]", "method")]
+    assert defined(source, "cpp") == [*expected, ("V.operator<", "method"), ("operator+", "function")]
 
 
 def test_text_cannot_be_parsed():

@@ -35,7 +35,7 @@ from dowse.index.store import Entry, Filter, IndexedFile, KnownFile, tally
 from dowse.index.writer import PARTS, Writer, locked
 from dowse.types import Document, Embeddings, Encoder
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raised whenever what lies in the folder changes its meaning; another version is built anew."""
 
 ENTRIES_KEPT = 200_000

@@ -29,7 +29,14 @@ _BY_FILENAME = {name.lower(): language for language in LANGUAGES.values() for na
 _BY_INTERPRETER = {name: language for language in LANGUAGES.values() for name in language.interpreters}
 # Neither takes back what it has read: the time must not grow by the square of a head that was made to take it.
 _SHEBANG = re.compile(r"#!\s*+(?>\S*/)?(?:env\s++(?:-\S++\s++)*+)?(?>\S*/)?([A-Za-z]+(?:-[A-Za-z]+)*)")
-_CPP = re.compile(r"^[^\S\n]*+(?:namespace|template|class|using|public|private|protected)\b|-\*-\s*C\+\+", re.MULTILINE)
+_CPP = re.compile(
+    r"^[^\S\n]*+(?:template\s*<|(?:public|private|protected)\s*:|using\s+(?:namespace\b|[\w:]+\s*[;=])"
+    r"|(?:inline\s+)?namespace\b[^\S\n]*[\w:]*\s*(?:\{|$)"
+    r"|(?:enum\s+)?class\s+(?:\w+\s+)?[\w:]+\s*(?:final\s*)?(?:[;{]|:\s*(?:public|private|protected|virtual)\b|:[\s\w:<>,]{1,200}\{))"
+    r"|-\*-\s*C\+\+",
+    re.MULTILINE,
+)
+"""What only C++ has; words alone will not do, since a comment may begin a line with one of them."""
 
 
 def language_of(path: str, head: str = "") -> Language | None:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dowse.languages.language import Language, kinds
 
+_RUBY_MODIFIERS = kinds(  # called with a definition as their argument
+    "call:private call:protected call:public call:private_class_method call:public_class_method call:module_function "
+    "call:memoize call:memo_wise call:ruby2_keywords call:override call:final call:abstract"
+)
+
 RUBY = Language(
     "ruby",
     extensions=(".rb", ".rake", ".gemspec", ".ru", ".podspec", ".rbi"),
@@ -13,7 +18,9 @@ RUBY = Language(
     functions=kinds("method singleton_method"),
     classes=kinds("class"),
     modules=kinds("module"),
-    transparent=kinds("body_statement singleton_class begin begin_block if unless else then argument_list"),
+    transparent=kinds("body_statement singleton_class begin begin_block if unless else then argument_list")
+    | _RUBY_MODIFIERS,
+    keyed=kinds("call"),
     calls=kinds("call"),
     names={"call": "method", "scope_resolution": None},
 )

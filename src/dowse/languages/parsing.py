@@ -51,6 +51,10 @@ _CHAINED = re.compile(rb"(?<![<=>!?|])[<=?|](?![<=?|])|(?<![-=])>|,")
 """Operators of one character that may be chained, and what ends a chain: `>` the last `<`, a comma all others."""
 _GENERICS = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\([^()]*\)")
 _COMPONENT = re.compile(r"[^\W\d][\w$]*[?!]?|[$@~#]+\w+|[^\w\s.:]+")
+_OPERATOR = re.compile(
+    r"\boperator\s*(?:(?P<sign>\(\s*\)|\[\s*\]|[-+*/%^&|~!=<>,]+|\"\"\s*\w+)|(?<=\s)(?P<words>[^\W\d][^(]*))"
+)
+"""What C++ calls an operator, a conversion to a type included."""
 _OBJECTS = frozenset({"exports", "module", "prototype", "this", "self"})
 
 
@@ -245,16 +249,28 @@ def clean_name(text: str) -> str | None:
 
     >>> clean_name("std::vector<T>::push_back"), clean_name("module.exports.retry"), clean_name("A.Stack")
     ('vector.push_back', 'retry', 'A.Stack')
+    >>> clean_name("std::vector<T>::operator[]")
+    'vector.operator[]'
     """
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`":
         return text[1:-1].strip() or None
     if text.isidentifier() or not any(map(str.isalnum, text)):
         return text.strip() or None
+    operator = ""
+    if found := _OPERATOR.search(text):
+        text, operator = text[: found.start()], _operator_name(found)
     previous = None
     while previous != text:
         previous, text = text, _GENERICS.sub("", text)
-    parts = [part for part in _COMPONENT.findall(text) if part not in _OBJECTS]
+    parts = [part for part in _COMPONENT.findall(text) if part not in _OBJECTS] + ([operator] if operator else [])
     return ".".join(parts[-2:]) or None
+
+
+def _operator_name(found: re.Match[str]) -> str:
+    """Return how C++ writes an operator: "operator==", "operator new", "operator bool"."""
+    if words := found["words"]:
+        return f"operator {' '.join(words.split())}"
+    return f"operator{''.join(found['sign'].split())}"
 
 
 def qualify(parts: Iterable[str | None]) -> str | None:

@@ -32,7 +32,7 @@ from dowse.mine.sources import Pair, Source
 
 SHARD_SCHEMA = SCHEMA.append(pa.field("fingerprint", pa.binary(FINGERPRINT_BYTES)))
 
-FORMAT = 5
+FORMAT = 6
 """Raised when the same input makes other rows: finished shards of older formats are then made again."""
 
 SHARD_NAME = re.compile(r".*-[0-9a-f]{8}\.\w+\.parquet")
