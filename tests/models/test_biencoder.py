@@ -74,8 +74,14 @@ def test_an_embedding_that_is_no_number_is_an_error(encoder):
         (lambda folder: (folder / "model.onnx").write_bytes(b"damaged"), r"model.onnx: SHA-256 is .*, expected"),
         (lambda folder: (folder / "tokenizer.json").unlink(), r"tokenizer.json: cannot be read"),
         (lambda folder: (folder / "config.json").write_text("{}"), r"config.json: cannot be read"),
-        (lambda folder: change(folder, format_version=2), r"format is 'dowse-biencoder' 2, expected"),
-        (lambda folder: change(folder, format="dowse-static"), r"format is 'dowse-static' 1, expected"),
+        (
+            lambda folder: change(folder, format_version=2),
+            r"states format 'dowse-biencoder', format_version 2, expected",
+        ),
+        (
+            lambda folder: change(folder, format="dowse-static"),
+            r"states format 'dowse-static', format_version 1, expected",
+        ),
         (lambda folder: change(folder, dimensions=9), r"model.onnx: maps .* expected .*\(N, 9\)"),
         (lambda folder: change(folder, max_tokens={"query": 8}), r"config.json: cannot be read"),
         (lambda folder: change(folder, files=list(biencoder.FILES)), r"config.json: cannot be read"),

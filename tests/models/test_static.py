@@ -162,7 +162,7 @@ def test_hashes_of_another_form_are_refused(folder, tmp_path, files):
 def test_another_format_version_is_refused(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     write_config(copy, format_version=2)
-    with pytest.raises(ModelError, match="format_version is 2, expected a complete one of format_version 1"):
+    with pytest.raises(ModelError, match="states format_version 2, expected a complete one of format_version 1"):
         StaticEncoder.load(copy)
 
 

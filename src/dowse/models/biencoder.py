@@ -8,7 +8,6 @@ through the network by itself (`dowse.models.onnx` says why).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -70,7 +69,8 @@ class BiEncoder:
         Raises:
             ModelError: A file is missing, damaged, of another format, or does not fit the others.
         """
-        config = _read_config(folder / "config.json")
+        stated = {"format": FORMAT, "format_version": FORMAT_VERSION}
+        config = _KIND.read_config(folder / "config.json", stated, _is_complete)
         _KIND.check_hashes(folder, config["files"])
         try:
             session = open_network(folder / "model.onnx")
@@ -152,19 +152,6 @@ def _tokenizer(path: Path, max_tokens: int) -> Tokenizer:
     return tokenizer
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        kind, version = config["format"], config["format_version"]
-        is_complete = (
-            all(type(config["files"][name]) is str for name in FILES)
-            and all(type(config["max_tokens"][role]) is int and type(config["prompts"][role]) is str for role in ROLES)
-            and type(config["dimensions"]) is int
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _KIND.damaged(path, f"cannot be read ({error!r})", "a bi-encoder's config.json") from None
-    if (kind, version) != (FORMAT, FORMAT_VERSION) or not is_complete:
-        raise _KIND.damaged(
-            path, f"format is {kind!r} {version}", f"a complete one of format {FORMAT!r} {FORMAT_VERSION}"
-        )
-    return dict(config)
+def _is_complete(config: dict[str, Any]) -> bool:
+    told = all(type(config["max_tokens"][role]) is int and type(config["prompts"][role]) is str for role in ROLES)
+    return told and type(config["dimensions"]) is int

@@ -14,7 +14,6 @@ together; so the order never depends on how much time there was.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from functools import cache
@@ -79,7 +78,7 @@ class CrossEncoder:
         Raises:
             ModelError: A file is missing, damaged, of another format, or does not fit the others.
         """
-        config = _read_config(folder / "config.json")
+        config = _KIND.read_config(folder / "config.json", {"kind": KIND, "format": FORMAT}, _is_complete)
         _KIND.check_hashes(folder, config["files"])
         try:
             session = open_network(folder / "ranker.onnx")
@@ -195,22 +194,11 @@ def _check_tokenizer(
         raise _KIND.damaged(path, fault, "the tokenizer that the model was trained with") from None
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        kind, version = config["kind"], config["format"]
-        if "files" not in config:  # as exports called it before
-            config["files"] = config.pop("hashes")
-        slope, offset = (config["calibration"][name] for name in ("slope", "offset"))
-        is_complete = (
-            all(type(config["files"][name]) is str for name in FILES)
-            and all(type(config[name]) is int and config[name] > 0 for name in ("max_tokens", "max_query_tokens"))
-            and config["input"] in ("code", "enriched")
-            and all(type(number) in (int, float) and math.isfinite(number) for number in (slope, offset))
-            and slope > 0
-        )
-    except (OSError, ValueError, OverflowError, KeyError, TypeError) as error:
-        raise _KIND.damaged(path, f"cannot be read ({error!r})", "a ranker's config.json") from None
-    if (kind, version) != (KIND, FORMAT) or not is_complete:
-        raise _KIND.damaged(path, f"is of kind {kind!r}, format {version!r}", f"a complete one of {KIND!r}, {FORMAT}")
-    return dict(config)
+def _is_complete(config: dict[str, Any]) -> bool:
+    slope, offset = (config["calibration"][name] for name in ("slope", "offset"))
+    return (
+        all(type(config[name]) is int and config[name] > 0 for name in ("max_tokens", "max_query_tokens"))
+        and config["input"] in ("code", "enriched")
+        and all(type(number) in (int, float) and math.isfinite(number) for number in (slope, offset))
+        and slope > 0
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,32 @@ class Kind:
     def damaged(self, path: Path, fault: str, expected: str) -> ModelError:
         """Return the error for a file or folder that is not as it should be."""
         return ModelError(f"{path}: {fault}, expected {expected}; {self.remedy}")
+
+    def read_config(
+        self, path: Path, identity: Mapping[str, Any], is_complete: Callable[[dict[str, Any]], bool]
+    ) -> dict[str, Any]:
+        """Read a `config.json`, which states a hash of each file, what it is the identity of, and what else is needed.
+
+        Args:
+            path: Of the file.
+            identity: What it must state of its format.
+            is_complete: Tells whether all else is there and of its kind; may raise KeyError, TypeError and such.
+
+        Raises:
+            ModelError: It cannot be read, is of another format, or lacks something.
+        """
+        try:
+            config = dict(json.loads(path.read_text(encoding="utf-8")))
+            stated = {name: config[name] for name in identity}
+            complete = all(type(config["files"][name]) is str for name in self.files) and is_complete(config)
+        except (OSError, ValueError, OverflowError, KeyError, TypeError) as error:
+            raise self.damaged(path, f"cannot be read ({error!r})", f"the config.json of a {self.name}") from None
+        if stated != identity or not complete:
+            found, expected = (
+                ", ".join(f"{name} {value!r}" for name, value in of.items()) for of in (stated, identity)
+            )
+            raise self.damaged(path, f"states {found}", f"a complete one of {expected}")
+        return config
 
     def check_hashes(self, folder: Path, recorded: Mapping[str, str]) -> None:
         """Compare every file's SHA-256 with the recorded one.

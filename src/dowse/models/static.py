@@ -18,12 +18,11 @@ part of their own because they say in five words what a hundred lines of text di
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +77,8 @@ class StaticEncoder:
         Raises:
             ModelError: A file is missing, damaged, of another format, or does not fit the others.
         """
-        config = _read_config(folder / "config.json")
+        stated = {"format_version": FORMAT_VERSION}
+        config = _KIND.read_config(folder / "config.json", stated, {"vocabulary", "dimensions"}.issubset)
         _KIND.check_hashes(folder, config["files"])
         try:
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -191,16 +191,3 @@ def _make_unit(embeddings: Embeddings) -> None:
     norms = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
     norms[norms == 0] = 1.0
     embeddings /= norms[:, None]
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        version = config["format_version"]
-        has_hashes = all(type(config["files"][name]) is str for name in FILES)
-        complete = has_hashes and {"vocabulary", "dimensions"} <= set(config)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _KIND.damaged(path, f"cannot be read ({error!r})", "a static model's config.json") from None
-    if version != FORMAT_VERSION or not complete:
-        raise _KIND.damaged(path, f"format_version is {version}", f"a complete one of format_version {FORMAT_VERSION}")
-    return dict(config)

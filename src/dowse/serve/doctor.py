@@ -131,7 +131,7 @@ def weights() -> Iterator[Finding]:
         yield Finding("fault", "weights", said, "install dowse again")
     for folder in folders:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        recorded = config["files"] if "files" in config else config["hashes"]  # as rankers called it before
+        recorded = config["files"]
         wrong = [file for file, expected in recorded.items() if _sha256(folder / file) != expected]
         if wrong:
             said = f"{folder.name}: {', '.join(wrong)} of {folder} missing or not as config.json has it"
