@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from types import NoneType, UnionType
@@ -191,26 +191,23 @@ def _read_toml(path: Path) -> dict[str, dict[str, Any]]:
         if not isinstance(values, dict):
             fault = f"{path}: {table} is {_shown(values)}, expected a table"
             raise ConfigError(f"{fault}; write its settings below [{table}]")
-        known = {field.name: field.type for field in fields(_TABLES[table])}
+        known = get_type_hints(_TABLES[table])
         for key, value in values.items():
             if key not in known:
                 raise ConfigError(f"{path}: [{table}] has no setting {key!r}{suggestion(key, known)}")
-            values[key] = _checked(value, str(known[key]), f"{path}: [{table}] {key}")
+            values[key] = _checked(value, known[key], f"{path}: [{table}] {key}")
     return content
 
 
-def _checked(value: Any, expected: str, where: str) -> Any:
-    if expected == "tuple[str, ...]" and isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return tuple(value)
-    kinds = {"bool": bool, "int": int, "str": str, "str | None": str}
-    if type(value) is not kinds.get(expected):
-        called = {"tuple[str, ...]": "a list of strings", "str": "a string", "str | None": "a string"}
-        wanted = called.get(expected, expected)
-        raise ConfigError(f"{where} is {_shown(value)}, expected {wanted}; correct it there")
+def _checked(value: Any, expected: Any, where: str) -> Any:
+    """Return what a file says of a setting, as the setting has it; TOML has lists where settings have tuples."""
+    meant = tuple(value) if isinstance(value, list) else value
+    if not _fits(meant, expected):
+        raise ConfigError(f"{where} is {_shown(value)}, expected {_called(expected)}; correct it there")
     if type(value) is int and not 1 <= value <= MAX_NUMBER:
         wanted = "at least 1" if value < 1 else f"at most {MAX_NUMBER}"
         raise ConfigError(f"{where} is {_shown(value)}, expected {wanted}; correct it there")
-    return value
+    return meant
 
 
 def _shown(value: Any) -> str:
@@ -221,7 +218,7 @@ def _shown(value: Any) -> str:
         return "a number of thousands of digits"
 
 
-_CALLED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_CALLED = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
 
 
 def check_values(options: Any) -> None:

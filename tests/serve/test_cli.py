@@ -298,7 +298,7 @@ def test_a_wrong_setting_is_named_with_the_nearest_right_one(project):
     write_files(project, {".dowse.toml": "[search]\ntopk = 2\n"})
     assert "has no setting 'topk'; did you mean 'top_k'?" in dowse("search", "x", project, check=1).stderr
     write_files(project, {".dowse.toml": "[search]\ntop_k = true\n"})
-    assert "top_k is True, expected int" in dowse("search", "x", project, check=1).stderr
+    assert "top_k is True, expected a whole number" in dowse("search", "x", project, check=1).stderr
     write_files(project, {".dowse.toml": "search = ["})
     assert "cannot be read as TOML" in dowse("search", "x", project, check=1).stderr
 

@@ -137,7 +137,7 @@ def test_who_may_reach_a_server_is_the_users_to_say(project):
     with pytest.raises(ConfigError, match=r"\[serve\] is a table of the user's"):
         load_settings(project)
     user.write_text('[serve]\nport = "http"\n')
-    with pytest.raises(ConfigError, match="port is 'http', expected int"):
+    with pytest.raises(ConfigError, match="port is 'http', expected a whole number"):
         load_settings(None)
     user.write_text("[serve]\nhost = 7\n")
     with pytest.raises(ConfigError, match="host is 7, expected a string"):
