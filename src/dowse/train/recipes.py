@@ -200,7 +200,7 @@ def _said(
             raise ConfigError(f"{config or 'settings'}: {key!r} is not known{suggestion(key, sorted(known))}")
     for key in ("base", "preset", "distill_from"):
         if not isinstance(said.get(key, ""), str):
-            raise ConfigError(f"{config or 'settings'}: {key} is {said[key]!r}, expected a text; correct the setting")
+            raise ConfigError(f"{config or 'settings'}: {key} is {said[key]!r}, expected a string; correct the setting")
     return {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
 
 
