@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer
 
-from dowse.evaluate.baselines import K1, B, evaluate_bm25
+from dowse.evaluate.baselines import evaluate_bm25
 from dowse.evaluate.cosqa import load_cosqa
 from dowse.evaluate.exact import ExactIndex
 from dowse.evaluate.harness import measure
@@ -39,6 +39,7 @@ from dowse.evaluate.tasks import Task
 from dowse.languages.identifiers import words
 from dowse.mine.pairs import shards
 from dowse.models import static
+from dowse.models.bm25 import K1, B
 from dowse.models.static import StaticEncoder
 from dowse.records import sha256, write_result
 

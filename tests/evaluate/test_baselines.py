@@ -5,9 +5,10 @@ import math
 import pytest
 from evaluating import small_task
 
-from dowse.evaluate.baselines import K1, B, evaluate_bm25
+from dowse.evaluate.baselines import evaluate_bm25
 from dowse.evaluate.harness import measure
 from dowse.languages.identifiers import unstemmed_terms
+from dowse.models.bm25 import K1, B
 
 
 def test_scores_are_those_of_the_formula():

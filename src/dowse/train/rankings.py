@@ -13,13 +13,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.errors import MissingExtraError, ModelError
-from dowse.languages.identifiers import unstemmed_terms
+from dowse.errors import ModelError
+from dowse.models.bm25 import BM25, K1, B, bm25s
 from dowse.models.ranking import Ranked, best_of_rows
 from dowse.types import CorpusRanker
 
@@ -40,29 +39,22 @@ class Ranking:
 class LexicalRanking:
     """Ranks by BM25 over the parts of identifiers; satisfies `dowse.types.CorpusRanker`."""
 
-    fingerprint = "bm25 k1=1.5 b=0.75"
+    fingerprint = f"bm25 k1={K1} b={B}"
 
     def __init__(self) -> None:
-        """Take the library.
+        """Look for the library before the corpus is read.
 
         Raises:
             MissingExtraError: bm25s is not installed.
         """
-        try:
-            import bm25s  # type: ignore[import-untyped]  # ships no types
-        except ImportError as error:
-            raise MissingExtraError("ranking by BM25", "evaluate") from error
-        self._index: Any = bm25s.BM25(k1=1.5, b=0.75)
+        bm25s()
 
     def rank(self, queries: Sequence[str], documents: Sequence[str], depth: int) -> Ranked:
         """Return the best documents of each query, (Q, K), and their scores, (Q, K); none without a common word."""
-        self._index.index([unstemmed_terms(text) or [""] for text in documents], show_progress=False)
-        known, none = self._index.vocab_dict, np.zeros(len(documents), np.float32)
+        index = BM25(documents)
         ids, scores = [], []
         for query in queries:
-            asked = [term for term in unstemmed_terms(query) if term in known]
-            row = self._index.get_scores(asked).astype(np.float32) if asked else none
-            best, found = best_of_rows(row[None], depth)
+            best, found = best_of_rows(index.scores(query)[None], depth)
             ids.append(np.where(found > 0, best, -1))
             scores.append(found)
         return np.concatenate(ids), np.concatenate(scores)
