@@ -15,7 +15,8 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -127,16 +128,23 @@ def write_json(path: Path, record: Mapping[str, object], mode: int = 0o644) -> N
     """Write a record as JSON that appears at `path` whole or not at all, from the first with the permissions `mode`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
-    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with appearing(path, mode) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def appearing(path: Path, mode: int = 0o644) -> Iterator[Path]:
+    """Lend a file beside `path` to write to, which takes its place at the end, or is gone if anything fails."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    scratch = Path(name)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        # mkstemp makes the file private to its owner; most records are meant to be read by others.
-        Path(scratch).chmod(mode)
-        Path(scratch).replace(path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
+        yield scratch
+        # mkstemp makes the file private to its owner; most of what is written is meant to be read by others.
+        scratch.chmod(mode)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def _files(inputs: Iterable[Path]) -> list[Path]:

@@ -7,14 +7,13 @@ file, as an entry of Parquet's dictionary; readers see plain strings.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dowse.errors import DataError, MissingExtraError
 from dowse.parquet import check_columns, check_filled, opened
+from dowse.records import appearing
 
 try:
     import pyarrow as pa
@@ -105,24 +104,18 @@ def labelled_files(folder: Path) -> list[Path]:
 
 def write_table(path: Path, table: Any, metadata: Mapping[str, str] | None = None) -> None:
     """Write a Parquet file that appears at `path` whole or not at all, texts shared by rows stored once."""
-    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    try:
-        # Without the Arrow schema a dictionary reads back as the strings it stands for.
-        with pq.ParquetWriter(
+    with (
+        appearing(path) as scratch,
+        pq.ParquetWriter(
             scratch,
             table.schema,
             compression="zstd",
-            store_schema=False,
+            store_schema=False,  # without it, a dictionary reads back as the strings that it stands for
             dictionary_pagesize_limit=_DICTIONARY_BYTES,
-        ) as writer:
-            writer.write_table(table, row_group_size=max(table.num_rows, 1))
-            writer.add_key_value_metadata(dict(metadata or {}))
-        Path(scratch).chmod(0o644)
-        Path(scratch).replace(path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
+        ) as writer,
+    ):
+        writer.write_table(table, row_group_size=max(table.num_rows, 1))
+        writer.add_key_value_metadata(dict(metadata or {}))
 
 
 def sharing(values: Any, positions: Any) -> Any:

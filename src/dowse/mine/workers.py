@@ -8,7 +8,6 @@ processes write nowhere: their shards come back as bytes, and are put in their p
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import replace
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from dowse.cluster import Cluster
 from dowse.mine.processes import end_with_parent, working
 from dowse.mine.shard import Task, mine_repository
+from dowse.records import appearing
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
@@ -62,9 +62,8 @@ def mine_on(cluster: Cluster, tasks: Sequence[Task], tell: Callable[[float], Non
     """
     for done, (number, shards) in enumerate(cluster.each(_mined, tasks), start=1):
         for name, content in shards.items():
-            partial = tasks[number].folder / f".{name}.{os.getpid()}"
-            partial.write_bytes(content)
-            partial.replace(tasks[number].folder / name)
+            with appearing(tasks[number].folder / name) as scratch:
+                scratch.write_bytes(content)
         tell(done)
 
 

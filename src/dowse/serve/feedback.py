@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from typing import Any
 
 from dowse.errors import DataError
 from dowse.mine.feedback import default_file
+from dowse.records import appearing
 
 COLUMNS = ("root", "repository", "path", "start_line", "end_line", "language", "symbol", "kind", "text")
 
@@ -66,12 +66,10 @@ class Feedback:
             lines = [line + "\n" for line in self.path.read_text(encoding="utf-8").split("\n") if line]
             kept = [line for line in lines if _root_of(line) != str(root)]
             if len(kept) < len(lines) and not dry_run:
-                descriptor, scratch = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                with appearing(self.path, 0o600) as scratch, scratch.open("w", encoding="utf-8") as file:
                     file.writelines(kept)
                     file.flush()
                     os.fsync(file.fileno())
-                Path(scratch).replace(self.path)
         return len(lines) - len(kept)
 
     @contextmanager

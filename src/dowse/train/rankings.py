@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from dowse.errors import ModelError
 from dowse.models.bm25 import BM25, K1, B, bm25s
 from dowse.models.ranking import Ranked, best_of_rows
+from dowse.records import appearing
 from dowse.types import CorpusRanker
 
 
@@ -98,9 +98,7 @@ def freeze(
         )
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        # A folder of its own: the processes that torchrun starts all write here.
-        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=f".{kept.name}.") as name:
-            scratch = Path(name) / kept.name
-            np.savez(scratch, documents=ids, scores=scores, stated=np.array(stated))
-            scratch.replace(kept)
+        # The processes that torchrun starts all write here.
+        with appearing(kept) as scratch, scratch.open("wb") as file:
+            np.savez(file, documents=ids, scores=scores, stated=np.array(stated))
     return Ranking(ids, scores)
