@@ -117,6 +117,27 @@ def test_a_worker_that_stands_still_does_not_fill_memory(monkeypatch):
     assert not blocked.is_alive()
 
 
+class Growing:
+    """Remembers what it has seen, as encoders do."""
+
+    def __init__(self):
+        self.seen = dict.fromkeys(range(300_000))
+
+    def work(self, item: int) -> int:
+        for number in range(50_000):
+            self.seen[item, number] = None
+        return item
+
+
+def test_what_the_work_is_bound_to_may_change_while_it_is_done():
+    assert list(pooled(Growing().work, range(20), 2)) == list(range(20))
+
+
+def test_an_item_that_does_not_travel_is_done_here():
+    items = [*range(6), lambda: 6, *range(6)]
+    assert list(pooled(callable, items, 2)) == [False] * 6 + [True] + [False] * 6
+
+
 def test_who_stops_early_leaves_no_process():
     results = pooled(squared, iter(range(1000)), 2)
     makers = {next(results)[1] for _ in range(40)} - {os.getpid()}

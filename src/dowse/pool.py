@@ -98,9 +98,11 @@ class _Pool:
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         self._workers: list[_Worker] = []
         self._threads = ThreadPoolExecutor(n_workers)
+        # Now, not in a thread: what the work is bound to may change while this process works with it.
+        told = pickle.dumps(sys.path, _PROTOCOL) + pickle.dumps(work, _PROTOCOL)
         with suppress(OSError):
             for _ in range(n_workers):
-                self._workers.append(_Worker(work))
+                self._workers.append(_Worker(told))
                 self._idle.put(self._workers[-1])
 
     def submit(self, item: Any) -> Future[Any]:
@@ -128,9 +130,13 @@ class _Pool:
 class _Worker:
     """One process; for one thread at a time."""
 
-    def __init__(self, work: Callable[[Any], Any]) -> None:
-        """Start it, which takes it as long as its imports; nothing is waited for."""
-        self._work: Callable[[Any], Any] | None = work
+    def __init__(self, told: bytes) -> None:
+        """Start it, which takes it as long as its imports; nothing is waited for.
+
+        Args:
+            told: where modules are found and what to do, pickled one after the other.
+        """
+        self._told = told
         self._process = subprocess.Popen(
             [
                 sys.executable,
@@ -152,13 +158,12 @@ class _Worker:
         """
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
-            if self._work is not None:
-                self._send(sys.path)
-                self._send(self._work)
-                self._work = None
-            self._send(item)
+            self._process.stdin.write(self._told + pickle.dumps(item, _PROTOCOL))
+            self._process.stdin.flush()
+            self._told = b""
             return pickle.load(self._process.stdout)
-        except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        except Exception as error:  # of whatever kind: the item is done again here, and its error raised here
+            self.kill()  # it may have been told a part
             raise _LostError from error
 
     def kill(self) -> None:
@@ -171,11 +176,6 @@ class _Worker:
             with suppress(OSError):  # what was still to be sent
                 pipe.close()  # type: ignore[union-attr]
         self._process.wait()
-
-    def _send(self, something: Any) -> None:
-        assert self._process.stdin is not None
-        pickle.dump(something, self._process.stdin, _PROTOCOL)
-        self._process.stdin.flush()
 
 
 def _can_start() -> bool:

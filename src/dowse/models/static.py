@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +96,10 @@ class StaticEncoder:
                 folder / "scales.npy", "a scale is no number or too large", f"numbers below {MAX_SCALE:g}"
             )
         return cls(tokenizer, embeddings, scales, _KIND.fingerprint(FORMAT_VERSION, config["files"]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel without the words that were met so far."""
+        return self.__dict__ | {"_tokens": {}, "_part_tokens": {}}
 
     @property
     def dimensions(self) -> int:
