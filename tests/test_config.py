@@ -26,7 +26,7 @@ HEX = "0x" + "f" * 5_000
         pytest.param("[search]\ntop_k = 0", "top_k is 0, expected at least 1; correct it there", id="zero"),
         pytest.param(f"[search]\ntop_k = {HEX}", "a number of thousands of digits, expected at most", id="hex"),
         pytest.param(f"[search]\nmode = {HEX}", "a number of thousands of digits, expected a string", id="kind"),
-        pytest.param(f"[index]\nexclude = [{HEX}]", "expected a list, each a string", id="listed"),
+        pytest.param(f"[index]\nexclude = [{HEX}]", "expected a list of strings", id="listed"),
         pytest.param("indices = 5", r"there is no table \[indices\]; did you mean 'index'", id="name"),
         pytest.param("index = 5", r"index is 5, expected a table; write its settings below \[index\]", id="number"),
         pytest.param("[[index]]", r"index is \[\{\}\], expected a table; write", id="tables"),

@@ -31,6 +31,7 @@ VERSIONS = {
 }
 LOADERS = {"static": StaticEncoder.load, "biencoder": BiEncoder.load}
 INDEXES = sorted(FIXTURES.glob("index-*"))
+TABLES = sorted(FIXTURES.glob("lance-*"))
 MODELS = sorted(folder for kind in LOADERS for folder in FIXTURES.glob(f"{kind}-*"))
 
 
@@ -65,6 +66,20 @@ def test_an_index_of_an_earlier_format_answers_as_a_new_one_does(fixture, tmp_pa
             assert [hit.document for hit in old.search(question)] == [hit.document for hit in new.search(question)]
         assert old.status()["fresh"]
     assert meta(folder)["format"] == str(FORMAT_VERSION)
+
+
+@pytest.mark.parametrize("fixture", TABLES, ids=lambda path: path.name)
+def test_a_table_of_an_earlier_format_is_written_anew_and_answers_as_a_new_index_does(fixture, tmp_path):
+    shutil.unpack_archive(fixture / "store.zip", tmp_path / "store")
+    root = write_files(tmp_path / "shop", INDEXED)
+    stored = {"index": {"store": f"lance:{tmp_path / 'store'}"}}
+    with Searcher.open([root], stored, look_only=True) as searcher:
+        assert len(searcher.roots[0].store) == 3 and not searcher.status()["fresh"]
+        assert searcher.roots[0].store.meta["format"] == fixture.name.rpartition("-")[2]
+    with Searcher.open([root], stored) as old, Searcher.from_path(root, tmp_path / "new") as new:
+        assert old.roots[0].store.meta["format"] == str(lance_table.FORMAT_VERSION) and old.status()["fresh"]
+        for question in ("turn a duration into seconds", "format a price", "settings"):
+            assert [hit.document for hit in old.search(question)] == [hit.document for hit in new.search(question)]
 
 
 @pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)

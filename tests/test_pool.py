@@ -1,5 +1,6 @@
 """A pool of workers: the same results in the same order whatever becomes of the workers, and none of them left."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -54,21 +55,37 @@ def until(condition, seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def slow_enough(n_items: int) -> list[tuple[int, int]]:
-    return list(pooled(squared, iter(range(n_items)), 2))
+def by_all(n_more: int = 20) -> list[tuple[int, int]]:
+    """Go on until two workers have taken part, however long they take to start on a busy machine, and some more."""
+    found: list[tuple[int, int]] = []
+
+    def makers() -> set[int]:
+        return {maker for _, maker in found}
+
+    def items():
+        end = time.monotonic() + 60
+        numbers = itertools.count()
+        while len(makers()) < 3:
+            assert time.monotonic() < end, "the workers never came"
+            yield next(numbers)
+        yield from itertools.islice(numbers, n_more)
+
+    for result in pooled(squared, items(), 2):
+        found.append(result)
+    assert [square for square, _ in found] == [item * item for item in range(len(found))]
+    return found
 
 
 def test_results_are_in_order_and_made_by_all():
-    found = slow_enough(60)
-    assert [square for square, _ in found] == [item * item for item in range(60)]
-    makers = {maker for _, maker in found}
+    makers = {maker for _, maker in by_all()}
     assert os.getpid() in makers and len(makers) == 3
     assert not any(alive(maker) for maker in makers - {os.getpid()})
 
 
 @pytest.mark.parametrize("n_items", [0, 1, 2, 3])
 def test_few_items_are_enough(n_items):
-    assert [square for square, _ in slow_enough(n_items)] == [item * item for item in range(n_items)]
+    found = pooled(squared, iter(range(n_items)), 2)
+    assert [square for square, _ in found] == [item * item for item in range(n_items)]
 
 
 def test_without_workers_nothing_is_started(monkeypatch):
@@ -88,10 +105,50 @@ def test_what_workers_cannot_do_is_done_here(monkeypatch):
     assert [square for square, _ in pooled(squared, range(3), 2)] == [0, 1, 4]
 
 
-@pytest.mark.parametrize("worst", range(6))
-def test_the_error_of_an_item_is_raised_whoever_met_it(worst):
+@pytest.mark.parametrize("worst", [0, 1, 5, 39])
+def test_the_error_of_an_item_is_raised_when_its_turn_comes_whoever_met_it(worst, capfd):
+    found = []
     with pytest.raises(ValueError, match=f"{worst} is not to be had"):
-        list(pooled(partial(failing, worst), range(6), 2))
+        for result in pooled(partial(failing, worst), range(40), 2):
+            found.append(result)
+    assert found == list(range(worst)) and capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("said", ["Using proxy\n", "...", "N.", "conda hook\non\n", ""])
+def test_what_python_says_while_it_starts_is_no_answer(monkeypatch, said):
+    monkeypatch.setattr(pool, "_BEGIN", f"print({said!r}, end='', flush=True); {pool._BEGIN}")
+    assert len({maker for _, maker in by_all()}) == 3
+
+
+def test_a_worker_that_is_lost_leaves_the_others_their_work():
+    killed: list[int] = []
+    since: list[int] = []
+
+    def others() -> set[int]:
+        return set(since) - {os.getpid(), *killed}
+
+    numbers = itertools.takewhile(lambda _: len(since) < 40 or not others(), itertools.count())
+    for place, (square, maker) in enumerate(pooled(squared, numbers, 2)):
+        assert square == place * place
+        if killed:
+            since.append(maker)
+        elif maker != os.getpid():
+            os.kill(maker, signal.SIGKILL)
+            killed.append(maker)
+    assert len(others()) == 1 and os.getpid() in since, "the worker that is left does its part"
+
+
+def test_work_that_does_not_travel_is_done_here():
+    assert list(pooled(lambda item: item + 1, range(5), 2)) == [1, 2, 3, 4, 5]
+
+
+def test_a_worker_is_in_no_group_that_a_terminal_reaches():
+    worker = pool._Worker(b"")
+    try:
+        assert os.getpgid(worker._process.pid) != os.getpgrp()
+    finally:
+        worker.kill()
+        worker.close()
 
 
 def test_a_worker_that_stands_still_does_not_fill_memory(monkeypatch):
@@ -139,9 +196,8 @@ def test_an_item_that_does_not_travel_is_done_here():
 
 
 def test_who_stops_early_leaves_no_process():
-    results = pooled(squared, iter(range(1000)), 2)
-    makers = {next(results)[1] for _ in range(40)} - {os.getpid()}
-    assert makers
+    results = pooled(squared, itertools.count(), 2)
+    makers = {next(maker for _, maker in results if maker != os.getpid())}
     results.close()
     assert not any(alive(maker) for maker in makers)
 
@@ -161,6 +217,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
     makers = set()
     while len(makers) < 3:
         line = parent.stdout.readline()
+        assert line, "the parent ended by itself"
         if line.strip().isdigit():
             makers.add(int(line))
     parent.kill()
@@ -169,9 +226,14 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
     until(lambda: not any(alive(maker) for maker in makers - {parent.pid}))
 
 
-def test_a_worker_takes_no_module_from_the_folder_it_is_started_in(tmp_path, monkeypatch):
-    for name in ("pickle", "dowse", "numpy", "test_pool"):
+@pytest.mark.parametrize("how", ["here", "sys.path", "environment"])
+def test_a_worker_takes_no_module_from_the_folder_it_is_started_in(tmp_path, monkeypatch, how):
+    for name in ("pickle", "dowse", "numpy", "test_pool", "sitecustomize"):
         (tmp_path / f"{name}.py").write_text("open('taken', 'w').close()\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    assert len({maker for _, maker in slow_enough(60)}) == 3
+    if how == "sys.path":
+        monkeypatch.setattr(sys, "path", ["", ".", *sys.path])
+    if how == "environment":
+        monkeypatch.setenv("PYTHONPATH", ".")
+    assert len({maker for _, maker in by_all()}) == 3
     assert not (tmp_path / "taken").exists()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -119,3 +120,14 @@ def test_a_record_that_fails_halfway_leaves_the_old_one_and_no_scraps(tmp_path):
         write_json(taken, {"value": 2})  # a folder stands where the file should go: the last step fails
     assert json.loads(path.read_text()) == {"value": 1}
     assert sorted(child.name for child in folder.iterdir()) == ["record.json", "taken"]
+
+
+def test_what_appears_has_the_permissions_that_the_umask_leaves(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_json(tmp_path / "shared.json", {})
+        write_json(tmp_path / "own.json", {}, 0o600)
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("shared.json", "own.json")] == [0o640, 0o600]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["own.json", "shared.json"]

@@ -23,8 +23,9 @@ from dowse.models.static import FILES, StaticEncoder
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "dowse"
 RUNS_CODE = {"pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "code", "pty"}
 """Modules whose files or input are programs."""
-READS_PLAIN_DATA = {"evaluate/challenge.py": {"pickle"}}
-"""Somebody else's file of functions, read by an unpickler that imports nothing (tests/evaluate/test_loaders.py)."""
+READS_PLAIN_DATA = {"evaluate/challenge.py": {"pickle"}, "pool.py": {"pickle"}}
+"""Somebody else's file of functions, read by an unpickler that imports nothing (tests/evaluate/test_loaders.py); and
+what a process and the workers that it started tell each other through pipes that nobody else can write to."""
 
 
 def ways_to_run_data(text):

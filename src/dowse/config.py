@@ -268,7 +268,7 @@ def _called(expected: Any) -> str:
     if origin in (Union, UnionType):
         return " or ".join(_called(part) for part in parts if part is not NoneType)
     if origin is tuple:
-        return f"a list, each {_called(parts[0])}"
+        return f"a list of {_called(parts[0]).removeprefix('a ')}s"
     return _CALLED.get(expected) or f"a {expected.__name__}"
 
 

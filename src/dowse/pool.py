@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 from collections import deque
@@ -34,7 +35,11 @@ MOST_WAITING = 8
 must not fill memory with what the others have done since."""
 
 _BEGIN = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from dowse.pool import _serve; _serve()"
+_READY = b"a worker of dowse begins\n"
+"""Before its first answer: whatever Python says while it starts, by a `sitecustomize` for instance, is none."""
+
 _PROTOCOL = pickle.HIGHEST_PROTOCOL
+_PYTHON = re.compile(r"pythonw?[\d.]*t?(\.exe)?", re.IGNORECASE)
 
 
 class _LostError(Exception):
@@ -54,16 +59,17 @@ def pooled(work: Callable[[Item], Result], items: Iterable[Item], n_workers: int
     Raises:
         Exception: what the work raises.
     """
-    if n_workers < 1 or not _can_start():
+    pool = _started(work, n_workers)
+    if pool is None:
         yield from map(work, items)
         return
     items = iter(items)
     waiting: deque[tuple[Item, Future[Result]]] = deque()
-    with closing(_Pool(work, n_workers)) as pool:
+    with closing(pool):
         yield from map(work, islice(items, 1))  # while workers are still starting
         for item in items:
             handed_out = sum(not future.done() for _, future in waiting)
-            has_room = handed_out < ITEMS_A_WORKER * n_workers
+            has_room = handed_out < ITEMS_A_WORKER * pool.n_alive
             waiting.append((item, pool.submit(item) if has_room else _done(work, item)))
             while waiting and (waiting[0][1].done() or len(waiting) > MOST_WAITING * (1 + n_workers)):
                 yield _result(work, *waiting.popleft())
@@ -75,10 +81,25 @@ def pooled(work: Callable[[Item], Result], items: Iterable[Item], n_workers: int
             yield _result(work, *waiting.popleft())
 
 
+def _started(work: Callable[[Any], Any], n_workers: int) -> _Pool | None:
+    """Start a pool; None where none is wanted, no Python can be started, or the work does not travel."""
+    if n_workers < 1 or not _can_start():
+        return None
+    try:
+        # Now, not in a thread: what the work is bound to may change while this process works with it.
+        told = pickle.dumps([part for part in sys.path if Path(part).is_absolute()], _PROTOCOL)
+        return _Pool(told + pickle.dumps(work, _PROTOCOL), n_workers)
+    except Exception:  # pickle has no error of its own for what it cannot take
+        return None
+
+
 def _done(work: Callable[[Item], Result], item: Item) -> Future[Result]:
-    """Do an item here and now."""
+    """Do an item here and now; its error is raised when its turn comes."""
     future: Future[Result] = Future()
-    future.set_result(work(item))
+    try:
+        future.set_result(work(item))
+    except Exception as error:
+        future.set_exception(error)
     return future
 
 
@@ -93,17 +114,25 @@ def _result(work: Callable[[Item], Result], item: Item, future: Future[Result]) 
 class _Pool:
     """Workers, and a thread for each that waits for its answers."""
 
-    def __init__(self, work: Callable[[Any], Any], n_workers: int) -> None:
-        """Start as many as the system has room for."""
-        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+    def __init__(self, told: bytes, n_workers: int) -> None:
+        """Start as many as the system has room for.
+
+        Args:
+            told: where modules are found and what to do, pickled one after the other.
+            n_workers: at most.
+        """
+        self._idle: SimpleQueue[_Worker | None] = SimpleQueue()
         self._workers: list[_Worker] = []
         self._threads = ThreadPoolExecutor(n_workers)
-        # Now, not in a thread: what the work is bound to may change while this process works with it.
-        told = pickle.dumps(sys.path, _PROTOCOL) + pickle.dumps(work, _PROTOCOL)
         with suppress(OSError):
             for _ in range(n_workers):
                 self._workers.append(_Worker(told))
                 self._idle.put(self._workers[-1])
+
+    @property
+    def n_alive(self) -> int:
+        """How many workers have not been lost."""
+        return sum(not worker.is_lost for worker in self._workers)
 
     def submit(self, item: Any) -> Future[Any]:
         """Hand an item to the next worker that is idle; its future may raise `_LostError`."""
@@ -118,52 +147,51 @@ class _Pool:
             worker.close()
 
     def _done_by_one(self, item: Any) -> Any:
-        if not self._workers:
-            raise _LostError
         worker = self._idle.get()
         try:
+            if worker is None:
+                raise _LostError
             return worker.do(item)
         finally:
-            self._idle.put(worker)
+            if worker is not None and not worker.is_lost:
+                self._idle.put(worker)
+            elif not self.n_alive:
+                self._idle.put(None)  # whoever waits for one waits no longer
 
 
 class _Worker:
     """One process; for one thread at a time."""
 
     def __init__(self, told: bytes) -> None:
-        """Start it, which takes it as long as its imports; nothing is waited for.
-
-        Args:
-            told: where modules are found and what to do, pickled one after the other.
-        """
+        """Start it, which takes it as long as its imports; nothing is waited for."""
         self._told = told
+        self.is_lost = False
         self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-c",
-                _BEGIN,
-            ],  # without -P, a folder that is searched could bring modules of its own
+            # -I: no module of the folder that is searched, nor of one that the environment names relative to it
+            [sys.executable, "-I", "-c", _BEGIN],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # what fails there is done again here, and told here
-            start_new_session=True,  # beyond the reach of a terminal's Ctrl-C
+            start_new_session=True,  # beyond the reach of a terminal's Ctrl-C, as on Windows by a group of its own
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
 
     def do(self, item: Any) -> Any:
         """Return what the work makes of an item.
 
         Raises:
-            _LostError: The process is gone, or the work raised.
+            _LostError: The process is gone, or the work raised there, after which it is lost; or the item does not
+                travel.
         """
-        assert self._process.stdin is not None and self._process.stdout is not None
         try:
-            self._process.stdin.write(self._told + pickle.dumps(item, _PROTOCOL))
-            self._process.stdin.flush()
-            self._told = b""
-            return pickle.load(self._process.stdout)
+            sent = pickle.dumps(item, _PROTOCOL)
+        except Exception as error:
+            raise _LostError from error
+        try:
+            return self._answer(sent)
         except Exception as error:  # of whatever kind: the item is done again here, and its error raised here
-            self.kill()  # it may have been told a part
+            self.is_lost = True
+            self.kill()  # it may have been told a part, or have answered one
             raise _LostError from error
 
     def kill(self) -> None:
@@ -177,17 +205,29 @@ class _Worker:
                 pipe.close()  # type: ignore[union-attr]
         self._process.wait()
 
+    def _answer(self, sent: bytes) -> Any:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        is_first = bool(self._told)
+        self._process.stdin.write(self._told + sent)
+        self._process.stdin.flush()
+        self._told = b""
+        while is_first and (line := self._process.stdout.readline()) != _READY:
+            if not line:
+                raise EOFError
+        return pickle.load(self._process.stdout)
+
 
 def _can_start() -> bool:
     """Tell whether a Python can be started; in a program that Python is built into, its name would start that again."""
-    return Path(sys.executable or "").name.lower().startswith("python") and not getattr(sys, "frozen", False)
+    return bool(_PYTHON.fullmatch(Path(sys.executable or "").name)) and not getattr(sys, "frozen", False)
 
 
 def _serve() -> None:
     """Be a worker: read what to do, then do it with every item until there are no more."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
     work = pickle.load(sys.stdin.buffer)
+    answers.write(b"\n" + _READY)
     while True:
         try:
             item = pickle.load(sys.stdin.buffer)

@@ -12,9 +12,9 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -124,8 +124,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_json(path: Path, record: Mapping[str, object], mode: int = 0o644) -> None:
-    """Write a record as JSON that appears at `path` whole or not at all, from the first with the permissions `mode`."""
+def write_json(path: Path, record: Mapping[str, object], mode: int = 0o666) -> None:
+    """Write a record as JSON that appears at `path` whole or not at all, with permissions as `appearing` has them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
     with appearing(path, mode) as scratch:
@@ -133,15 +133,17 @@ def write_json(path: Path, record: Mapping[str, object], mode: int = 0o644) -> N
 
 
 @contextmanager
-def appearing(path: Path, mode: int = 0o644) -> Iterator[Path]:
-    """Lend a file beside `path` to write to, which takes its place at the end, or is gone if anything fails."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    scratch = Path(name)
+def appearing(path: Path, mode: int = 0o666) -> Iterator[Path]:
+    """Lend a file beside `path` to write to, which takes its place at the end, or is gone if anything fails.
+
+    Args:
+        path: where it appears.
+        mode: its permissions from the first moment on, less what the umask takes away.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")  # tempfile makes private files only
+    os.close(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
     try:
         yield scratch
-        # mkstemp makes the file private to its owner; most of what is written is meant to be read by others.
-        scratch.chmod(mode)
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)

@@ -230,7 +230,7 @@ def test_an_update_killed_at_any_moment_is_finished_by_the_next(store, project, 
         "import sys; from pathlib import Path; from dowse.config import IndexSettings\n"
         "from dowse.index import update as u; from dowse.index.local import LocalStore\n"
         "from dowse.models.static import default_static\n"
-        "u.FIRST_BATCH_BYTES = u.BATCH_BYTES = 20_000\n"
+        "u.PORTION_BYTES = u.BATCH_BYTES = 20_000\n"
         "store = LocalStore(Path(sys.argv[1]), 'project'); print('ready', flush=True)\n"
         "u.update(store, Path(sys.argv[2]), IndexSettings(), default_static())"
     )
@@ -256,11 +256,11 @@ def test_a_file_that_vanishes_between_the_scan_and_the_reading_is_left_for_the_n
 
     import dowse.index.update as module
 
-    size, module.FIRST_BATCH_BYTES = module.FIRST_BATCH_BYTES, 1
+    size, module.PORTION_BYTES = module.PORTION_BYTES, 1
     try:
         update(store, project, SETTINGS, default_static(), progress=vanish)
     finally:
-        module.FIRST_BATCH_BYTES = size
+        module.PORTION_BYTES = size
     assert not len(store.ids_of_file("web/cart.ts"))
     assert bring_up_to_date(store, project, SETTINGS, default_static()).fresh
     assert "web/cart.ts" not in store.files
@@ -388,7 +388,7 @@ def test_what_another_process_indexed_between_look_and_lock_is_kept(store, proje
 
 
 def test_an_update_that_was_stopped_is_said_to_go_on(store, project, monkeypatch):
-    monkeypatch.setattr("dowse.index.update.FIRST_BATCH_BYTES", 1)
+    monkeypatch.setattr("dowse.index.update.PORTION_BYTES", 1)
     monkeypatch.setattr("dowse.index.update.BATCH_BYTES", 1)
 
     def stop(done, total):

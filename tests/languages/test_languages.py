@@ -12,6 +12,7 @@ from dowse.languages.definitions import outline
 from dowse.languages.more_tables import MORE_CODE
 from dowse.languages.parsing import clean_name, kind_of
 from dowse.languages.text import TEXT
+from dowse.mine.functions import functions_of
 
 CODE = sorted(name for name, language in LANGUAGES.items() if language.is_code)
 
@@ -82,6 +83,11 @@ def test_a_table_names_only_what_its_grammar_has(name):
         ("a.h", "  using std::swap;\n", "cpp"),
         ("a.h", "enum class Kind : int {\n", "cpp"),
         ("a.h", "class Foo\n    : public Bar\n{\n", "cpp"),
+        ("a.h", "namespace py = pybind11;\n", "cpp"),
+        ("a.h", "namespace a // x\n{", "cpp"),
+        ("a.h", "class [[nodiscard]] Foo {\n", "cpp"),
+        ("a.h", "  public slots:\n", "cpp"),
+        ("a.h", "// class of devices\n  class = device;\n/* never ended\nclass X {\n", "c"),
         ("a.h", "class EXPORTED(x) Foo {\n public:\n", "cpp"),
         ("a.h", "class Foo;\n", "cpp"),
         ("a.unknown", "", None),
@@ -109,6 +115,11 @@ def test_a_file_is_known_by_name_extension_or_first_line(path, first_line, expec
         ("V::operator std::vector<int>() const", "V.operator std::vector<int>"),
         ("operator  new", "operator new"),
         ('operator"" _km', 'operator""_km'),
+        ("V::operator std::function<void(int)>() const", "V.operator std::function<void(int)>"),
+        ("operator->", "operator->"),
+        ("get(operator, b).run", "get.run"),
+        ("query.filter(operator in ops).all", "filter.all"),
+        ("operators[operator === 'a' ? 1 : 2].run", "operators.run"),
         ("operator.add", "operator.add"),
         ("self.operator", "operator"),
         ('"adds two"', "adds two"),
@@ -196,6 +207,13 @@ def test_a_method_defined_within_a_call_that_modifies_it_is_a_definition():
         "  private_class_method def self.h\n    2\n  end\n  private :f\n  attr_reader :x\nend\n"
     )
     assert defined(source, "ruby") == [("A", "class"), ("A.f", "method"), ("A.g", "method"), ("A.h", "method")]
+
+
+def test_what_is_said_of_a_method_behind_a_modifier_is_its_documentation():
+    source = "class A\n  # Keeps what was found.\n  memoize def f\n    1\n  end\nend\n"
+    assert [function.docstring for function in functions_of("a.rb", source, LANGUAGES["ruby"])] == [
+        "Keeps what was found."
+    ]
 
 
 def test_an_operator_is_called_as_it_is_written():

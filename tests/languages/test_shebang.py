@@ -24,7 +24,18 @@ def test_an_interpreter_line_wins_over_a_name_that_is_not_code_and_never_over_on
     [("run", "#!" + "/" * HEAD_CHARS)]
     + [
         ("a.h", line * HEAD_CHARS)
-        for line in ("\n", "class ", "class\n", "class a:\n", f"class a:{'a' * 30}\n", "namespace\n", "using a:")
+        for line in (
+            "\n",
+            "class ",
+            "class\n",
+            "class a:\n",
+            f"class a:{'a' * 30}\n",
+            "namespace\n",
+            "using a:",
+            "/*",
+            "//",
+            "/* *",
+        )
     ],
 )
 def test_a_head_made_to_take_long_takes_no_longer_than_its_length(path, head):

@@ -111,6 +111,13 @@ def test_a_ranker_that_ships_is_looked_at(tmp_path, monkeypatch):
     assert ("ok", "ranker: 2 files have the SHA-256 they should") in found(doctor.weights())
 
 
+def test_a_config_without_hashes_is_a_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "PACKAGE", tmp_path)
+    folder = write_crossencoder(tmp_path / "models" / "default" / "ranker")
+    (folder / "config.json").write_text('{"hashes": {}}')
+    assert ("fault", f"ranker: the config.json of {folder} states no hashes of its files") in found(doctor.weights())
+
+
 def test_every_index_is_looked_at(tmp_path, index_dir):
     for name in ("sound", "old", "gone", "damaged"):
         Searcher.from_path(write_files(tmp_path / name, {"a.py": FILES["src/config/parser.py"]}), index_dir).close()

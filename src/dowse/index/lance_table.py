@@ -38,7 +38,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("an index in a Lance table (--store)", "scale") from error
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever the rows change their meaning; repositories of another version are built anew."""
 
 TABLE = "documents.lance"

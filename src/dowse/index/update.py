@@ -31,12 +31,13 @@ from dowse.languages.identifiers import words
 from dowse.models.static import StaticEncoder
 from dowse.records import cores
 
-FIRST_BATCH_BYTES = 500_000
-"""Source read, cut and embedded at a time, in one process."""
+PORTION_BYTES = 500_000
+"""Source read, cut and embedded at a time, by one process."""
 
 BATCH_BYTES = 8_000_000
-"""Source acknowledged at a time, doubling from the first: a small repository answers soon, and a kill in a large one
-makes the next update do a few seconds' work again, because an acknowledgement costs as much as a hundred documents."""
+"""Source acknowledged at a time at most, from one portion on doubling: a small repository answers soon, and a kill in a
+large one makes the next update do a few seconds' work again, because an acknowledgement costs as much as a hundred
+documents."""
 
 BYTES_A_PROCESS = 1_500_000
 """Source to be read for each further process to be started, which takes as long as cutting and embedding so much."""
@@ -215,7 +216,7 @@ def _portions(files: dict[str, Stat]) -> Iterator[dict[str, Stat]]:
     for path, stat in files.items():
         portion[path] = stat
         size += stat.size
-        if size >= FIRST_BATCH_BYTES:
+        if size >= PORTION_BYTES:
             yield portion
             portion, size = {}, 0
     if portion:
@@ -273,7 +274,7 @@ class _Batch(NamedTuple):
 
 def _batches(portions: Iterable[_Batch]) -> Iterator[_Batch]:
     """Put together what is acknowledged together."""
-    held, limit = _Batch([], {}, {}), FIRST_BATCH_BYTES
+    held, limit = _Batch([], {}, {}), PORTION_BYTES
     for portion in portions:
         held = held.joined(portion)
         if held.size >= limit:

@@ -29,14 +29,14 @@ _BY_FILENAME = {name.lower(): language for language in LANGUAGES.values() for na
 _BY_INTERPRETER = {name: language for language in LANGUAGES.values() for name in language.interpreters}
 # Neither takes back what it has read: the time must not grow by the square of a head that was made to take it.
 _SHEBANG = re.compile(r"#!\s*+(?>\S*/)?(?:env\s++(?:-\S++\s++)*+)?(?>\S*/)?([A-Za-z]+(?:-[A-Za-z]+)*)")
+_COMMENT = re.compile(r"/\*(?:.*?\*/|.*)|//[^\n]*", re.DOTALL)
+_CPP_MARK = re.compile(r"-\*-\s*C\+\+")
 _CPP = re.compile(
-    r"^[^\S\n]*+(?:template\s*<|(?:public|private|protected)\s*:|using\s+(?:namespace\b|[\w:]+\s*[;=])"
-    r"|(?:inline\s+)?namespace\b[^\S\n]*[\w:]*\s*(?:\{|$)"
-    r"|(?:enum\s+)?class\s+(?:\w+\s+)?[\w:]+\s*(?:final\s*)?(?:[;{]|:\s*(?:public|private|protected|virtual)\b|:[\s\w:<>,]{1,200}\{))"
-    r"|-\*-\s*C\+\+",
+    r"^[^\S\n]*+(?:template\s*<|using\s+\w|(?:inline\s+)?namespace\s*[\w{:\[]|(?:enum\s+)?class\s+[\w\[]"
+    r"|(?:public|private|protected)(?:\s+\w+)?\s*:(?!:))",
     re.MULTILINE,
 )
-"""What only C++ has; words alone will not do, since a comment may begin a line with one of them."""
+"""What only C++ has, comments aside, which may begin a line with any word."""
 
 
 def language_of(path: str, head: str = "") -> Language | None:
@@ -50,7 +50,7 @@ def language_of(path: str, head: str = "") -> Language | None:
     """
     name = PurePosixPath(path).name.lower()
     extension = name[name.rfind(".") :] if "." in name else ""
-    if extension == ".h" and _CPP.search(head):
+    if extension == ".h" and (_CPP_MARK.search(head) or _CPP.search(_COMMENT.sub(" ", head))):
         return LANGUAGES["cpp"]
     language = _BY_FILENAME.get(name) or _BY_EXTENSION.get(extension) or _BY_FILENAME.get(name.partition(".")[0] + ".*")
     if (language is None or not language.is_code) and (shebang := _SHEBANG.match(head)):

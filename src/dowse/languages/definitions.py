@@ -145,10 +145,11 @@ class _Walk:
         return Outline(self.found, self.statements)
 
     def enter(self, node: Node, scope: _Scope, last_row: int) -> bool:
-        """Walk a node's children next, unless too deep already."""
+        """Walk a node's children next, unless too deep already; what only says which kind of node it is aside."""
         if len(self.stack) > MAX_DEPTH:
             return False
-        self.stack.append(_Frame(iter(node.named_children), scope, last_row))
+        children = node.named_children[1:] if node.type in self.language.keyed else node.named_children
+        self.stack.append(_Frame(iter(children), scope, last_row))
         return True
 
     def wait(self, node: Node) -> None:

@@ -52,9 +52,11 @@ _CHAINED = re.compile(rb"(?<![<=>!?|])[<=?|](?![<=?|])|(?<![-=])>|,")
 _GENERICS = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\([^()]*\)")
 _COMPONENT = re.compile(r"[^\W\d][\w$]*[?!]?|[$@~#]+\w+|[^\w\s.:]+")
 _OPERATOR = re.compile(
-    r"\boperator\s*(?:(?P<sign>\(\s*\)|\[\s*\]|[-+*/%^&|~!=<>,]+|\"\"\s*\w+)|(?<=\s)(?P<words>[^\W\d][^(]*))"
+    r"(?P<scope>.*::)?\s*operator\s*"
+    r"(?:(?P<sign>\(\s*\)|\[\s*\]|[-+*/%^&|~!=<>,]+|\"\"\s*\w+)|(?<=\s)(?P<words>[^\W\d].*?)(?:\(\s*\)[^()]*)?)\s*",
+    re.DOTALL,
 )
-"""What C++ calls an operator, a conversion to a type included."""
+"""What C++ calls an operator, a conversion to a type included; the word is an ordinary one elsewhere."""
 _OBJECTS = frozenset({"exports", "module", "prototype", "this", "self"})
 
 
@@ -257,8 +259,8 @@ def clean_name(text: str) -> str | None:
     if text.isidentifier() or not any(map(str.isalnum, text)):
         return text.strip() or None
     operator = ""
-    if found := _OPERATOR.search(text):
-        text, operator = text[: found.start()], _operator_name(found)
+    if found := _OPERATOR.fullmatch(text):
+        text, operator = found["scope"] or "", _operator_name(found)
     previous = None
     while previous != text:
         previous, text = text, _GENERICS.sub("", text)

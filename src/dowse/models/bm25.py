@@ -40,9 +40,9 @@ class BM25:
         Raises:
             MissingExtraError: bm25s is not installed.
         """
+        self._index = bm25s().BM25(k1=K1, b=B)
         terms = [unstemmed_terms(text) or [""] for text in texts]
         self._none = np.zeros(len(terms), np.float32)
-        self._index = bm25s().BM25(k1=K1, b=B)
         self._index.index(terms, show_progress=False)
 
     def scores(self, query: str) -> NDArray[np.float32]:

@@ -47,7 +47,7 @@ class Kind:
             ModelError: It cannot be read, is of another format, or lacks something.
         """
         try:
-            config = dict(json.loads(path.read_text(encoding="utf-8")))
+            config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             stated = {name: config[name] for name in identity}
             complete = all(type(config["files"][name]) is str for name in self.files) and is_complete(config)
         except (OSError, ValueError, OverflowError, KeyError, TypeError) as error:

@@ -131,9 +131,12 @@ def weights() -> Iterator[Finding]:
         yield Finding("fault", "weights", said, "install dowse again")
     for folder in folders:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        recorded = config["files"]
+        recorded = config.get("files", {})
         wrong = [file for file, expected in recorded.items() if _sha256(folder / file) != expected]
-        if wrong:
+        if not recorded:
+            said = f"{folder.name}: the config.json of {folder} states no hashes of its files"
+            yield Finding("fault", "weights", said, "install dowse again")
+        elif wrong:
             said = f"{folder.name}: {', '.join(wrong)} of {folder} missing or not as config.json has it"
             yield Finding("fault", "weights", said, "install dowse again")
         else:
