@@ -27,8 +27,8 @@ from tokenizers import Tokenizer
 from dowse import Searcher
 from dowse.evaluate.benchmarks import AnnotatedRepository, load_annotated
 from dowse.evaluate.metrics import Location, hits_target
-from dowse.index.lexical import QUESTION_WORDS
 from dowse.languages.identifiers import parts, words
+from dowse.languages.terms import QUESTION_WORDS
 from dowse.records import write_result
 from dowse.serve.brief import N_WITH_CODE, hits_text, n_hits
 from dowse.serve.display import as_dict

@@ -31,10 +31,10 @@ from typing import Any
 
 from dowse.config import IndexSettings
 from dowse.errors import DowseError
-from dowse.index.lexical import query_terms
 from dowse.index.local import LocalStore
 from dowse.index.store import BusyError
 from dowse.index.update import update
+from dowse.languages.terms import query_terms
 from dowse.models.static import default_static
 from dowse.records import write_result
 

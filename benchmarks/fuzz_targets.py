@@ -25,13 +25,13 @@ from dowse.errors import DowseError
 from dowse.index.documents import cut
 from dowse.index.files import Skip, decode
 from dowse.index.ignore import IgnoreFile
-from dowse.index.lexical import query_terms, terms
 from dowse.index.local import LocalStore
 from dowse.index.secrets import secrets_in
 from dowse.index.update import update
 from dowse.label.rows import read_labelled
 from dowse.languages import LANGUAGES, language_of
 from dowse.languages.identifiers import parts, words
+from dowse.languages.terms import query_terms, terms
 from dowse.mine.pairs import read_rows
 from dowse.models.biencoder import BiEncoder
 from dowse.models.crossencoder import CrossEncoder

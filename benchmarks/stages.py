@@ -30,8 +30,9 @@ from measure import UNHURRIED_MS, folder_mb, p50, timed
 
 from dowse.config import SearchSettings
 from dowse.evaluate.benchmarks import Score, load_annotated, mean_by, mean_over_repositories
-from dowse.index.lexical import LexicalIndex, expand
+from dowse.index.lexical import LexicalIndex
 from dowse.languages.identifiers import words
+from dowse.languages.terms import expand
 from dowse.models.biencoder import BiEncoder
 from dowse.models.crossencoder import CrossEncoder
 from dowse.models.text import document_text

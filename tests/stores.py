@@ -14,11 +14,11 @@ from dowse.index import lance_table
 from dowse.index.dense import pack
 from dowse.index.documents import Span
 from dowse.index.lance import LanceStore
-from dowse.index.lexical import expand
 from dowse.index.local import LocalStore
 from dowse.index.scan import Stat
 from dowse.index.store import IndexedFile
 from dowse.languages.identifiers import words
+from dowse.languages.terms import expand
 
 DIMENSIONS = 16
 KINDS = ("function", "method", "class", "block")

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from dowse.config import MAX_NUMBER
-from dowse.index.lexical import LexicalIndex, expand, query_terms, terms
+from dowse.index.lexical import LexicalIndex
 from dowse.languages.identifiers import words
+from dowse.languages.terms import expand, query_terms, terms
 
 BODY_ONLY = (1.0, 0.0, 0.0)
 

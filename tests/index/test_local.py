@@ -13,11 +13,11 @@ from dowse.errors import IndexFormatError
 from dowse.index.cache import hash_of
 from dowse.index.dense import pack
 from dowse.index.documents import Span
-from dowse.index.lexical import expand, query_terms
 from dowse.index.local import LocalStore
 from dowse.index.scan import Stat
 from dowse.index.store import BusyError, Filter, IndexedFile
 from dowse.languages.identifiers import words
+from dowse.languages.terms import expand, query_terms
 from dowse.models.text import document_text
 
 BOOSTS = (1.0, 1.0, 1.0)

@@ -10,10 +10,10 @@ from stores import DIMENSIONS, file, open_kind, put
 
 from dowse.errors import ConfigError, DataError
 from dowse.index.cache import hash_of
-from dowse.index.lexical import query_terms
 from dowse.index.moving import export_index, head_of, import_index
 from dowse.index.scan import Stat
 from dowse.index.store import IndexedFile
+from dowse.languages.terms import query_terms
 
 
 @dataclass(frozen=True)

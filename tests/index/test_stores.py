@@ -22,12 +22,12 @@ from dowse.index.erasing import erase
 from dowse.index.globs import Globs
 from dowse.index.lance import LanceStore
 from dowse.index.lance_table import Table
-from dowse.index.lexical import query_terms
 from dowse.index.opening import open_store, open_table
 from dowse.index.scan import Stat
 from dowse.index.store import Filter
 from dowse.index.update import update
 from dowse.index.writer import BusyError
+from dowse.languages.terms import query_terms
 from dowse.models.static import default_static
 from dowse.search.retrieve import fill
 from dowse.search.searcher import Searcher

@@ -11,12 +11,12 @@ from sources import FILES, write_files
 
 from dowse.config import IndexSettings
 from dowse.errors import ConfigError, IndexFormatError
-from dowse.index.lexical import query_terms
 from dowse.index.local import LocalStore
 from dowse.index.moving import export_index, import_index
 from dowse.index.store import BusyError
 from dowse.index.update import bring_up_to_date, look, skipped_by_reason, update
 from dowse.index.writer import discard
+from dowse.languages.terms import query_terms
 from dowse.models.static import default_static
 
 SETTINGS = IndexSettings()

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dowse.index.lexical import query_terms
 from dowse.index.store import Entry
+from dowse.languages.terms import query_terms
 from dowse.search import evidence
 from dowse.search.evidence import FEATURES, RETRIEVER_FEATURES, Candidates, Query, pooled
 

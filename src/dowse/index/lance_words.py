@@ -36,7 +36,7 @@ def best_by_words(table: Table, terms: Sequence[str], n: int, boosts: Sequence[f
 
     Args:
         table: what is searched.
-        terms: from `lexical.query_terms`.
+        terms: from `terms.query_terms`.
         n: how many documents at most.
         boosts: weight of each of `TERM_COLUMNS`; fields add up.
         where: only documents that meet this condition.

@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from dowse.index.lance_care import tidy_if_due
 from dowse.index.lance_table import FILE, HEAD, Table, among, key_of, quoted, row, schema
-from dowse.index.lexical import expand, stems
 from dowse.index.scan import Stat
 from dowse.index.store import IndexedFile, KnownFile
 from dowse.languages.identifiers import words
+from dowse.languages.terms import expand, stems
 
 
 class LanceWriter:

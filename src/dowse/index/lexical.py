@@ -1,93 +1,27 @@
 """Step 5 of 7, index: the words of documents → an inverted index ranked by BM25.
 
 Reads the text, symbol and path of each document; writes a tantivy index in its own folder. Tantivy scores, merges,
-deletes and survives a kill; ours is only what a term is: the parts of an identifier, the whole of it, and an English
-stem of each. Left out: everything else that is known of a document (`local` remembers it); document ids tie the two.
+deletes and survives a kill; ours is only what a term is (`dowse.languages.terms`). Left out: everything else that is
+known of a document (`local` remembers it); document ids tie the two.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import tantivy
 from numpy.typing import NDArray
 
-from dowse.languages.identifiers import parts, words
+from dowse.languages.terms import ANALYZER
 
 WRITER_BYTES = 64_000_000
 """Memory tantivy may fill before it writes a segment. One thread writes: documents, and so ties, keep their order."""
 
-_QUESTION_WORDS = """
-a an and any are as at be been but by can could did do does for from had has have how i if in into is it its me my of on
-or our she should so some such than that the their them then there these they this to us was we were what when where
-which who whose why will with would you your
-"""
-QUESTION_WORDS = frozenset(_QUESTION_WORDS.split())
-"""English words that ask but say nothing about code; rare in source, so BM25 would take them for telling ones."""
-
 FIELDS = ("body", "symbol", "path")
-
-
-class _Expansions(dict[str, str]):
-    """Word → its terms, space-separated: lower-case parts, then the whole where it has several; made once a word."""
-
-    LIMIT = 200_000
-
-    def __missing__(self, word: str) -> str:
-        pieces = parts(word)
-        if len(pieces) > 1:
-            pieces.append("".join(pieces))
-        if len(self) >= self.LIMIT:
-            self.clear()
-        expansion = self[word] = " ".join(pieces)
-        return expansion
-
-
-_expansions = _Expansions()
-_analyzer = (
-    tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).filter(tantivy.Filter.stemmer("english")).build()
-)
-
-
-def expand(text_words: Iterable[str]) -> str:
-    """Return the unstemmed terms of some words, space-separated.
-
-    >>> expand(["getUserName", "x"])
-    'get user name getusername x'
-    """
-    return " ".join(map(_expansions.__getitem__, text_words))
-
-
-def terms(text: str) -> list[str]:
-    """Return the stemmed terms of a text, in order, with repetitions.
-
-    >>> terms("retryUploads")
-    ['retri', 'upload', 'retryupload']
-    """
-    return stems(expand(words(text)))
-
-
-def stems(expanded: str) -> list[str]:
-    """Return the stemmed terms of what `expand` returned.
-
-    >>> stems("retry uploads")
-    ['retri', 'upload']
-    """
-    return _analyzer.analyze(expanded)
-
-
-def query_terms(query: str) -> list[str]:
-    """Return the distinct terms of a query without its question words, unless nothing else is in it.
-
-    >>> query_terms("where do we retry an upload")
-    ['retri', 'upload']
-    """
-    telling = [word for word in words(query) if word.lower() not in QUESTION_WORDS]
-    return list(dict.fromkeys(terms(" ".join(telling)) or terms(query)))
 
 
 def _schema() -> tantivy.Schema:
@@ -123,7 +57,7 @@ class LexicalIndex:
         self._mirror = None if os.access(folder, os.W_OK) else _mirror(folder)
         where = folder if self._mirror is None else self._mirror.name
         self._index = tantivy.Index(self._schema, path=str(where), reuse=True)
-        self._index.register_tokenizer("terms", _analyzer)
+        self._index.register_tokenizer("terms", ANALYZER)
         self._index.config_reader("manual")
         self._writer: tantivy.IndexWriter | None = None
         self.reload()

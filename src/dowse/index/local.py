@@ -215,7 +215,7 @@ class LocalStore:
     def search_words(
         self, terms: Sequence[str], n: int, boosts: Sequence[float], only: Filter | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return ids and BM25 scores of the best `n` documents for terms (`lexical.query_terms`), best first."""
+        """Return ids and BM25 scores of the best `n` documents for terms (`terms.query_terms`), best first."""
         with translated(self.folder):
             kinds = None if only is None or only.kinds is None else sorted(only.kinds)
             ids, scores = self.lexical.search(terms, n, boosts, self._file_ids(only), kinds)

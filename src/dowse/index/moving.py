@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 from dowse.errors import ConfigError, DataError
 from dowse.index.dense import pack, unpack
 from dowse.index.documents import Span
-from dowse.index.lexical import expand
 from dowse.index.scan import Stat
 from dowse.index.store import IndexedFile, Store
 from dowse.languages.identifiers import words
+from dowse.languages.terms import expand
 from dowse.types import Encoder
 
 FORMAT = 1

@@ -86,7 +86,7 @@ class IndexedFile:
         skipped: why it has no documents, None if it is indexed.
         spans: lines, symbol and kind of its n documents.
         texts: what stands in those lines.
-        bodies: the texts' terms, as `lexical.expand` returns them.
+        bodies: the texts' terms, as `terms.expand` returns them.
         packed: the documents' embeddings, int8 of shape (n, D), from `dense.pack`.
     """
 
@@ -215,7 +215,7 @@ class Store(Protocol):
         """Return the inverse document frequency of each term, shape (len(terms),)."""
 
     def search_words(self, terms: Sequence[str], n: int, boosts: Sequence[float], only: Filter | None = None) -> Ranked:
-        """Return ids and BM25 scores of the best `n` documents for terms (`lexical.query_terms`), best first."""
+        """Return ids and BM25 scores of the best `n` documents for terms (`terms.query_terms`), best first."""
 
     def search_vector(self, embedding: NDArray[np.float32], n: int, only: Filter | None = None) -> Ranked:
         """Return ids and cosines of the `n` documents nearest to a unit vector of shape (D,), best first."""

@@ -23,11 +23,11 @@ from dowse.errors import ConfigError, IndexFormatError
 from dowse.index.dense import pack
 from dowse.index.documents import cut
 from dowse.index.files import Skip, Source, read
-from dowse.index.lexical import expand
 from dowse.index.scan import Stat, Tree, scan
 from dowse.index.store import LOCK_WAIT_S, BusyError, IndexedFile, KnownFile, Store, StoreWriter
 from dowse.languages import HEAD_CHARS, language_of
 from dowse.languages.identifiers import words
+from dowse.languages.terms import expand
 from dowse.models.static import StaticEncoder
 from dowse.records import cores
 

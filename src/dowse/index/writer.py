@@ -13,10 +13,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from dowse.index.database import transaction, translated
-from dowse.index.lexical import LexicalIndex, expand
+from dowse.index.lexical import LexicalIndex
 from dowse.index.scan import Stat
 from dowse.index.store import LOCK_WAIT_S, BusyError, IndexedFile
 from dowse.languages.identifiers import words
+from dowse.languages.terms import expand
 
 PARTS = ("index.sqlite", "lexical", "writer.lock", "retriever.sqlite")
 """What an index folder holds; a folder with anything else in it is not touched. `cache` fills the last one."""

@@ -35,14 +35,3 @@ def parts(word: str) -> list[str]:
     if word.isascii() and (word.isidentifier() or word.isalnum()):
         return [part.lower() for part in _ASCII_PART.findall(word)]
     return [part.lower() for part in _SPLIT.split(word) if part]
-
-
-def unstemmed_terms(text: str) -> list[str]:
-    """Return the lower-case parts of all words of a text, as BM25 compares them in every measurement.
-
-    The index compares stems of them (`dowse.index.lexical.terms`), and whole words too.
-
-    >>> unstemmed_terms("def getUserName(self)")
-    ['def', 'get', 'user', 'name', 'self']
-    """
-    return [part for word in words(text) for part in parts(word)]

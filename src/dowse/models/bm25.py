@@ -1,6 +1,6 @@
 """Models: BM25, words shared, rare ones counting more: the baseline of every table, and one source of hard negatives.
 
-Words fall apart as in Dowse's own index (`dowse.languages.identifiers`): `getUserName` answers to "user name". k1 and b
+It compares the terms of Dowse's own index (`dowse.languages.terms`): `getUserName` answers to "user names". k1 and b
 are the library's usual 1.5 and 0.75; nothing is tuned. Used by evaluate and train; search has an index of its own.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dowse.errors import MissingExtraError
-from dowse.languages.identifiers import unstemmed_terms
+from dowse.languages.terms import terms
 
 K1, B = 1.5, 0.75
 
@@ -41,11 +41,11 @@ class BM25:
             MissingExtraError: bm25s is not installed.
         """
         self._index = bm25s().BM25(k1=K1, b=B)
-        terms = [unstemmed_terms(text) or [""] for text in texts]
-        self._none = np.zeros(len(terms), np.float32)
-        self._index.index(terms, show_progress=False)
+        corpus = [terms(text) or [""] for text in texts]
+        self._none = np.zeros(len(corpus), np.float32)
+        self._index.index(corpus, show_progress=False)
 
     def scores(self, query: str) -> NDArray[np.float32]:
         """Return the score of each text, (N,): 0 for one without a common word, which no score of others is."""
-        asked = [term for term in unstemmed_terms(query) if term in self._index.vocab_dict]
+        asked = [term for term in terms(query) if term in self._index.vocab_dict]
         return self._index.get_scores(asked).astype(np.float32) if asked else self._none.copy()

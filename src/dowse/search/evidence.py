@@ -15,9 +15,9 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from dowse.index.lexical import terms
 from dowse.index.store import Entry
 from dowse.languages.identifiers import parts, words
+from dowse.languages.terms import terms
 
 REMEMBERED = 100_000
 """Symbols and paths whose terms and place are kept, since queries bring up the same ones: some 50 MB when full."""

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from dowse.config import MODES, Overrides, SearchSettings, Settings, suggestion
 from dowse.errors import ConfigError
-from dowse.index.lexical import query_terms
 from dowse.index.store import Filter, Store
 from dowse.index.update import Progress
+from dowse.languages.terms import query_terms
 from dowse.models.cascade import Combination
 from dowse.models.static import StaticEncoder, default_static
 from dowse.search import retrieve

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from dowse.errors import MissingExtraError
-from dowse.index.lexical import query_terms, terms
+from dowse.languages.terms import query_terms, terms
 from dowse.serve.display import LEXERS
 
 if TYPE_CHECKING:
