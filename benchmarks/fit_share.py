@@ -29,13 +29,13 @@ from numpy.typing import NDArray
 from dowse import Searcher
 from dowse.evaluate.benchmarks import AnnotatedRepository, Score, load_annotated, mean_over_repositories
 from dowse.evaluate.metrics import K, Location, official_ndcg
-from dowse.models.cascade import Combination, cascaded
+from dowse.models.cascade import Combination, cascaded, scaled
 from dowse.models.crossencoder import CrossEncoder
 from dowse.records import write_result
 from dowse.search.evidence import FEATURES, RETRIEVER_FEATURES
 from dowse.search.fuse import fitted_weights, score, settle
 from dowse.search.models import retriever_named
-from dowse.search.rerank import scaled, text_of
+from dowse.search.rerank import text_of
 from dowse.types import Encoder
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,9 +7,10 @@ import pytest
 from evaluating import LetterRanker, WordEncoder, small_task
 
 from dowse.errors import ConfigError, ModelError
-from dowse.evaluate.cascade import AVERAGE, REPLACE, Combination, k_curve, rescore
+from dowse.evaluate.cascade import AVERAGE, REPLACE, Combination, Scored, k_curve, rescore
 from dowse.evaluate.harness import evaluate, measure
-from dowse.evaluate.runs import Run
+from dowse.evaluate.runs import Ranking, Run
+from dowse.models.cascade import cascaded, scaled
 
 RUN = Run.from_scores("r", {"q3": {"upload": 0.9, "date": 0.8, "sort": 0.7, "merge": 0.6, "close": 0.5}})
 """`sort` answers q3 and stands third."""
@@ -36,8 +37,22 @@ def test_average_and_shares_are_the_formula():
     assert AVERAGE.of(retriever, ranker) == pytest.approx((retriever + ranker) / 2)
     assert Combination(0.25).of(retriever, ranker) == pytest.approx(0.25 * ranker + 0.75 * retriever)
     assert Combination(0.0).of(retriever, ranker) == pytest.approx(retriever)
-    averaged = rescore(small_task(), RUN, LetterRanker(), 3).cascade("c", AVERAGE)
-    assert averaged["q3"]["sort"] == pytest.approx((0.75 + 0.7) / 2)
+    averaged = rescore(small_task(), RUN, LetterRanker(), 3).cascade("c", AVERAGE)["q3"]
+    assert [averaged[name] for name in ("upload", "date", "sort")] == pytest.approx([0.5, 0.25, 0.75 / 2], abs=1e-6)
+
+
+def test_a_share_orders_as_it_does_in_search():
+    """Search hands its ranker the first n of what was found, scaled; evaluation those of a run."""
+    chance = np.random.default_rng(0)
+    for _ in range(50):
+        before, said = np.sort(chance.normal(size=9))[::-1].astype(np.float32), chance.random(4).astype(np.float32)
+        names = [f"d{at}" for at in range(9)]
+        for share in (0.0, 0.3, 0.5, 1.0):
+            run = Run("r", {"q1": Ranking(names, before)})
+            measured = Scored(run, {"q1": said}).cascade("c", Combination(share))["q1"]
+            order, scores = cascaded(scaled(7 * before + 3, 4), said, Combination(share))
+            assert list(measured) == [names[at] for at in order.tolist()]
+            assert list(measured.values())[:4] == pytest.approx(scores[:4].tolist(), abs=1e-5)
 
 
 def test_combinations_are_named_and_refused():

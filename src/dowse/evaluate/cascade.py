@@ -1,8 +1,9 @@
 """Step 4 of 7, evaluate: the cascade of R2PS: a ranker scores the retriever's first k anew, the rest keep their order.
 
 Of a query, the ranker sees the k documents that the retriever put first; how their scores become one is said in
-`models.cascade`. A positive that the retriever did not bring up among its first k is not helped: it stays where it was,
-and counts as it stands there (Dong et al., arXiv:2305.04508). All k stay before the rest, whatever their scores.
+`models.cascade`, as in search. A positive that the retriever did not bring up among its first k is not helped: it stays
+where it was, and counts as it stands there (Dong et al., arXiv:2305.04508). All k stay before the rest, whatever their
+scores.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dowse.errors import ConfigError
 from dowse.evaluate.harness import Told
 from dowse.evaluate.runs import Ranking, Run
 from dowse.evaluate.tasks import Task
-from dowse.models.cascade import AVERAGE, REPLACE, Combination, cascaded, scored
+from dowse.models.cascade import AVERAGE, REPLACE, Combination, cascaded, scaled, scored
 from dowse.types import Ranker
 
 __all__ = ["AVERAGE", "N_CANDIDATES", "REPLACE", "Combination", "Scored", "k_curve", "rescore"]
@@ -93,5 +94,5 @@ def k_curve(scored: Scored, ks: Sequence[int], combination: Combination = REPLAC
 
 
 def _reordered(ranking: Ranking, scores: NDArray[np.float32], combination: Combination) -> Ranking:
-    order, combined = cascaded(ranking.scores, scores, combination)
+    order, combined = cascaded(scaled(ranking.scores, len(scores)), scores, combination)
     return Ranking([ranking.document_ids[at] for at in order.tolist()], combined)

@@ -4,6 +4,10 @@ Used by search and by evaluation. The new score is the ranker's (`replace`), or 
 paper used on CoSQA), or a mixture (Dong et al., arXiv:2305.04508)
 
     score = alpha * ranker + (1 - alpha) * retriever.
+
+Departs from the paper: the retriever's score is not mixed as it is but scaled to 0 for the last of the k and 1 for the
+first (`scaled`), so that a share means the same whatever ranks: a cosine, or the evidence of search, which has no
+bounds. The ranker's is a probability where it was exported, and within -1 and 1 where it was not.
 """
 
 from __future__ import annotations
@@ -51,7 +55,7 @@ class Combination:
             ) from None
 
     def of(self, retriever: NDArray[np.float32], ranker: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Combine two score arrays of shape (K,)."""
+        """Combine two score arrays of shape (K,), the retriever's being `scaled`."""
         mixed: NDArray[np.float32] = self.alpha * ranker + (1 - self.alpha) * retriever
         return mixed.astype(np.float32)
 
@@ -76,6 +80,15 @@ def scored(ranker: Ranker, query: str, texts: Sequence[str]) -> NDArray[np.float
     return found
 
 
+def scaled(scores: NDArray[np.float32], n: int) -> NDArray[np.float32]:
+    """Return scores, which never rise, so that the first is 1 and the n-th 0; all n are 0 where they are equal."""
+    if not n:
+        return scores
+    low, high = scores[n - 1], scores[0]
+    between: NDArray[np.float32] = (scores - low) / (high - low if high > low else np.float32(1))
+    return between
+
+
 def cascaded(
     before: NDArray[np.float32], ranker: NDArray[np.float32], combination: Combination
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -85,7 +98,7 @@ def cascaded(
     lowest of them, and of equal ones the retriever's order stays.
 
     Args:
-        before: the retriever's scores, never rising, shape (N,).
+        before: the retriever's scores, never rising, `scaled` over all that the ranker may read, shape (N,).
         ranker: the ranker's scores of the first k, shape (k,).
         combination: how both become one.
     """

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dowse.index.store import Store
-from dowse.models.cascade import AVERAGE, Combination, cascaded, scored
+from dowse.models.cascade import AVERAGE, Combination, cascaded, scaled, scored
 from dowse.models.text import document_text
 from dowse.search.candidates import fetched
 from dowse.search.fuse import Found
@@ -122,15 +122,6 @@ def _is_settled(read: NDArray[np.float32], before: NDArray[np.float32], wanted: 
         return False
     best_of_the_rest = wanted.combination.of(before[k : k + 1], np.ones(1, np.float32))
     return bool(np.sort(hits)[-wanted.top_k] >= best_of_the_rest[0])
-
-
-def scaled(scores: NDArray[np.float32], n: int) -> NDArray[np.float32]:
-    """Return scores, which never rise, so that the first is 1 and the n-th 0; both are 0 where they are equal."""
-    if not n:
-        return scores
-    low, high = scores[n - 1], scores[0]
-    between: NDArray[np.float32] = (scores - low) / (high - low if high > low else np.float32(1))
-    return between
 
 
 def _texts(ranker: CalibratedRanker, stores: Sequence[Store], found: Sequence[Found]) -> dict[int, str]:
