@@ -1,4 +1,4 @@
-"""The arms of an experiment that goes on where it was stopped: what one was run with, and what it gave."""
+"""The arms of an experiment that goes on where it was stopped: what one was run with and on, and what it gave."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from dowse.records import sha256
 
@@ -32,6 +34,23 @@ def measured_before(file: Path, settings: dict[str, Any]) -> dict[str, Any] | No
     kept = found["settings"]
     if other := sorted(name for name in kept.keys() | settings.keys() if kept.get(name) != settings.get(name)):
         raise SystemExit(f"error: {file} was measured with another {', '.join(other)}; name another --work")
+    return found
+
+
+def check_apart(trained_on: Path, measured_on: Path, split: str) -> None:
+    """Stop where a repository is in the train split of one folder and in the measured split of another."""
+    if both := sorted(_repositories(trained_on, "train") & _repositories(measured_on, split)):
+        raise SystemExit(
+            f"error: {', '.join(both[:3])}: {len(both)} repositories of the {split} split of {measured_on} are in the "
+            f"train split of {trained_on}, expected none; label the pairs that are measured on"
+        )
+
+
+def _repositories(folder: Path, split: str) -> set[str]:
+    found: set[str] = set()
+    for path in sorted(folder.glob("*.parquet")):
+        rows = pq.read_table(path, columns=["repository"], filters=[("split", "==", split)])
+        found.update(rows["repository"].unique().to_pylist())
     return found
 
 

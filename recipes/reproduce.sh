@@ -16,8 +16,8 @@
 #          below: ABLATION="--queries 500 --seeds 1" RANKER="--queries 200 --seeds 1" tries the whole path.
 #
 # With a GPU all repositories are mined, 150,000 queries are trained on in an arm of OASIS and 60,000 in one of R2PS, with
-# all its sweeps; without one every eighth repository and those of configs/test.txt, at most 15,000 queries an arm of
-# OASIS, and 80 steps of 16 an arm of R2PS. Neither size has been run from end to end: what results/papers.md holds was made with
+# all its sweeps, which are measured on dev; without one every eighth repository and those of configs/test.txt, at most
+# 15,000 queries an arm of OASIS, and 80 steps of 16 an arm of R2PS. Neither size has been run from end to end: what results/papers.md holds was made with
 # ABLATION="--base static --epochs 4", whose table of token vectors trains in minutes, and RANKER="--steps 64 --asked 150
 # --seeds 1".
 set -euo pipefail
@@ -34,12 +34,14 @@ retriever=static
 if "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
   every=1
   ablation=(--queries 150000 --document-tokens 256)
-  ranker=(--queries 60000 --batch-size 32 --negatives 31 --sweep table window temperature input labels "in batch")
+  ranker=(--queries 60000 --batch-size 32 --negatives 31 --export)
+  sweeps=(distilled window temperature input labels "in batch")
 else
   every=8
   ablation=(--queries 15000 --document-tokens 128)
   ranker=(--config "$repository/configs/tiny.toml" --queries 40000 --steps 80 --batch-size 16 --negatives 7 --asked 200
     --export)
+  sweeps=()
 fi
 if [ -f "$work/retriever/modules.json" ]; then retriever=$work/retriever; fi
 read -ra more_ablation <<<"${ABLATION:-}"
@@ -55,7 +57,11 @@ if [ ! -f "$work/pairs/manifest.json" ]; then mine_pairs "$work" "$data" "$every
 
 "$python" "$repository/benchmarks/ablation.py" "$work/labelled-both" --pairs "$work/pairs" --work "$work/ablation" \
   --results "$results" ${asked[@]+"${asked[@]}"} "${ablation[@]}" ${more_ablation[@]+"${more_ablation[@]}"}
-"$python" "$repository/benchmarks/ranker_table.py" "$work/labelled-both" --pairs "$work/pairs" --work "$work/ranker-table" \
-  --retriever "$retriever" --results "$results" ${asked[@]+"${asked[@]}"} \
-  "${ranker[@]}" ${more_ranker[@]+"${more_ranker[@]}"}
+rank() {
+  "$python" "$repository/benchmarks/ranker_table.py" "$work/labelled-both" --pairs "$work/pairs" \
+    --work "$work/ranker-table" --retriever "$retriever" --results "$results" ${asked[@]+"${asked[@]}"} \
+    "${ranker[@]}" ${more_ranker[@]+"${more_ranker[@]}"} "$@"
+}
+rank
+if [ ${#sweeps[@]} -gt 0 ]; then rank --sweep "${sweeps[@]}"; fi
 "$python" "$repository/benchmarks/papers.py" --results "$results"

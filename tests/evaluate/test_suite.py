@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from evaluating import LetterRanker, WordEncoder
+from evaluating import LetterRanker, WordEncoder, small_task
 from labelling import cross_encoder, rows, write_pairs
 
 import dowse
 from dowse.errors import ConfigError, DataError
 from dowse.evaluate.cascade import AVERAGE, REPLACE, Scored
 from dowse.evaluate.catalogue import LOADERS, TaskOptions, default_metrics, load_tasks
-from dowse.evaluate.harness import METRICS, measure
+from dowse.evaluate.harness import METRICS, evaluate, measure
 from dowse.evaluate.latency import ranker_ms, retriever_ms
 from dowse.evaluate.suite import Plan, measure_all
 from dowse.evaluate.summary import metrics_of, record
@@ -186,4 +186,18 @@ def test_times_are_those_of_the_encoder_and_the_ranker(mined):
     encode, rank = encoder.encode_queries, ranker.score
     encoder.encode_queries = lambda texts: (time.sleep(0.02), encode(texts))[1]
     ranker.score = lambda query, texts: (time.sleep(0.03), rank(query, texts))[1]
-    assert retriever_ms(task, encoder) >= 20 and ranker_ms(task, ranker, 3) >= 30
+    run = evaluate(task, encoder)
+    assert retriever_ms(task, encoder) >= 20 and ranker_ms(task, ranker, run, 3) >= 30
+
+
+def test_the_ranker_is_timed_on_what_the_retriever_found_for_each_query():
+    task, read = small_task(), {}
+
+    class Reading(LetterRanker):
+        def score(self, query, texts):
+            read[query] = list(texts)
+            return super().score(query, texts)
+
+    run = evaluate(task, WordEncoder())
+    ranker_ms(task, Reading(), run, 2)
+    assert read == {task.queries[q]: [task.texts[d] for d in run.rankings[q].document_ids[:2]] for q in task.queries}

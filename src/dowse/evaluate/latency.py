@@ -14,6 +14,7 @@ from statistics import median
 import numpy as np
 
 from dowse.evaluate.cascade import N_CANDIDATES, texts_for
+from dowse.evaluate.runs import Run
 from dowse.evaluate.tasks import Task
 from dowse.models.ranking import best_of_rows
 from dowse.types import Encoder, Ranker
@@ -27,28 +28,29 @@ def retriever_ms(task: Task, encoder: Encoder) -> float:
     chance = np.random.default_rng(0)
     documents = chance.standard_normal((len(task.corpus), encoder.dimensions), dtype=np.float32)
 
-    def ask(query: str) -> None:
-        best_of_rows(encoder.encode_queries([query]) @ documents.T, task.depth)
+    def ask(query_id: str) -> None:
+        best_of_rows(encoder.encode_queries([task.queries[query_id]]) @ documents.T, task.depth)
 
     return _median_ms(task, ask)
 
 
-def ranker_ms(task: Task, ranker: Ranker, n_candidates: int = N_CANDIDATES) -> float:
-    """Return the median milliseconds that a ranker takes for the candidates of a query."""
-    texts = list(islice(texts_for(ranker, task).values(), n_candidates))
+def ranker_ms(task: Task, ranker: Ranker, run: Run, n_candidates: int = N_CANDIDATES) -> float:
+    """Return the median milliseconds that a ranker takes for a query's candidates, the first in a run."""
+    texts = texts_for(ranker, task)
 
-    def ask(query: str) -> None:
-        ranker.score(query, texts)
+    def ask(query_id: str) -> None:
+        first = run.rankings[query_id].document_ids[:n_candidates]
+        ranker.score(task.queries[query_id], [texts[key] for key in first])
 
     return _median_ms(task, ask)
 
 
 def _median_ms(task: Task, ask: Callable[[str], None]) -> float:
-    queries = list(islice(task.queries.values(), N_QUERIES))
-    ask(queries[0])
+    asked = list(islice(task.queries, N_QUERIES))
+    ask(asked[0])
     taken = []
-    for query in queries:
+    for query_id in asked:
         start = time.perf_counter()
-        ask(query)
+        ask(query_id)
         taken.append(1000 * (time.perf_counter() - start))
     return median(taken)

@@ -172,7 +172,7 @@ def _ranked_by_models(
         title,
         [each.cascade(title, plan.combination) for each in scored],
         lambda: {
-            "query_ms": _cascade_ms(tasks, encoder, ranker, plan.n_candidates) if plan.time_queries else None,
+            "query_ms": _cascade_ms(tasks, runs, encoder, ranker, plan.n_candidates) if plan.time_queries else None,
             "retriever": name,
             "ranker": plan.ranker,
             "fingerprints": [encoder.fingerprint, ranker.fingerprint],
@@ -238,8 +238,11 @@ def _retriever_ms(tasks: Sequence[Task], encoder: Encoder) -> float:
     return fmean(retriever_ms(task, encoder) for task in tasks)
 
 
-def _cascade_ms(tasks: Sequence[Task], encoder: Encoder, ranker: Ranker, n_candidates: int) -> float:
-    return _retriever_ms(tasks, encoder) + fmean(ranker_ms(task, ranker, n_candidates) for task in tasks)
+def _cascade_ms(
+    tasks: Sequence[Task], runs: Sequence[Run], encoder: Encoder, ranker: Ranker, n_candidates: int
+) -> float:
+    asked = zip(tasks, runs, strict=True)
+    return _retriever_ms(tasks, encoder) + fmean(ranker_ms(task, ranker, run, n_candidates) for task, run in asked)
 
 
 def _short(name: str) -> str:
