@@ -8,7 +8,7 @@ measured here, and a table without a record says so. All figures are percent.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +65,19 @@ CASCADES: dict[tuple[str, str], tuple[float, float, float | None]] = {
 BY_K = {1: 73.9, 2: 75.9, 3: 76.9, 5: 78.1, 7: 79.0, 10: 79.1}
 """R2PS: CSN-Ruby by the number of documents that the ranker reads."""
 
+KS = (*BY_K, 20, 50)
+WAYS = {"replace": "replaced", "average": "averaged"}
+"""How the retriever's score and the ranker's become one, as records and as tables say it."""
+
+CURVES = {"replace": "k_curve", "average": "k_curve, averaged"}
+"""An arm's figures by k; older records have the first only."""
+
 
 def page(records: Sequence[Mapping[str, Any]]) -> str:
     """Return the whole page."""
-    of = {prefix: [one for one in records if one["name"].startswith(prefix)] for prefix in ("ablation-", "ranker-")}
+    of = {
+        word: [one for one in records if one["name"].startswith(f"{word}-")] for word in ("ablation", "ranker", "sweep")
+    }
     lines = [
         "# The papers' tables, and ours",
         "",
@@ -79,7 +88,7 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
         "",
         "Gao et al. 2025, arXiv:2503.08161. The paper's column is the mean MRR@1000 of eight test sets, as",
         "others report it.",
-        *_each(of["ablation-"], ablation, _table(["trained with", "paper", "gain"], [*map(_published, ABLATION)])),
+        *_each(of["ablation"], ablation, _table(["trained with", "paper", "gain"], [*map(_published, ABLATION)])),
         "",
         "### Without training on the benchmark",
         "",
@@ -89,7 +98,8 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
         "",
         "Dong et al., arXiv:2305.04508. MRR of the retriever, with a ranker trained on random negatives (RR), and with",
         "one trained on negatives that the retriever ranks high (PS).",
-        *_each(of["ranker-"], cascades, _cascade_table([])),
+        *_each(of["ranker"], cascades, _cascade_table([])),
+        *(_each(of["sweep"], cascades, []) if of["sweep"] else []),
     ]
     return "\n".join(lines) + "\n"
 
@@ -150,17 +160,28 @@ def zero_shot(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def cascades(record: Mapping[str, Any]) -> list[str]:
     """Return the table of R2PS with one of ours below it, the curves by k, and what differs."""
-    rows, curves = [], [["paper: CSN-Ruby", *(f"{value:.1f}" for value in BY_K.values())]]
+    rows, curves = [], [["paper: CSN-Ruby, replaced", *(f"{BY_K[k]:.1f}" if k in BY_K else NONE for k in KS)]]
     for task, arms in record["figures"].items():
-        for layers in ("6 layers", "3 layers"):
-            way = "average" if task.startswith("cosqa") else "replace"  # as the paper combines the scores
+        for layers, way in product(("6 layers", "3 layers"), WAYS):
             found = [arms.get(f"{layers}, {name}") for name in ("RR", "PS")]
             if None in found:
                 continue
-            means = [arms["retriever"]["mean"], *(one[way]["mean"] for one in found)]
-            rows.append([f"ours: {layers}", task, *_steps([100 * mean for mean in means])])
-            curve = found[1]["k_curve"]
-            curves.append([f"ours: {layers}, PS, {task}", *(f"{100 * curve[str(k)]:.1f}" for k in BY_K)])
+            of = [one[way] for one in found]
+            means = [100 * one["mean"] for one in (arms["retriever"], *of)]
+            gains = [of[0]["against the retriever"], of[1].get(f"against {layers}, RR")]
+            rows.append([f"ours: {layers}, {WAYS[way]}", task, *_steps(means, gains)])
+            if curve := found[1].get(CURVES[way]):
+                shown = (f"{100 * curve[str(k)]:.1f}" for k in KS)
+                curves.append([f"ours: {layers}, PS, {task}, {WAYS[way]}", *shown])
+    table = (
+        _cascade_table(rows) if rows else ["Arms that something is chosen by; the table of the paper is not theirs."]
+    )
+    by_k = _table(["by k", *map(str, KS)], curves) if rows else []
+    return [*table, "", *_arms(record["figures"]), "", *by_k, *[""] * bool(by_k), *_cascade_differs(record)]
+
+
+def _cascade_differs(record: Mapping[str, Any]) -> list[str]:
+    """Return what differs between the table of R2PS and one of ours."""
     settings = record["settings"]
     trained = f"at most {settings['queries']:,} mined queries" if settings["queries"] else "all mined queries"
     if settings.get("steps"):
@@ -172,30 +193,62 @@ def cascades(record: Mapping[str, Any]) -> list[str]:
     )
     differences = [
         ("base", "12 layers of CodeBERT, GraphCodeBERT, UniXcoder", f"6 and 3 layers of {Path(settings['base']).name}"),
+        (
+            "CodeBERT, GraphCodeBERT, UniXcoder",
+            "trained and measured",
+            "checked for loading, loss and input only: their weights were not at hand",
+        ),
         ("retriever", "the same backbone, trained on the benchmark", Path(settings["retriever"]).name),
         ("data", "each benchmark's own training split", trained),
         ("training", "epochs: 10, 32 queries a batch", f"{length}, {settings['batch_size']} queries a batch"),
         ("m, negatives of a query", "31", settings["negatives"]),
-        ("ranks drawn from", "1 to 31, once", "1 to 100, anew in every epoch"),
-        ("k, and how scores combine", "10; replaced, averaged on CoSQA", "the same"),
+        ("ranks drawn from", "1 to 31, once", _drawn_from(settings)),
+        (
+            "scores, k = 10",
+            "s_cross, a tanh, replaces s_dual; on CoSQA (s_dual + s_cross) / 2, both as they are",
+            _combined(settings),
+        ),
         ("seeds", "1", settings["seeds"]),
         ("measured on", "each codebase whole", sizes),
     ]
-    by_k = _table(["by k", *map(str, BY_K)], curves)
-    return [*_cascade_table(rows), "", *_arms(record["figures"]), "", *by_k, "", *_differing(differences, record)]
+    return _differing(differences, record)
+
+
+def _drawn_from(settings: Mapping[str, Any]) -> str:
+    """Return the ranks that negatives were drawn from, and how often; older records have the usual ones."""
+    drawn = (arm.get("sampling", {}) for arm in settings.get("arms", {}).values())
+    sampling = next((one for one in drawn if one.get("negatives") == "ranking"), {})
+    ranks = f"{sampling.get('first_rank', 1)} to {sampling.get('last_rank', 100)}"
+    steps, queries = settings.get("steps"), settings["queries"]
+    is_once = queries and steps * settings["batch_size"] <= queries if steps else settings["epochs"] <= 1
+    return f"{ranks}, {'each query once' if is_once else 'anew in every epoch'}"
+
+
+def _combined(settings: Mapping[str, Any]) -> str:
+    """Return the formula of a record's scores; records from before both steps scaled alike have cosines as they are."""
+    ranker = "calibrated probability" if settings.get("export") else "score, a tanh,"
+    cosine = "cosine"
+    if settings.get("retriever_score") == "scaled":
+        cosine += " scaled to 0 for the tenth and 1 for the first"
+    return f"the ranker's {ranker} replaces the retriever's; averaged: ({cosine} + {ranker.split(',')[0]}) / 2"
 
 
 def _arms(tasks: Mapping[str, Any]) -> list[str]:
-    """Return what every arm gains on the retriever alone, scores replaced and averaged, and what ten documents take."""
+    """Return what every arm gains on the retriever and on the arm it is held against, and what ten documents take."""
     rows = []
     for task, arms in tasks.items():
         for arm, row in arms.items():
-            if "replace" in row:
-                ways = (row[way] for way in ("replace", "average"))
-                cells = [cell for way in ways for cell in (_mean(way), _gain(way["against the retriever"]))]
-                rows.append([task, arm, *cells, f"{row['query_ms']['10']:.0f} ms" if "query_ms" in row else NONE])
-    ways = ("replaced", "gain on the retriever", "averaged", "gain on the retriever")
-    return _table(["ours, k = 10", "ranker", *ways, "time of the ranker"], rows)
+            if "replace" not in row:
+                continue
+            others = [key for key in row["replace"] if key.startswith("against ") and key != "against the retriever"]
+            cells = []
+            for way in (row[way] for way in WAYS):
+                cells += [_mean(way), _gain(way["against the retriever"]), *(_gain(way[key]) for key in others)]
+                cells += [NONE] * (not others)
+            held = others[0].removeprefix("against ") if others else NONE
+            rows.append([task, arm, held, *cells, f"{row['query_ms']['10']:.0f} ms" if "query_ms" in row else NONE])
+    ways = [column for way in WAYS.values() for column in (way, "gain on the retriever", "gain on that arm")]
+    return _table(["ours, k = 10", "ranker", "held against", *ways, "time of the ranker"], rows)
 
 
 def _cascade_table(ours: list[list[str]]) -> list[str]:
@@ -209,11 +262,19 @@ def _published(arm: str) -> list[str]:
     return [arm, f"{ABLATION[arm]:.2f}", NONE if arm == BASE else f"{ABLATION[arm] - ABLATION[BASE]:+.2f}"]
 
 
-def _steps(values: Sequence[float | None]) -> list[str]:
-    """Return the retriever's figure, and those of both rankers with what they gain on the one before."""
+def _steps(values: Sequence[float | None], paired: Sequence[Mapping[str, float] | None] = (None, None)) -> list[str]:
+    """Return the retriever's figure, and those of both rankers with what they gain on the one before.
+
+    Args:
+        values: In percent; None where nothing was published.
+        paired: The differences, where they were measured query by query.
+    """
     shown = [f"{values[0]:.1f}"]
-    for before, value in pairwise(values):
-        shown += [NONE, NONE] if before is None or value is None else [f"{value:.1f}", f"{value - before:+.1f}"]
+    for (before, value), apart in zip(pairwise(values), paired, strict=True):
+        if before is None or value is None:
+            shown += [NONE, NONE]
+        else:
+            shown += [f"{value:.1f}", _gain(apart) if apart else f"{value - before:+.1f}"]
     return shown
 
 

@@ -8,7 +8,7 @@ and its first three, each PS held against its RR; then shallower ones that learn
 arXiv:2305.04508). All arms of a seed start from the same base and take as many steps. Reads a folder of labels or pairs
 to train on and a pairs folder of which a split is ranked: the table is measured on test, whatever is chosen on dev.
 Writes one file for each arm, seed and split into the work folder, goes on from what is there, and leaves
-`ranker-<retriever>[-dev]-<commit>.json` in the results folder.
+`ranker-<retriever>-<commit>.json` in the results folder, `sweep-…` of what was measured on dev.
 
 An answer that the retriever does not bring up among the first k stays where the retriever put it: it is missed.
 CodeBERT, GraphCodeBERT and UniXcoder are checked for loading, loss and input only, in tests.
@@ -54,6 +54,7 @@ K = 10
 """The paper's, for the table; the curve has all."""
 
 WAYS = {"replace": REPLACE, "average": AVERAGE}
+CURVES = {"replace": "k_curve", "average": "k_curve, averaged"}
 SPLITS = ("dev", "train")
 """An export is calibrated on the first that has queries, as by `dowse train ranker`; its order is the same."""
 
@@ -78,7 +79,18 @@ class Shared:
 
 def folder_of(work: Path, name: str, seed: int) -> Path:
     """Return where the ranker of an arm is trained."""
-    return work / f"{name.replace(' ', '_').replace('/', '_').replace(',', '')}-{seed}"
+    return work / f"{_slug(name)}-{seed}"
+
+
+def record_of(args: argparse.Namespace) -> str:
+    """Return the name of the record: the table, or a sweep and the arm it changes."""
+    if args.split == "test":
+        return f"ranker-{Path(args.retriever).name}"
+    return f"sweep-{Path(args.retriever).name}" + ("" if args.on == SIX else f"-{_slug(args.on)}")
+
+
+def _slug(name: str) -> str:
+    return name.replace(" ", "_").replace("/", "_").replace(",", "")
 
 
 def recipe_of(arm: Arm, seed: int, args: argparse.Namespace) -> RankerRecipe:
@@ -142,14 +154,14 @@ def run(
         for way, combination in WAYS.items():
             of["per_query"][way] = measure(task, scored.cascade(name, combination, K), [metric]).per_query[metric]
             curve = k_curve(scored, KS, combination)
-            of[f"k_curve, {way}"] = {k: measure(task, cascade, [metric]).means[metric] for k, cascade in curve.items()}
+            of[CURVES[way]] = {k: measure(task, cascade, [metric]).means[metric] for k, cascade in curve.items()}
         if args.export:
             of["query_ms"] = {k: ranker_ms(task, ranker, first.run, k) for k in KS}
         result[task_name] = of
     write_json(file, result)
     if name not in BUILT_ON:
         shutil.rmtree(folder)
-    print(name, seed, {task: round(result[task]["k_curve, replace"][K], 4) for task in tasks})
+    print(name, seed, {task: round(result[task]["k_curve"][K], 4) for task in tasks})
     return dict(json.loads(file.read_text(encoding="utf-8")))  # its keys are texts, as in a file
 
 
@@ -178,8 +190,7 @@ def figures(
         for arm, runs in found.items():
             of = [one[task_name] for one in runs]
             rows[arm] = {
-                curve: {k: float(np.mean([one[curve][str(k)] for one in of])) for k in KS}
-                for curve in (f"k_curve, {way}" for way in WAYS)
+                curve: {k: float(np.mean([one[curve][str(k)] for one in of])) for k in KS} for curve in CURVES.values()
             }
             for way in WAYS:
                 by_seed, own = values[arm, way].mean(axis=1), values[arm, way].mean(axis=0)
@@ -255,8 +266,7 @@ def main() -> None:
         "arms": {name: runs[0]["settings"] | {"sampling": runs[0]["sampling"]} for name, runs in found.items()},
         "commits of the arms": measured_by(found),
     }
-    record = f"ranker-{Path(args.retriever).name}" + ("" if args.split == "test" else f"-{args.split}")
-    print(write_result(record, figures(found, arms, tasks), settings, args.results))
+    print(write_result(record_of(args), figures(found, arms, tasks), settings, args.results))
 
 
 if __name__ == "__main__":

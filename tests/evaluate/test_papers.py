@@ -42,11 +42,13 @@ def write_both(folder):
     settings |= {"labels": {"encoder": "a-model", "judge": "", "negatives": 7}}
     write(folder, "ablation-some-base", {"mined test, mrr@10": rows, "cosqa test, mrr@1000": alone}, settings)
     curve = {str(k): 0.5 + k / 1000 for k in (1, 2, 3, 5, 7, 10, 20, 50)}
+    averaged = {k: value + 0.1 for k, value in curve.items()}
     of = {
         f"{layers} layers, {name}": {
             "replace": {"mean": mean, "seed deviation": None, "against the retriever": difference(mean - 0.5)},
             "average": {"mean": mean + 0.1, "seed deviation": 0.01, "against the retriever": difference(mean - 0.4)},
             "k_curve": curve,
+            "k_curve, averaged": averaged,
             "query_ms": {"10": 150.0},
         }
         for layers in (6, 3)
@@ -54,7 +56,12 @@ def write_both(folder):
     }
     first = {"retriever": {"mean": 0.5, "queries": 1_000, "documents": 25_000}}
     settings = {"base": "some-base", "retriever": "static", "queries": 4_000, "epochs": 1.0, "steps": None}
-    settings |= {"batch_size": 16, "negatives": 7, "seeds": 3}
+    settings |= {"batch_size": 16, "negatives": 7, "seeds": 3, "export": True, "retriever_score": "scaled"}
+    sampling = {"negatives": "ranking", "first_rank": 2, "last_rank": 60}
+    settings |= {"arms": {"6 layers, RR": {"sampling": {"negatives": "random"}}, "PS": {"sampling": sampling}}}
+    for layers in (6, 3):
+        for way in ("replace", "average"):
+            of[f"{layers} layers, PS"][way][f"against {layers} layers, RR"] = difference(0.025)
     write(folder, "ranker-static", {"mined test, mrr@10": first | of, "cosqa test, mrr@1000": first | of}, settings)
 
 
@@ -80,17 +87,67 @@ def test_each_arm_stands_beside_the_papers_and_every_difference_is_said(tmp_path
         "| K, candidates of a query | not published | 7 |",
         "| judge | an LLM, asked about every suspect | none: every suspect rises |",
         "| ours: some-base, InfoNCE only | 40.00 | – | – | – | – | – | – | – | – |",
-        "| ours: 6 layers | mined test, mrr@10 | 50.0 | 55.0 | +5.0 | 57.5 | +2.5 |",
-        "| ours: 3 layers | cosqa test, mrr@1000 | 50.0 | 65.0 | +15.0 | 67.5 | +2.5 |",
-        "| paper: CSN-Ruby | 73.9 | 75.9 | 76.9 | 78.1 | 79.0 | 79.1 |",
-        "| ours: 6 layers, PS, mined test, mrr@10 | 50.1 | 50.2 | 50.3 | 50.5 | 50.7 | 51.0 |",
+        "| ours: 6 layers, replaced | mined test, mrr@10 | 50.0 | 55.0 | +5.00 [+4.00, +6.00], p = 0.004"
+        " | 57.5 | +2.50 [+1.50, +3.50], p = 0.004 |",
+        "| ours: 3 layers, averaged | cosqa test, mrr@1000 | 50.0 | 65.0 | +15.00 [+14.00, +16.00], p = 0.004"
+        " | 67.5 | +2.50 [+1.50, +3.50], p = 0.004 |",
+        "| paper: CSN-Ruby, replaced | 73.9 | 75.9 | 76.9 | 78.1 | 79.0 | 79.1 | – | – |",
+        "| ours: 6 layers, PS, mined test, mrr@10, replaced | 50.1 | 50.2 | 50.3 | 50.5 | 50.7 | 51.0 | 52.0 | 55.0 |",
+        "| ours: 6 layers, PS, mined test, mrr@10, averaged | 60.1 | 60.2 | 60.3 | 60.5 | 60.7 | 61.0 | 62.0 | 65.0 |",
         "| m, negatives of a query | 31 | 7 |",
-        "| mined test, mrr@10 | 6 layers, PS | 57.50 | +7.50 [+6.50, +8.50], p = 0.004"
-        " | 67.50 ± 1.00 | +17.50 [+16.50, +18.50], p = 0.004 | 150 ms |",
+        "| ranks drawn from | 1 to 31, once | 2 to 60, each query once |",
+        "| scores, k = 10 | s_cross, a tanh, replaces s_dual; on CoSQA (s_dual + s_cross) / 2, both as they are"
+        " | the ranker's calibrated probability replaces the retriever's; averaged: (cosine scaled to 0 for the tenth"
+        " and 1 for the first + calibrated probability) / 2 |",
+        "| mined test, mrr@10 | 6 layers, PS | 6 layers, RR | 57.50 | +7.50 [+6.50, +8.50], p = 0.004"
+        " | +2.50 [+1.50, +3.50], p = 0.004 | 67.50 ± 1.00 | +17.50 [+16.50, +18.50], p = 0.004"
+        " | +2.50 [+1.50, +3.50], p = 0.004 | 150 ms |",
+        "| mined test, mrr@10 | 6 layers, RR | – | 55.00 | +5.00 [+4.00, +6.00], p = 0.004 | – | 65.00 ± 1.00"
+        " | +15.00 [+14.00, +16.00], p = 0.004 | – | 150 ms |",
         "| training | epochs: 10, 32 queries a batch | epochs: 1, 16 queries a batch |",
     ):
         assert line in page
     assert "Nothing was measured" not in "\n".join(page)
+
+
+def test_a_record_from_before_scores_were_scaled_is_read_and_says_its_own_formula(tmp_path):
+    write_both(tmp_path)
+    place = tmp_path / "ranker-static-aaaaaaaaaaaa.json"
+    record = json.loads(place.read_text())
+    for name in ("retriever_score", "arms", "export"):
+        del record["settings"][name]
+    record["settings"]["steps"] = 1_000
+    for arm in (row for rows in record["figures"].values() for row in rows.values() if "replace" in row):
+        del arm["k_curve, averaged"]
+        for way in ("replace", "average"):
+            arm[way] = {key: value for key, value in arm[way].items() if not key.endswith("RR")}
+    place.write_text(json.dumps(record))
+    done, page = page_of(tmp_path)
+    assert done.returncode == 0, done.stderr
+    for line in (
+        "| ours: 6 layers, averaged | cosqa test, mrr@1000 | 50.0 | 65.0 | +15.00 [+14.00, +16.00], p = 0.004"
+        " | 67.5 | +2.5 |",
+        "| ranks drawn from | 1 to 31, once | 1 to 100, anew in every epoch |",
+    ):
+        assert line in page
+    assert any(
+        "the ranker's score, a tanh, replaces the retriever's; averaged: (cosine + score) / 2" in row for row in page
+    )
+    by_k = [row for row in page if row.startswith("| ours: 6 layers, PS, mined")]
+    assert len(by_k) == 1 and ", replaced |" in by_k[0]
+
+
+def test_arms_that_something_is_chosen_by_are_shown_without_the_table_of_the_paper(tmp_path):
+    write_both(tmp_path)
+    place = tmp_path / "ranker-static-aaaaaaaaaaaa.json"
+    record = json.loads(place.read_text()) | {"name": "sweep-static"}
+    for rows in record["figures"].values():
+        del rows["6 layers, RR"], rows["3 layers, RR"]
+    place.write_text(json.dumps(record))
+    _, page = page_of(tmp_path)
+    assert sum(row.startswith("| UniXcoder | CSN") for row in page) == 1 and "### sweep-static" in page
+    assert not any(row.startswith("| by k") for row in page)
+    assert any(row.startswith("| mined test, mrr@10 | 6 layers, PS | 6 layers, RR | 57.50") for row in page)
 
 
 def test_figures_beside_the_papers_are_of_its_protocol_and_of_all_its_questions(tmp_path):

@@ -37,7 +37,7 @@ def test_figures_are_those_worked_out_by_hand():
         one = {way: {"q1": first, "q2": second} for way in ("replace", "average")}
         curve = {str(k): (first + second) / 2 for k in ranker_table.KS}
         ms = {str(k): float(k) for k in ranker_table.KS}
-        curves = {"k_curve, replace": curve, "k_curve, average": curve}
+        curves = {"k_curve": curve, "k_curve, averaged": curve}
         return {"mined test": {"per_query": one, "query_ms": ms} | curves, "commit": "abc"}
 
     found = {"6 layers, RR": [measured(1, 0.5), measured(0.5, 0.5)], SIX: [measured(1, 1), measured(1, 0.5)]}
@@ -51,7 +51,7 @@ def test_figures_are_those_worked_out_by_hand():
     # Means over the seeds are .75 and .5 with random negatives, 1 and .75 with hard ones: .25 more, query by query.
     apart = hard["against 6 layers, RR"]
     assert [apart[name] for name in ("value", "low", "high")] == pytest.approx([0.25] * 3)
-    assert rows[SIX]["k_curve, average"][10] == pytest.approx(0.875) and rows[SIX]["query_ms"][5] == 5.0
+    assert rows[SIX]["k_curve, averaged"][10] == pytest.approx(0.875) and rows[SIX]["query_ms"][5] == 5.0
 
 
 def test_a_ranking_that_arms_share_is_made_once_and_is_that_of_each(tmp_path):
@@ -94,7 +94,8 @@ def test_the_table_is_measured_on_test_and_what_is_chosen_on_dev(call, tmp_path,
     assert arms == [f"{name}, seed 0" for name in TABLE]
     kept = {path.name for path in (tmp_path / "work").iterdir() if path.is_dir()}
     assert kept == {"rankings", "6_layers_PS-0"}, "what nothing else is built on goes with its figures written"
-    swept = call("--seeds", "1", "--sweep", "input", "--on", SPREAD)["ranker-static-dev"]
+    swept = call("--seeds", "1", "--sweep", "input", "--on", SPREAD)
+    swept = swept["sweep-static-3_layers_distilled_from_6_layers_PS_spread"]
     assert list(swept["figures"]["mined dev, mrr@10"]) == ["retriever", SIX, SPREAD, f"{SPREAD}, code alone"]
     config = json.loads((tmp_path / "work" / "3_layers_distilled_from_6_layers_PS_spread-0/manifest.json").read_text())
     assert config["config"]["teacher"].startswith("6_layers_PS-0 (") and config["config"]["layers"] == 3
