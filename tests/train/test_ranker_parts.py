@@ -14,6 +14,7 @@ from dowse.errors import ConfigError, ModelError
 from dowse.models.backbones import choose_backbone
 from dowse.train.calibration import calibrate
 from dowse.train.judged import JudgedList, evaluator_of
+from dowse.train.listwise import RankerLoss, TargetOptions
 from dowse.train.losses import listwise_softmax
 from dowse.train.ranker_model import (
     build_ranker,
@@ -107,6 +108,26 @@ def test_graphcodebert_reads_pairs_without_data_flow_and_unixcoder_opens_them_wi
         tokens = tokenizer_of(each).convert_ids_to_tokens(ids)
         marks = [token for token in tokens if token.startswith("<")]
         assert tokens[:3] == ["<s>", "<encoder-only>", "</s>"] and marks[3:] == ["</s>", "</s>"]
+
+
+@pytest.mark.parametrize("preset", ["codebert", "graphcodebert", "unixcoder"])
+def test_the_papers_backbones_read_a_batch_and_learn_from_it(tmp_path, preset):
+    """No weights of theirs are at hand: forwards and backwards on small ones of their kind is what is checked."""
+    tokens = tuple(UNIXCODER_TOKENS) if preset == "unixcoder" else ()
+    model = built(write_roberta(tmp_path / "base", **{"tokens": tokens} if tokens else {}), preset).eval()
+    read = PairReader(tokenizer_of(model), 20, 60)([query for query in QUERIES for _ in CODES], CODES * 2)
+    label = {
+        "place": torch.arange(4),
+        "targets": torch.tensor([[1.0, 0.0], [1.0, 0.0]]),
+        "weights": torch.ones(2, 2),
+    }
+    loss = RankerLoss(model, TargetOptions(scale=20.0))([dict(read)], label)
+    scores = model(dict(read))["scores"].detach().view(2, 2)
+    expected = -(20 * scores).log_softmax(dim=1)[:, 0].mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+    loss.backward()
+    for part in (model[0].model.encoder.layer[0].output.dense, model[-1].linear):
+        assert part.weight.grad.abs().sum() > 0 and torch.isfinite(part.weight.grad).all()
 
 
 def test_a_query_longer_than_its_share_is_cut_and_leaves_the_rest_to_the_code(bert):
