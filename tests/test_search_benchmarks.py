@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import agent_tokens
+import cascade_latency
 import failures
 import fit_cascade
 import fit_fusion
@@ -12,9 +13,14 @@ import fit_share
 import newcomer
 import peer_grep
 import pytest
+from biencoders import write_biencoder
 from crossencoders import write_crossencoder
 from labelling import rows, write_pairs
+from measure import UNHURRIED_MS
 from sources import FILES, write_files
+
+from dowse import Searcher
+from dowse.models.biencoder import BiEncoder
 
 REPOSITORY = {"name": "shop", "language": "python", "url": "https://example.org/shop", "revision": "0" * 40}
 ANNOTATIONS = [
@@ -128,6 +134,37 @@ def test_the_newcomers_clock_follows_the_readme():
     assert list(found) == ["make search", "dowse search", "pip install", "dowse serve", "curl"]
     assert all(command in readme for command in found.values())
     assert newcomer.commands(readme.replace("top_k=3'", "top_k=4'"))["curl"].endswith("top_k=4'")
+
+
+def test_a_model_that_forgets_embeds_the_same_documents_for_the_same_question(tmp_path):
+    root = write_files(tmp_path / "project", FILES)
+    model = cascade_latency.Forgetful(BiEncoder.load(write_biencoder(tmp_path / "retriever")))
+    with Searcher.open([root], {"search": {"budget_ms": UNHURRIED_MS, "ranker": "off"}}) as plain:
+        searcher = Searcher(plain.roots, plain.encoder, retriever=model)
+        counts = []
+        for is_cold in (True, False, True):
+            if is_cold:
+                model.forget()
+            cascade_latency.stage_times(searcher, ["retry a failed upload"], 5)
+            counts.append(model.embedded)
+    assert counts[0] > 0 and counts == [counts[0], counts[0], 2 * counts[0]]
+
+
+def test_the_cascade_is_timed_cold_and_warm(tmp_path, monkeypatch):
+    retriever, ranker = write_biencoder(tmp_path / "retriever"), write_crossencoder(tmp_path / "ranker")
+    options = {"--retriever": retriever, "--ranker": ranker, "--sizes": 60, "--queries": 4, "--cold-queries": 3}
+    options |= {"--candidates": 12, "--sample": 8, "--threads": 1, "--results": tmp_path / "results"}
+    words = [str(word) for pair in options.items() for word in pair]
+    monkeypatch.setattr(sys, "argv", ["cascade_latency", *words])
+    cascade_latency.main()
+    (written,) = (tmp_path / "results").glob("cascade-latency-*.json")
+    record = json.loads(written.read_text())
+    figures = record["figures"]["60 functions"]
+    assert record["settings"]["threads"] == 1 and record["settings"]["top_k"] == 12
+    assert figures["pairs_read"] == 12, "as many hits are asked for as may be read, so all of these are read"
+    for stage in ("instant", "retriever", "ranker", "cascade"):
+        assert 0 < figures[f"{stage}_p50_ms"] <= figures[f"{stage}_p95_ms"]
+        assert figures[f"cold_{stage}_p50_ms"] <= figures[f"cold_{stage}_p95_ms"]
 
 
 def test_what_a_ranker_reads_is_fitted_on_dev_and_measured_on_test(tmp_path, monkeypatch):
