@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from dowse import Searcher
 from dowse.evaluate.benchmarks import AnnotatedRepository, Score, load_annotated, mean_over_repositories
 from dowse.evaluate.metrics import K, Location, official_ndcg
+from dowse.evaluate.resampling import CONFIDENCE, RESAMPLES, means
 from dowse.models.cascade import Combination, cascaded, scaled
 from dowse.models.crossencoder import CrossEncoder
 from dowse.records import write_result
@@ -81,15 +82,17 @@ def main() -> None:
     check_checkouts(chosen, arguments.checkouts)
     read = ask(chosen, ranker, retriever, arguments)
     by_share = {share: mean_over_repositories([row.ndcg(share) for row in read]) for share in SHARES}
-    held_out = []
+    held_out, alone = [], []
     for name, share in shares_of_the_others(read).items():
         own = [row.ndcg(share) for row in read if row.repository == name]
         held_out += own
+        alone += [row.ndcg(0.0) for row in read if row.repository == name]
         print(f"{name}: share {share}, NDCG@10 {np.mean([found.value for found in own]):.3f}")
     figures = {
         "best_share": best_share(read),
         "without_ranker": by_share[0.0],
         "each_with_the_share_of_the_others": mean_over_repositories(held_out),
+        "gain": paired(alone, held_out),
         "by_share": {str(share): value for share, value in by_share.items()},
     }
     print({name: value for name, value in figures.items() if name != "by_share"})
@@ -146,6 +149,32 @@ def read_best(
         said = ranker.score(row.query.text, texts)
         read.append(Read(row.repository, hits, before, said, row.annotated.targets, row.indexed))
     return read
+
+
+def paired(before: Sequence[Score], after: Sequence[Score]) -> dict[str, float]:
+    """Return what one order gains on another in the mean over repositories, with two 95 % intervals.
+
+    One is for other questions about the same repositories, each one's questions being drawn anew; the other, wider one
+    for other repositories, these being drawn.
+
+    Args:
+        before: the score of each question.
+        after: the same questions in the same order.
+    """
+    apart: dict[str, list[float]] = {}
+    for one, other in zip(before, after, strict=True):
+        apart.setdefault(one.repository, []).append(other.value - one.value)
+    chance = np.random.default_rng(0)
+    drawn = np.mean([chance.choice(values, (RESAMPLES, len(values))).mean(axis=1) for values in apart.values()], axis=0)
+    low, high = np.percentile(drawn, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+    of_repositories = means(np.array([[np.mean(values) for values in apart.values()]]))[0]
+    return {
+        "value": of_repositories.value,
+        "low, other questions": float(low),
+        "high, other questions": float(high),
+        "low, other repositories": of_repositories.low,
+        "high, other repositories": of_repositories.high,
+    }
 
 
 def best_share(rows: Sequence[Read]) -> float:

@@ -19,13 +19,14 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 from annotated import check_checkouts
 from fit_fusion import PENALTIES, Asked, Fits, fitted, gather, left_out, look_at_all
-from fit_share import read_best, shares_of_the_others
+from fit_share import paired, read_best, shares_of_the_others
 from measure import UNHURRIED_MS, folder_mb, p50, timed
 
 from dowse.config import SearchSettings
@@ -99,7 +100,8 @@ def main() -> None:
         "read": N_READ,
         "documents": sum(len(root.store) for one in searchers.values() for root in one.roots),
     }
-    print("written:", write_result("stages", {"stages": figures}, settings, arguments.results))
+    gains = {f"{stage} over {before}": paired(scores[before], scores[stage]) for before, stage in pairwise(scores)}
+    print("written:", write_result("stages", {"stages": figures, "gains": gains}, settings, arguments.results))
 
 
 def first_stages(rows: Sequence[Asked]) -> tuple[dict[str, list[Score]], Fits]:

@@ -11,6 +11,7 @@ import fit_cascade
 import fit_fusion
 import fit_share
 import newcomer
+import numpy as np
 import peer_grep
 import pytest
 from biencoders import write_biencoder
@@ -20,6 +21,7 @@ from measure import UNHURRIED_MS
 from sources import FILES, write_files
 
 from dowse import Searcher
+from dowse.evaluate.benchmarks import Score
 from dowse.models.biencoder import BiEncoder
 
 REPOSITORY = {"name": "shop", "language": "python", "url": "https://example.org/shop", "revision": "0" * 40}
@@ -123,9 +125,26 @@ def test_the_rankers_share_is_measured_in_orders_that_were_fitted_on_other_repos
     assert fitted_on == [{"kiosk"}, {"shop"}]
     (written,) = (tmp_path / "results").glob("share-of-the-ranker-after-retriever-*.json")
     figures = json.loads(written.read_text())["figures"]
-    assert set(figures) == {"best_share", "without_ranker", "each_with_the_share_of_the_others", "by_share"}
+    measured = {"best_share", "without_ranker", "each_with_the_share_of_the_others", "by_share", "gain"}
+    assert set(figures) == measured
+    gain = figures["each_with_the_share_of_the_others"] - figures["without_ranker"]
+    assert figures["gain"]["value"] == pytest.approx(gain)
     assert len(figures["by_share"]) == 21
     assert 0.5 <= figures["without_ranker"] < 0.9, "the kiosk's question is answered first, the shop's last"
+
+
+def test_a_gain_is_drawn_anew_over_questions_within_repositories_and_over_repositories():
+    """One repository gains .5 and 0, three times; the other .2 every time: the mean is .225."""
+    gains = [("shop", 0.5), ("shop", 0.0)] * 3 + [("kiosk", 0.2)] * 4
+    before = [Score(name, "", 0.1) for name, _ in gains]
+    after = [Score(name, "", 0.1 + gain) for name, gain in gains]
+    found = fit_share.paired(before, after)
+    assert found["value"] == pytest.approx(0.225)
+    # Of other repositories there may be one kind alone; other questions change the shop's half of the mean alone.
+    assert (found["low, other repositories"], found["high, other repositories"]) == pytest.approx((0.2, 0.25))
+    draws = np.random.default_rng(1).choice([0.5, 0.0] * 3, (100_000, 6)).mean(axis=1)
+    expected = 0.1 + np.percentile(draws, [2.5, 97.5]) / 2
+    assert (found["low, other questions"], found["high, other questions"]) == pytest.approx(tuple(expected), abs=1e-6)
 
 
 def test_the_newcomers_clock_follows_the_readme():
