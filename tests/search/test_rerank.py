@@ -132,6 +132,76 @@ def test_without_any_time_the_stages_before_answer(opened, ranker):
     assert len(searcher.search("retry an upload", top_k=3)) == 3 and ranker.read == []
 
 
+class Clock:
+    """Time that passes only while a model works, by what it reads."""
+
+    def __init__(self):
+        self.now, self.embedded, self.asked = 0.0, 0, 0
+
+    def monotonic(self):
+        return self.now
+
+
+class SlowEncoder:
+    """A bi-encoder that takes so long for each document by a clock."""
+
+    def __init__(self, encoder, clock, seconds, name):
+        self._encoder, self._clock, self._seconds = encoder, clock, seconds
+        self.dimensions, self.fingerprint = encoder.dimensions, f"{name} {encoder.fingerprint}"
+
+    def encode_queries(self, queries):
+        self._clock.asked += len(queries)
+        return self._encoder.encode_queries(queries)
+
+    def encode_documents(self, texts):
+        self._clock.now += self._seconds * len(texts)
+        self._clock.embedded += len(texts)
+        return self._encoder.encode_documents(texts)
+
+
+class SlowRanker(Recording):
+    """A ranker that takes .4 s for each document by a clock."""
+
+    def __init__(self, ranker, clock):
+        super().__init__(ranker)
+        self._clock = clock
+
+    def score(self, query, texts):
+        self._clock.now += 0.4 * len(texts)
+        return super().score(query, texts)
+
+
+@pytest.mark.parametrize(
+    ("budget_ms", "embedded", "read"),
+    [
+        (10_000, 8, 4),  # half is the bi-encoder's: two times four seconds; two are left, four pairs take 1.6
+        (20_000, 9, 9),  # all there are: nine seconds of ten, and eleven are left
+        (4_000, 4, 0),  # the batch that began ended with the budget
+    ],
+)
+def test_the_bi_encoder_has_half_of_the_budget_and_the_ranker_what_it_leaves(
+    opened, models, model, monkeypatch, budget_ms, embedded, read
+):
+    clock = Clock()
+    for module in ("searcher", "retrieve", "rerank"):
+        monkeypatch.setattr(f"dowse.search.{module}.time", clock)
+    ranker = SlowRanker(model, clock)
+    retriever = SlowEncoder(
+        BiEncoder.load(models[0]), clock, 1.0, f"of {budget_ms} ms"
+    )  # and nothing is embedded for it
+    searcher = opened(ranker, retriever, budget_ms=budget_ms, n_candidates=20)
+    hits = searcher.search("retry a failed upload", top_k=50)
+    assert (clock.embedded, len(ranker.read), len(hits)) == (embedded, read, 9)
+
+
+def test_without_any_time_the_bi_encoder_is_not_even_asked_about_the_question(opened, models, model):
+    clock = Clock()
+    retriever, ranker = SlowEncoder(BiEncoder.load(models[0]), clock, 0.0, "hurried"), Recording(model)
+    searcher = opened(ranker, retriever, budget_ms=0)
+    assert [name for name, _ in searcher.stages("retry an upload", top_k=3)] == ["instant"]
+    assert clock.asked == clock.embedded == 0
+
+
 def test_nothing_that_answers_is_said_to_answer(opened, ranker):
     searcher = opened(ranker, n_candidates=2)
     hits = searcher.search("retry a failed upload", top_k=8, only=Only(min_score=0.5))

@@ -178,8 +178,8 @@ class Searcher:
     ) -> Iterator[tuple[str, list[Hit]]]:
         """Yield what each of `STAGES` answers as soon as it is known, under its name; the last one is the best.
 
-        The ranker's stage is left out where there was no time for it. It alone knows probabilities: the answers before
-        it are not held to `only.min_score`.
+        A later stage is left out where there was no time for it. The ranker alone knows probabilities: the answers
+        before it are not held to `only.min_score`.
 
         Another question may be asked between two stages. It may see what others wrote to the indexes meanwhile, and the
         later stages then leave out documents that are gone; an index that was built anew they take for the old one.
@@ -203,7 +203,7 @@ class Searcher:
         retriever = self.retriever if "retriever" in wanted else None
         ranker = self.ranker if "ranker" in wanted else None
         left_s = self.settings.search.budget_ms / 1000
-        if retriever is not None:
+        if retriever is not None and left_s > 0:
             started = time.monotonic()
             until = started + (left_s if ranker is None else left_s / 2)
             candidates = self._looked_at(retriever, question, candidates, scores, only, top_k, until)
