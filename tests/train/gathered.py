@@ -1,10 +1,11 @@
-"""Computes one batch's losses and gradients by one process, and by two that hold unequal parts of it.
+"""Computes one batch's losses and gradients by one process, and by two that hold unequal parts of it, some shared.
 
-gathered.py FOLDER -> FOLDER/1.pt, FOLDER/2.pt, each with loss and gradient by the name of the contrastive loss
+gathered.py FOLDER -> FOLDER/1.pt, FOLDER/2.pt, each with the parts of the loss and the gradient by the name of a case
 """
 
 import os
 import sys
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -24,31 +25,47 @@ class Linear(torch.nn.Module):
         torch.manual_seed(0)
         self.weight = torch.nn.Parameter(torch.randn(INPUTS, DIMENSIONS))
 
+    def get_embedding_dimension(self):
+        return DIMENSIONS
+
     def forward(self, features):
         return {"sentence_embedding": features["numbers"] @ self.weight}
 
 
-def batch():
+def batch(singly):
+    """Return queries, documents and what is known of them; queries 1 and 3 ask the same."""
     torch.manual_seed(1)
     labels = torch.full((QUERIES, DOCUMENTS), torch.nan)
-    for query in range(QUERIES):
-        labels[query, query] = 1.0
-    labels[0, 1], labels[1, 2], labels[3, 5], labels[4, 6] = 0.5, 0.9, 0.3, 0.6
+    labels[range(QUERIES), range(QUERIES)] = 1.0
+    labels[0, 1], labels[1, 2], labels[1, 5] = 0.5, 0.9, 0.35
+    labels[3, 5], labels[4, 2], labels[4, 6] = 0.3, 0.8, 0.6  # documents 2 and 5 are known to both processes
     suspect = torch.zeros(QUERIES, DOCUMENTS, dtype=torch.bool)
-    suspect[1, 2] = True
-    return torch.randn(QUERIES, INPUTS), torch.randn(DOCUMENTS, INPUTS), labels, suspect
+    suspect[1, 2] = suspect[4, 2] = True
+    asked, query_ids = torch.randn(QUERIES, INPUTS), torch.tensor([0, 1, 2, 1, 4])
+    owner = torch.tensor([0, 0, 0, 1, 1])
+    known = [labels, torch.eye(QUERIES, DOCUMENTS, dtype=torch.bool), suspect]
+    if singly:  # a row for every query and candidate
+        query, document = (~labels.isnan()).nonzero(as_tuple=True)
+        here = torch.zeros(len(query), DOCUMENTS, dtype=torch.bool)
+        here[range(len(query)), document] = True
+        asked, query_ids, owner = asked[query], query_ids[query], owner[query]
+        known = [labels[query].masked_fill(~here, torch.nan), known[1][query] & here, known[2][query] & here]
+    return asked, torch.randn(DOCUMENTS, INPUTS), query_ids, owner, known
 
 
-def part(rank, count):
-    """Return the features and relations of one process: three queries with three documents, then the others."""
-    asked, found, labels, suspect = batch()
-    rows, columns = [(slice(0, 3), slice(0, 3)), (slice(3, 5), slice(3, 7))][rank] if count == 2 else [slice(None)] * 2
+def part(rank, count, singly):
+    """Return the features and relations of one process: three queries and what they are compared with, or two."""
+    asked, found, query_ids, owner, known = batch(singly)
+    rows = (owner == rank).nonzero()[:, 0] if count == 2 else torch.arange(len(asked))
+    columns = (~known[0][rows].isnan()).any(dim=0).nonzero()[:, 0]
+    labels, positive, suspect = (matrix[rows][:, columns] for matrix in known)
     relations = {
-        "query_ids": torch.tensor([0, 1, 2, 1, 4])[rows],
-        "document_ids": torch.arange(DOCUMENTS)[columns],
-        "labels": labels[rows, columns],
-        "is_positive": torch.eye(QUERIES, DOCUMENTS, dtype=torch.bool)[rows, columns],
-        "is_suspect": suspect[rows, columns],
+        "query_ids": query_ids[rows],
+        "document_ids": torch.tensor([0, 1, 2, 3, 4, 5, 0])[columns],  # the last is the first function, otherwise
+        "text_ids": columns,
+        "labels": labels,
+        "is_positive": positive,
+        "is_suspect": suspect,
     }
     return [{"numbers": asked[rows]}, {"numbers": found[columns]}], relations
 
@@ -58,16 +75,26 @@ def run(rank, count, folder):
         store = dist.FileStore(str(folder / "store"), count)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=count)
     found = {}
-    for contrastive in ("infonce", "weighted"):
+    for mode, contrastive, labelled in product(
+        ("in_groups", "singly"), ("infonce", "weighted", "soft"), ("keep", "mask_suspects")
+    ):
         model = Linear()
-        options = LossOptions(contrastive=contrastive, order_weight=0.5)
-        loss = sum(RetrieverLoss(model, options)(*part(rank, count)).values())
-        loss.backward()
+        options = LossOptions(
+            contrastive=contrastive,
+            order_weight=0.5,
+            angle_weight=0.2,
+            matryoshka=(2,),
+            labelled_negatives=labelled,
+            mask_repeated_queries=labelled != "keep",
+        )
+        parts = RetrieverLoss(model, options)(*part(rank, count, mode == "singly"))
+        sum(parts.values()).backward()
         gradient = model.weight.grad
         if count > 1:  # as training by several processes does
             dist.all_reduce(gradient)
             gradient /= count
-        found[contrastive] = {"loss": loss.item(), "gradient": gradient}
+        losses = {name: loss.item() for name, loss in parts.items()}
+        found[f"{mode} {contrastive} {labelled}"] = {"parts": losses, "gradient": gradient}
     if rank == 0:
         torch.save(found, folder / f"{count}.pt")
     if count > 1:

@@ -125,6 +125,7 @@ def test_another_form_of_the_answer_is_no_negative():
     batch = Collator(found, read_nothing, 7, 9)([{"row": row} for row in range(3)])
     negatives = negatives_of(Relations(**batch["label"])).documents
     assert batch["label"]["document_ids"].tolist() == [0, 0, 2]
+    assert batch["label"]["text_ids"].tolist() == [0, 1, 2]
     assert negatives.tolist() == [[False, False, True], [False, False, True], [True, True, False]]
 
 

@@ -33,6 +33,7 @@ def relations(is_positive, query_ids=None, labels=None, is_suspect=None, documen
     return Relations(
         query_ids=torch.arange(queries) if query_ids is None else torch.tensor(query_ids),
         document_ids=torch.arange(documents) if document_ids is None else torch.tensor(document_ids),
+        text_ids=torch.arange(documents),
         labels=torch.full(is_positive.shape, NAN) if labels is None else torch.tensor(labels),
         is_positive=is_positive,
         is_suspect=torch.zeros_like(is_positive) if is_suspect is None else torch.tensor(is_suspect),

@@ -47,6 +47,7 @@ def known():
     return {
         "query_ids": torch.arange(4),
         "document_ids": torch.arange(6),
+        "text_ids": torch.arange(6),
         "labels": labels,
         "is_positive": torch.eye(4, 6, dtype=torch.bool),
         "is_suspect": suspect,
@@ -109,12 +110,14 @@ def test_a_loss_that_is_no_number_is_an_error(model):
             weights.copy_(kept)
 
 
-def test_two_processes_get_the_loss_and_the_gradient_of_one(tmp_path):
+def test_two_processes_that_share_documents_get_the_loss_and_the_gradient_of_one(tmp_path):
     done = subprocess.run([sys.executable, str(WORKER), str(tmp_path)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     one, two = (torch.load(tmp_path / f"{count}.pt", weights_only=True) for count in (1, 2))
-    assert list(one) == list(two) == ["infonce", "weighted"]
+    assert list(one) == list(two)
+    assert {name.split()[0] for name in one} == {"in_groups", "singly"}
     for alone, together in zip(one.values(), two.values(), strict=True):
-        assert together["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+        assert list(together["parts"]) == list(alone["parts"]) == ["contrastive", "order", "angle"]
+        assert together["parts"] == pytest.approx(alone["parts"], rel=1e-5)
         assert torch.allclose(together["gradient"], alone["gradient"], rtol=1e-4, atol=1e-6)
         assert alone["gradient"].abs().sum() > 0

@@ -137,6 +137,7 @@ class Collator:
         relations: dict[str, Tensor] = {
             "query_ids": torch.from_numpy(rows.query_ids[chosen]),
             "document_ids": torch.from_numpy(rows.document_ids[documents]),
+            "text_ids": torch.from_numpy(documents),
             "labels": torch.from_numpy(labels),
             "is_positive": torch.from_numpy(flags[0]),
             "is_suspect": torch.from_numpy(flags[1]),

@@ -26,8 +26,8 @@ class Relations:
 
     Attributes:
         query_ids: (B,) int64, equal where two queries ask the same.
-        document_ids: (M,) int64, equal where two documents are the same function, in whatever version and form; a batch
-            encodes each text once, but processes that gather their batches may share some.
+        document_ids: (M,) int64, equal where two documents are the same function, in whatever version and form.
+        text_ids: (M,) int64, another for every text; a batch holds each text once.
         labels: (B, M) float32 similarity labels in [0, 1], NaN where a query and a document were not compared.
         is_positive: (B, M) bool, the document answers the query.
         is_suspect: (B, M) bool, a labelled negative that may well answer it.
@@ -35,6 +35,7 @@ class Relations:
 
     query_ids: Tensor
     document_ids: Tensor
+    text_ids: Tensor
     labels: Tensor
     is_positive: Tensor
     is_suspect: Tensor

@@ -2,13 +2,13 @@
 
 L = w_contrastive L_contrastive + w_order L_order (+ w_angle L_angle for an ablation), as in OASIS (Gao et al. 2025,
 arXiv:2503.08161). Under torchrun every process sees the queries and documents of all, and the gradient is that of one
-process with the whole batch: gathering adds up what each process contributes to a vector, and averaging over processes,
-which training does next, undoes the sum.
+process with the whole batch: a text that several of them encoded counts once, gathering adds up what each process
+contributes to a vector, and averaging over processes, which training does next, undoes the sum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Literal
@@ -110,8 +110,7 @@ class RetrieverLoss(nn.Module):
             ModelError: The loss is not finite.
         """
         queries, documents = (self._embed(part) for part in features)
-        gathered = gather_relations(Relations(**relations))
-        queries, documents = _gather(queries), _gather(documents)
+        queries, documents, gathered = gather(queries, documents, Relations(**relations))
         parts: dict[str, Tensor] = {}
         sizes = (queries.shape[1], *self.options.matryoshka)
         for size in sizes:
@@ -168,19 +167,50 @@ class RetrieverLoss(nn.Module):
         return torch.cat(found)[order.argsort()].float()
 
 
-def gather_relations(own: Relations) -> Relations:
-    """Return the relations of all processes' batches as those of one; across processes nothing was compared."""
+def gather(queries: Tensor, documents: Tensor, own: Relations) -> tuple[Tensor, Tensor, Relations]:
+    """Return the batches of all processes as the one that a single process would have had.
+
+    Each text stands there once, by the embedding of the first process that encoded it, with what every process knows of
+    it; across processes nothing was compared.
+
+    Args:
+        queries: (B, D), of this process.
+        documents: (M, D), of this process.
+        own: What is known of them.
+
+    Returns:
+        The same of all processes; what was handed in where there is one.
+    """
     if not _is_distributed():
-        return own
+        return queries, documents, own
+    text_ids, column = _gather(own.text_ids).unique(return_inverse=True)
+    places = torch.arange(len(column), device=column.device)
+    first = torch.full_like(text_ids, len(column)).scatter_reduce(0, column, places, "amin")
     blocks: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(blocks, (own.labels.cpu(), own.is_positive.cpu(), own.is_suspect.cpu()))
-    device = own.labels.device
-    labels = torch.block_diag(*(torch.nan_to_num(block[0], nan=-1.0) for block in blocks))
-    compared = torch.block_diag(*(torch.ones_like(block[0]) for block in blocks)) > 0
-    labels = labels.masked_fill(~compared | (labels < 0), torch.nan)
-    positive, suspect = (torch.block_diag(*(block[at].float() for block in blocks)) > 0 for at in (1, 2))
-    ids = _gather(own.query_ids), _gather(own.document_ids)
-    return Relations(*ids, labels.to(device), positive.to(device), suspect.to(device))
+    dist.all_gather_object(blocks, tuple(part.cpu() for part in (own.labels, own.is_positive, own.is_suspect)))
+    known = [
+        _as_one([block[at] for block in blocks], column.cpu(), nothing).to(column.device)
+        for at, nothing in enumerate((torch.nan, False, False))
+    ]
+    relations = Relations(_gather(own.query_ids), _gather(own.document_ids)[first], text_ids, *known)
+    return _gather(queries), _gather(documents)[first], relations
+
+
+def _as_one(blocks: Sequence[Tensor], column: Tensor, nothing: float) -> Tensor:
+    """Return what each process knows of its own, (B, M) each, as one matrix of `nothing` elsewhere.
+
+    Args:
+        blocks: One for each process, in their order.
+        column: Where each document of all processes, in their order, comes to stand.
+        nothing: What a block holds where it says nothing.
+    """
+    rows = sum(len(block) for block in blocks)
+    whole = torch.full((rows, int(column.max()) + 1), nothing, dtype=blocks[0].dtype)
+    row = place = 0
+    for block in blocks:
+        whole[row : row + len(block), column[place : place + block.shape[1]]] = block
+        row, place = row + len(block), place + block.shape[1]
+    return whole
 
 
 def _gather(rows: Tensor) -> Tensor:
