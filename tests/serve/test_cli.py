@@ -1,6 +1,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import sqlite3
 import subprocess
@@ -82,6 +83,20 @@ def test_search_on_a_terminal_is_coloured_and_its_locations_are_links(project):
     text = on_a_terminal("search", "retry a failed upload", project)
     assert "\x1b]8;" in text and (project / "src/upload/client.py").as_uri() in text
     assert "\x1b[" in text and "retry_upload" in text
+
+
+@pytest.mark.parametrize(("n_lines", "left_out"), [(15, ""), (16, "… 2 more lines")])
+def test_a_terminal_shows_a_hit_as_a_pipe_does_and_its_last_line_rather_than_that_there_is_one(
+    tmp_path, n_lines, left_out
+):
+    body = [f"    total += {number}" for number in range(n_lines - 1)]
+    write_files(tmp_path / "long", {"sum.py": "\n".join(["def sum_up(total):", *body, ""])})
+    arguments = ("search", "sum up", tmp_path / "long", "-k", 1)
+    plain = dowse(*arguments, check=0).stdout.splitlines()
+    shown = re.sub(r"\x1b\]8;[^\x1b]*\x1b\\|\x1b\[[\d;]*m", "", on_a_terminal(*arguments)).splitlines()
+    assert shown[0] == plain[0] and re.fullmatch(rf"sum\.py:1-{n_lines}  function  sum_up  [\d.]+", plain[0])
+    assert (f"total += {n_lines - 2}" in "\n".join(shown)) == (not left_out)
+    assert [line.strip() for line in shown if "…" in line] == [left_out][: bool(left_out)]
 
 
 def test_what_is_stored_for_many_has_no_folder_to_link_to(project, tmp_path):

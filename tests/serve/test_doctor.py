@@ -12,6 +12,7 @@ from crossencoders import write_crossencoder
 from sources import FILES, write_files
 
 from dowse import Searcher
+from dowse.config import load_settings
 from dowse.index.lance import LanceStore
 from dowse.index.opening import open_table
 from dowse.serve import doctor
@@ -172,6 +173,15 @@ def test_a_wrong_setting_is_a_fault_and_stops_no_other_look(own_home, tmp_path, 
     assert "fault  settings   " in said and "has no setting 'folder'" in said
     assert "fault  weights    could not be looked at (ZeroDivisionError: division by zero)" in said
     assert "ok     indexes" in said
+
+
+def test_the_place_that_it_names_for_settings_is_the_one_that_counts(own_home):
+    ((state, said),) = found(doctor.settings())
+    path, there, _ = said.partition(" is not there")
+    assert state == "ok" and there
+    write_files(Path(path).parent, {"config.toml": "[search]\ntop_k = 3\n"})
+    assert found(doctor.settings()) == [("ok", f"{path} is understood")]
+    assert load_settings(None).search.top_k == 3
 
 
 def test_names_of_folders_are_printed_so_that_a_terminal_obeys_nothing(monkeypatch, capsys):

@@ -88,13 +88,16 @@ def _print_coloured(hit: Hit, several: bool, root: Path) -> None:
     link = f" link {(root / document.path).as_uri()}" if root.is_absolute() else ""  # a stored repository has no folder
     head = Text(visible(f"{where}:{document.start_line}"), f"bold cyan{link}")
     head.append(f"-{document.end_line}", "cyan")
-    head.append(visible(f"  {document.symbol or ''}"), "bold")
-    head.append(f"  {document.kind}  {_scores(hit)}", "dim")
+    head.append(f"  {document.kind}", "dim")
+    if document.symbol:
+        head.append(visible(f"  {document.symbol}"), "bold")
+    head.append(f"  {_scores(hit)}", "dim")
     console.print(head)
     lines = visible(document.text).split("\n")
+    n_shown = LINES_SHOWN if len(lines) > LINES_SHOWN + 1 else len(lines)  # saying "1 more line" takes a line as well
     console.print(
         Syntax(
-            "\n".join(lines[:LINES_SHOWN]),
+            "\n".join(lines[:n_shown]),
             LEXERS.get(document.language, document.language),
             theme="ansi_dark",
             line_numbers=True,
@@ -102,8 +105,8 @@ def _print_coloured(hit: Hit, several: bool, root: Path) -> None:
             background_color="default",
         )
     )
-    if (more := len(lines) - LINES_SHOWN) > 0:
-        console.print(f"     … {more} more line{'s' if more > 1 else ''}", style="dim")
+    if more := len(lines) - n_shown:
+        console.print(f"     … {more} more lines", style="dim")
     console.print()
 
 

@@ -163,7 +163,9 @@ def grammars() -> Iterator[Finding]:
 
 
 def settings() -> Iterator[Finding]:
-    """Look whether the user's settings can be read."""
+    """Look whether the user's settings can be read, and say where they are."""
+    from platformdirs import user_config_dir
+
     from dowse.config import load_settings
     from dowse.errors import ConfigError
 
@@ -172,7 +174,10 @@ def settings() -> Iterator[Finding]:
     except ConfigError as error:
         yield Finding("fault", "settings", str(error))
     else:
-        yield Finding("ok", "settings", "the user's settings are understood, or there are none")
+        path = Path(user_config_dir("dowse")) / "config.toml"
+        yield Finding(
+            "ok", "settings", f"{path} is {'understood' if path.is_file() else 'not there: the defaults hold'}"
+        )
 
 
 def indexes(folder: Path | None = None) -> Iterator[Finding]:
