@@ -46,7 +46,7 @@ types: $(DEV) ## mypy --strict over src
 	@.venv-dev/bin/mypy --num-workers auto
 
 docs: examples ## examples in docstrings; what the documents name and show
-	@.venv-dev/bin/python -m pytest tests/test_docs.py
+	@.venv-dev/bin/python -m pytest tests/test_docs.py tests/test_readme.py
 
 examples: $(DEV) ## examples in docstrings alone
 	@.venv-dev/bin/python -m pytest --doctest-modules src

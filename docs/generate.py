@@ -1,8 +1,8 @@
-"""Write what the documents take from the code: the drawings of architecture.md, the settings, the models that ship.
+"""Write what the documents take from the code: drawings, the README's tree, the settings, the models that ship.
 
 Reads the sources without importing them, the settings files of `configs/` and the configuration of each shipped model.
-Writes the parts of docs/*.md between `<!-- made by docs/generate.py: NAME -->` and `<!-- end -->`, and nothing else.
-With --check nothing is written, and the exit code says whether all parts are what the code makes them.
+Writes the parts of README.md and docs/*.md between `<!-- made by docs/generate.py: NAME -->` and `<!-- end -->`, and
+nothing else. With --check nothing is written, and the exit code says whether all parts are what the code makes them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from graphlib import TopologicalSorter
-from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,8 +26,27 @@ from test_layers import BASE, STEPS, dotted, imports  # noqa: E402  (who imports
 
 PART = re.compile(r"(<!-- made by docs/generate\.py: ([\w. ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 FOLDERS = ["languages", "models", *STEPS]
-WORKBENCH, DOORS = STEPS[:4], STEPS[4:]
 RECIPES = ("tiny", "cpu", "base", "oasis", "r2ps")
+
+LEFT_FOR = (
+    ("mine", "pairs", "label"),
+    ("label", "labelled pairs", "train"),
+    ("train", "a model", "evaluate"),
+    ("train", "a model", "index"),
+)
+"""What a step leaves on disk for another: the way of a pair."""
+
+ASKED_BY = (("serve", "a query", "search", "hits"), ("search", "words, embeddings", "index", "candidates"))
+"""Which step asks which in one process, for what, and what comes back: the way of a question."""
+
+BESIDE = {
+    "benchmarks/": "What writes results/",
+    "recipes/": "One script for each run from end to end",
+    "configs/": "Settings of trainings, and lists",
+    "tests/": "Mirrors src/dowse",
+    "docs/": "The tutorial, a page for each step, and log.md: what did not work",
+}
+"""The other folders, which have no module to say what they hold."""
 
 PLAIN = {
     "learning_rate": "its highest value.",
@@ -68,25 +86,43 @@ def imported(at_start: bool = False) -> Mapping[str, frozenset[str]]:
 
 
 def path_of_the_data() -> str:
-    """Draw the seven steps in their order, each with what it makes of what."""
+    """Draw the seven steps, each with what it makes of what, what goes from one to another, and the way of a question.
+
+    Raises:
+        ValueError: A step stands alone, or asks one that it does not import.
+    """
+    below = below_each()
+    if lone := set(STEPS) - {step for way in (*LEFT_FOR, *ASKED_BY) for step in (way[0], way[2])}:
+        raise ValueError(f"{', '.join(lone)}: no way leads there; name one in LEFT_FOR or ASKED_BY of docs/generate.py")
+    for asker, _, asked, _ in ASKED_BY:
+        if asked not in below[asker]:
+            raise ValueError(f"{asker} imports nothing of {asked}; mend ASKED_BY of docs/generate.py")
     lines = ["```mermaid", "flowchart TB"]
-    for step in STEPS:
-        lines.append(f'  {step}["<b>{step}</b><br>{escaped(said_by(SOURCE / step / "__init__.py")).rstrip(".")}"]')
-    for title, steps in (("the workbench", WORKBENCH), ("the search", DOORS)):
+    for title, steps in (("the workbench", STEPS[:4]), ("the search", STEPS[4:])):
         lines += [f"  subgraph {title.split()[-1]}_part[{title}]", "    direction TB"]
-        lines += [f"    {one} --> {next_one}" for one, next_one in pairwise(steps)]
+        for step in steps:
+            said = escaped(said_by(SOURCE / step / "__init__.py")).rstrip(".")
+            lines.append(f'    {step}["<b>{step}</b><br>{said}"]')
         lines.append("  end")
-    lines.append('  train -- "models" --> index')
+    lines += ['  repositories(["repositories"]) --> mine', '  folders(["folders of code"]) --> index']
+    lines += [f'  {one} -- "{what}" --> {other}' for one, what, other in LEFT_FOR]
+    lines += ['  question(["a question"]) -.-> serve']
+    for asker, what, asked, answer in ASKED_BY:
+        lines += [f'  {asker} -. "{what}" .-> {asked}', f'  {asked} -. "{answer}" .-> {asker}']
     return "\n".join([*lines, "```"])
+
+
+def folders() -> str:
+    """Write the tree of the repository, a line for each folder, those of the code by what they say of themselves."""
+    inside = {f"  {folder}/": escaped(said_by(SOURCE / folder / "__init__.py")).rstrip(".") for folder in FOLDERS}
+    width = max(map(len, inside)) + 2
+    lines = [f"{place:{width}}{said}" for place, said in ({"src/dowse/": ""} | inside | BESIDE).items()]
+    return "\n".join(["```", *map(str.rstrip, lines), "```"])
 
 
 def layers() -> str:
     """Draw which folder imports from which; what can be reached through another one is left out."""
-    below = {folder: set[str]() for folder in [*FOLDERS, "base"]}
-    for name, targets in imported().items():
-        folder = layer(name)
-        if folder:
-            below[folder] |= {found for target in targets if (found := layer(target)) and found != folder}
+    below = below_each()
     lines = ["```mermaid", "flowchart TB"]
     base = ", ".join(sorted(BASE - {"languages"}))
     lines += [f'  base["base<br>{base}"]', *(f"  {folder}" for folder in FOLDERS)]
@@ -94,6 +130,16 @@ def layers() -> str:
         direct = below[folder] - {far for near in below[folder] for far in reached(near, below)}
         lines += [f"  {folder} --> {target}" for target in sorted(direct)]
     return "\n".join([*lines, "```"])
+
+
+@cache
+def below_each() -> Mapping[str, set[str]]:
+    """Return for each folder the other ones that it imports from."""
+    below = {folder: set[str]() for folder in [*FOLDERS, "base"]}
+    for name, targets in imported().items():
+        if folder := layer(name):
+            below[folder] |= {found for target in targets if (found := layer(target)) and found != folder}
+    return below
 
 
 def layer(module: str) -> str:
@@ -119,7 +165,8 @@ def modules() -> str:
     for folder in FOLDERS:
         inside = {name: targets for name, targets in imported(at_start=True).items() if name.startswith(f"{folder}.")}
         order = TopologicalSorter({name: sorted(targets & inside.keys()) for name, targets in sorted(inside.items())})
-        lines += ["", f"### {folder}", "", said_by(SOURCE / folder / "__init__.py"), "", "| module | |", "|---|---|"]
+        said = escaped(said_by(SOURCE / folder / "__init__.py"))
+        lines += ["", f"### {folder}", "", said, "", "| module | |", "|---|---|"]
         for name in order.static_order():
             place = Path(*name.split(".")).with_suffix(".py")
             lines.append(f"| [{place.stem}](../src/dowse/{place.as_posix()}) | {escaped(said_by(SOURCE / place))} |")
@@ -294,6 +341,7 @@ def escaped(text: str) -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "tree": folders,
     "path": path_of_the_data,
     "layers": layers,
     "modules": modules,
@@ -314,16 +362,14 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a document is out of date")
     arguments = parser.parse_args()
     stale = []
-    for path in sorted((ROOT / "docs").glob("*.md")):
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         text = path.read_text(encoding="utf-8")
         if filled(text) != text:
-            stale.append(path.name)
+            stale.append(path.relative_to(ROOT).as_posix())
             if not arguments.check:
                 path.write_text(filled(text), encoding="utf-8")
     if arguments.check and stale:
-        sys.exit(
-            f"error: docs/{', docs/'.join(stale)}: not what the code says; write again with: python docs/generate.py"
-        )
+        sys.exit(f"error: {', '.join(stale)}: not what the code says; write again with: python docs/generate.py")
 
 
 if __name__ == "__main__":

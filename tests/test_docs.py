@@ -1,24 +1,17 @@
-"""The documents name only what exists, show what the code says now, and their commands and blocks run."""
+"""The documents name only what exists and show what the code says now; that the README runs, test_readme.py sees to."""
 
 import ast
 import importlib.util
-import json
-import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 import typer
-from commands import dowse
-from servers import PATIENCE_S, serving, until
-from sources import FILES, write_files
+from sources import write_files
 
-from dowse.config import load_settings
 from dowse.serve.cli import EXAMPLES, whole
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,36 +24,6 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NAME = re.compile(
     r"(?:dowse\.)?((?:mine|label|train|evaluate|index|search|serve|models|languages)\.\w+\.\w+(?:\.\w+)?)"
 )
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL))
-FRESHNESS = re.compile(
-    r"searched ([\d,]+) documents of ([\d,]+) files, up to date; left out: \d+ not code(, .*)? \(.*\)"
-)
-
-FUNCTION = '''def {verb}_{noun}(value):
-    """{said} the {noun} of {whose}."""
-    found = find_{noun}(value, "{whose}")
-    return found.{verb}()
-'''
-TINY = """
-[train.retriever]
-base = "base/model"
-max_query_tokens = 16
-max_document_tokens = 48
-max_steps = 2
-batch_size = 8
-bf16 = false
-
-[train.ranker]
-base = "base/model"
-max_query_tokens = 16
-max_tokens = 48
-n_negatives = 3
-max_steps = 2
-batch_size = 8
-bf16 = false
-"""
-"""Settings with which the trainings of the README take seconds."""
 
 
 def targets() -> set[str]:
@@ -220,124 +183,3 @@ def test_what_is_made_from_the_code_is_what_the_code_says_now():
     settings = [setting for model in ("retriever", "ranker") for setting in generate.trained(model)]
     undescribed = {name for name, _, _, about in settings if about == generate.PLAIN.get(name)}
     assert undescribed == generate.PLAIN.keys()  # else a docstring says it, and the words here are never read
-
-
-@pytest.fixture
-def words_and_vectors():
-    """Leave out models that may ship: what they answer within their time depends on the machine."""
-    settings = '[search]\nretriever = "off"\nranker = "off"\n'
-    write_files(Path(os.environ["XDG_CONFIG_HOME"]), {"dowse/config.toml": settings})
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """The home of somebody whose folders are called what the README calls them."""
-    home = tmp_path_factory.mktemp("home")
-    for folder in ("src/one", "src/two", "work", "work/my-project"):
-        write_files(home / folder, FILES)
-    for whose in ("one", "two"):
-        named = [(verb, noun) for verb in ("sort", "merge", "count", "close") for noun in ("table", "queue", "socket")]
-        said = [FUNCTION.format(verb=v, noun=n, said=v.capitalize(), whose=whose) for v, n in named]
-        write_files(home / "src" / whose, {"lib/parts.py": "\n\n".join(said)})
-    return home
-
-
-@pytest.mark.usefixtures("words_and_vectors")
-def test_the_first_command_of_the_readme_searches(tmp_path):
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        shutil.copy(ROOT / name, tmp_path)
-    installed = f'#!/bin/sh\nexec "{sys.executable}" -m dowse "$@"\n'  # what else pip would bring
-    write_files(tmp_path, {f"src/{path}": text for path, text in FILES.items()} | {".venv/bin/dowse": installed})
-    (tmp_path / ".venv/bin/dowse").chmod(0o755)
-    (tmp_path / ".venv/.ready").touch()
-    line = re.search(r"^make search .*", README, re.MULTILINE)[0]
-    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "searched" in done.stderr and "  function  " in done.stdout
-
-
-@pytest.mark.usefixtures("words_and_vectors")
-def test_the_search_block_of_the_readme_runs(home, monkeypatch):
-    monkeypatch.chdir(home / "work")
-    monkeypatch.setenv("HOME", str(home))
-    run = commands(SECTIONS["Search"])
-    assert len(run) == 9
-    for words in run:
-        done = dowse(*map(os.path.expanduser, words))
-        assert done.returncode == 0, done.stderr
-        assert done.stdout or words[0] == "forget", words
-
-
-@pytest.mark.usefixtures("words_and_vectors")
-def test_the_serve_block_of_the_readme_runs_and_its_address_answers(home, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(home))
-    serve, install = commands(SECTIONS["Serve"])
-    address = re.search(r"curl -s 'http://127\.0\.0\.1:8765(\S+)'", SECTIONS["Serve"])[1]
-    with serving(*map(os.path.expanduser, serve[1:])) as server:
-
-        def best():
-            with urlopen(f"{server.url}{address}", timeout=PATIENCE_S) as answer:
-                return [hit["symbol"] for hit in json.load(answer)["hits"][:1]]
-
-        until(lambda: best() == ["UploadClient.retry_upload"], "the answer")
-        with urlopen(f"{server.url}/", timeout=PATIENCE_S) as page:
-            assert b"<title>dowse</title>" in page.read()
-        assert server.end() == 0
-    done = dowse(*install, "--yes")
-    assert done.returncode == 0, done.stderr
-    assert "dowse" in json.loads((tmp_path / ".mcp.json").read_text())["mcpServers"]
-
-
-@pytest.mark.usefixtures("words_and_vectors")
-def test_the_train_block_of_the_readme_runs_at_tiny_size(home, monkeypatch, tmp_path):
-    from training import write_encoder
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(home))
-    write_encoder(tmp_path / "base")
-    (tmp_path / "tiny.toml").write_text(TINY)
-    small = {
-        "mine": ("--jobs", "1"),
-        "label": ("--encoder", "static", "--jobs", "1"),
-        "train": ("--config", "tiny.toml"),
-    }
-    run = commands(SECTIONS["Train on your own code"])
-    assert [words[0] for words in run] == ["mine", "show", "label", "train", "train", "evaluate"]
-    for words in run:
-        done = dowse(*map(os.path.expanduser, words), *small.get(words[0], ()))
-        assert done.returncode == 0, done.stderr
-        assert done.stdout, words
-    assert (tmp_path / "models/ranker/int8/config.json").is_file() and (tmp_path / "report.html").is_file()
-
-
-@pytest.mark.usefixtures("words_and_vectors")
-def test_the_python_and_the_settings_of_the_readme_work(home, monkeypatch, capsys):
-    blocks = {language: block for language, block in BLOCK.findall(README) if language}
-    monkeypatch.chdir(home / "work")
-    exec(blocks["python"], {})
-    assert capsys.readouterr().out.startswith("src/upload/client.py:14-21 UploadClient.retry_upload ")
-    write_files(home / "configured", {".dowse.toml": blocks["toml"]})
-    assert load_settings(home / "configured").index.exclude == ("fixtures/",)
-    (entry,) = json.loads(blocks["json"])["mcpServers"].values()
-    assert unknown_options(f"```\n{shlex.join([entry['command'], *entry['args']])}\n```\n") == []
-
-
-@pytest.mark.usefixtures("words_and_vectors")
-def test_the_answer_that_the_readme_shows_is_still_the_answer(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    shown = next(block for _, block in BLOCK.findall(README) if block.startswith("$ dowse"))
-    command, place, *code, left_out, counted = shown.splitlines()
-    done = dowse(*shlex.split(command)[2:])
-    answer = done.stdout.splitlines()
-
-    def known(line):  # where it stands and what it scores may change
-        return re.sub(r":\d+-\d+|[\d.]+$", "", line)
-
-    assert known(answer[0]) == known(place)
-    assert answer[1 : 1 + len(code)] == code and left_out == "..." and len(answer) > 1 + len(code)
-    then, now = (
-        [int(number.replace(",", "")) for number in FRESHNESS.fullmatch(line).groups()[:2]]
-        for line in (counted, done.stderr.splitlines()[-1])
-    )
-    assert now == pytest.approx(then, rel=0.1), f"README.md shows {then} documents and files, there are {now}"
