@@ -7,7 +7,6 @@ otherwise only show as a lower score. Fetching the repositories and asking a sea
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from statistics import fmean
 
 from dowse.errors import ConfigError, DataError
+from dowse.evaluate.files import read_json, text_of
 from dowse.evaluate.metrics import Location
 from dowse.records import UNKNOWN, source_commit
 
@@ -61,17 +61,17 @@ def load_annotated(folder: Path) -> list[AnnotatedRepository]:
     """
     place = folder / "repos.json"
     repositories = []
-    for number, row in enumerate(_read_list(place)):
+    for number, row in enumerate(read_json(place, list)):
         where = f"{place} entry {number}"
         record = _record(row, where)
-        name = _text(record, "name", where)
+        name = text_of(record, "name", where)
         root = record.get("benchmark_root")
         repositories.append(
             AnnotatedRepository(
                 name=name,
-                language=_text(record, "language", where),
-                url=_text(record, "url", where),
-                revision=_text(record, "revision", where),
+                language=text_of(record, "language", where),
+                url=text_of(record, "url", where),
+                revision=text_of(record, "revision", where),
                 benchmark_root="" if root is None else _relative(root, "benchmark_root", where),
                 queries=_load_queries(folder / "annotations" / f"{name}.json"),
             )
@@ -117,7 +117,7 @@ def mean_by(scores: Iterable[Score], field: str) -> dict[str, float]:
 
 def _load_queries(place: Path) -> tuple[AnnotatedQuery, ...]:
     queries = []
-    for number, row in enumerate(_read_list(place)):
+    for number, row in enumerate(read_json(place, list)):
         where = f"{place} entry {number}"
         record = _record(row, where)
         targets = tuple(
@@ -126,7 +126,7 @@ def _load_queries(place: Path) -> tuple[AnnotatedQuery, ...]:
         if not targets:
             raise DataError(f"{where}: there is no target, expected one path in 'relevant' at least; drop the query")
         queries.append(
-            AnnotatedQuery(_text(record, "query", where), targets, category=_text(record, "category", where))
+            AnnotatedQuery(text_of(record, "query", where), targets, category=text_of(record, "category", where))
         )
     if not queries:
         raise DataError(f"{place}: the list is empty, expected at least one query; drop its repository from repos.json")
@@ -146,28 +146,9 @@ def _target(value: object, where: str) -> Location:
     return Location(path, start, end)
 
 
-def _read_list(place: Path) -> Sequence[object]:
-    try:
-        value = json.loads(place.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{place} cannot be read ({error.strerror}); expected the benchmark's folder") from error
-    except ValueError as error:
-        raise DataError(f"{place} is not JSON ({error}); fetch the benchmark's files again") from error
-    if not isinstance(value, list):
-        raise DataError(f"{place} holds a {type(value).__name__}, expected a list; fetch the benchmark's files again")
-    return value
-
-
 def _record(value: object, where: str) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise DataError(f"{where}: {value!r} is a {type(value).__name__}, expected an object; correct the file")
-    return value
-
-
-def _text(record: Mapping[str, object], key: str, where: str) -> str:
-    value = record.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{where}: {key} is {value!r}, expected text that is not blank; correct the file")
     return value
 
 

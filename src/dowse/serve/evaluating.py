@@ -123,12 +123,12 @@ def evaluate(
     if run and benchmark in ONE_TASK_A_LANGUAGE and not language:
         raise ConfigError(f"--run holds one task, and {benchmark} is one for each language; name a --language")
     options = TaskOptions(
-        benchmark, data, split, language, protocol, source, same_repository, tuple(repository or ()),
-        not docstrings, allow_partial, queries, seed,
+        benchmark, data, split, language, protocol, source, queries=queries, same_repository=same_repository,
+        repositories=tuple(repository or ()), without_docstrings=not docstrings, allow_partial=allow_partial, seed=seed,
     )  # fmt: skip
     plan = Plan(
-        retriever, ranker, Combination.named(combine), candidates, searcher, tuple(baseline or ()),
-        tuple(variant or ()), tuple(metric or ()), cache, latency,
+        retriever, ranker, Combination.named(combine), candidates, use_searcher=searcher, time_queries=latency,
+        baselines=tuple(baseline or ()), variants=tuple(variant or ()), metrics=tuple(metric or ()), cache=cache,
     )  # fmt: skip
     further = _inputs(report, labels, tuple(training or ()), png)
     measured = _measured(options, plan, ray)
