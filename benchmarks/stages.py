@@ -33,7 +33,7 @@ from dowse.config import SearchSettings
 from dowse.evaluate.benchmarks import Score, load_annotated, mean_by, mean_over_repositories
 from dowse.index.lexical import LexicalIndex
 from dowse.languages.identifiers import words
-from dowse.languages.terms import expand
+from dowse.languages.terms import stemmed
 from dowse.models.biencoder import BiEncoder
 from dowse.models.crossencoder import CrossEncoder
 from dowse.models.text import document_text
@@ -147,7 +147,7 @@ def index_costs(searchers: dict[str, Searcher], retriever: BiEncoder | None) -> 
             index = LexicalIndex(Path(folder))
             for number, document in enumerate(documents):
                 fields = [document.text, document.symbol or "", document.path]
-                index.add(number, 0, document.kind, [expand(words(field)) for field in fields])
+                index.add(number, 0, document.kind, [stemmed(words(field)) for field in fields])
             index.commit()
             seconds["lexical"] += time.perf_counter() - started
             index.close()

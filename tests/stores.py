@@ -18,7 +18,7 @@ from dowse.index.local import LocalStore
 from dowse.index.scan import Stat
 from dowse.index.store import IndexedFile
 from dowse.languages.identifiers import words
-from dowse.languages.terms import expand
+from dowse.languages.terms import stemmed
 
 DIMENSIONS = 16
 KINDS = ("function", "method", "class", "block")
@@ -56,7 +56,7 @@ def file(path, *texts, seed=0, language="python", kinds=KINDS):
     """A file whose documents are one line each, with embeddings drawn at random."""
     rows = np.random.default_rng([seed, *path.encode()]).normal(size=(len(texts), DIMENSIONS)).astype(np.float32)
     spans = [Span(line, line, f"name{line}", kinds[line % len(kinds)]) for line in range(1, len(texts) + 1)]
-    bodies = [expand(words(text)) for text in texts]
+    bodies = [stemmed(words(text)) for text in texts]
     return IndexedFile(path, Stat(len(path), 1, 1, seed), f"{seed}", language, None, spans, texts, bodies, pack(rows))
 
 

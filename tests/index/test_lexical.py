@@ -9,7 +9,7 @@ import pytest
 from dowse.config import MAX_NUMBER
 from dowse.index.lexical import LexicalIndex
 from dowse.languages.identifiers import words
-from dowse.languages.terms import expand, query_terms, terms
+from dowse.languages.terms import query_terms, stemmed, terms
 
 BODY_ONLY = (1.0, 0.0, 0.0)
 
@@ -22,7 +22,7 @@ def lexical(tmp_path):
 
 
 def add(index, document_id, text, file_id=1, symbol="", path="", kind="function"):
-    index.add(document_id, file_id, kind, [expand(words(field)) for field in (text, symbol, path)])
+    index.add(document_id, file_id, kind, [stemmed(words(field)) for field in (text, symbol, path)])
 
 
 def test_an_identifier_is_found_by_its_parts_by_itself_and_by_other_forms_of_its_words(lexical):

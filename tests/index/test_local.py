@@ -17,7 +17,7 @@ from dowse.index.local import LocalStore
 from dowse.index.scan import Stat
 from dowse.index.store import BusyError, Filter, IndexedFile
 from dowse.languages.identifiers import words
-from dowse.languages.terms import expand, query_terms
+from dowse.languages.terms import query_terms, stemmed
 from dowse.models.text import document_text
 
 BOOSTS = (1.0, 1.0, 1.0)
@@ -28,7 +28,7 @@ def file(path, *texts, seed=0, language="python"):
     rows = np.random.default_rng([seed, *path.encode()]).normal(size=(len(texts), 16)).astype(np.float32)
     spans = [Span(line, line, f"name{line}", "function" if line % 2 else "block") for line in range(1, len(texts) + 1)]
     stat = Stat(len(path), 1, 1, seed)
-    bodies = [expand(words(text)) for text in texts]
+    bodies = [stemmed(words(text)) for text in texts]
     return IndexedFile(path, stat, f"hash{seed}", language, None, spans, texts, bodies, pack(rows))
 
 

@@ -36,7 +36,7 @@ def test_identifiers_are_cut_as_the_lexical_index_cuts_them(base):
     )
     for word in ("getHTTPServerName", "sha256sum", "__init__", "snake_case_2", "XMLHttpRequest", "A1b2"):
         pieces = tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(word))
-        assert [piece for piece, _ in pieces] == parts(word)
+        assert tuple(piece for piece, _ in pieces) == parts(word)
 
 
 def test_a_tokenizer_read_back_from_its_file_cuts_alike(base, tmp_path):

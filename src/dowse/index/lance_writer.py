@@ -17,7 +17,7 @@ from dowse.index.lance_table import FILE, HEAD, Table, among, key_of, quoted, ro
 from dowse.index.scan import Stat
 from dowse.index.store import IndexedFile, KnownFile
 from dowse.languages.identifiers import words
-from dowse.languages.terms import expand, stems
+from dowse.languages.terms import stemmed
 
 
 class LanceWriter:
@@ -70,11 +70,11 @@ class LanceWriter:
     def _rows(self, file: IndexedFile) -> Iterator[dict[str, object]]:
         n = len(file.spans)
         yield self._file(file.path, file.stat, file.content_hash, file.language, file.skipped, n)
-        path_terms = " ".join(stems(expand(words(file.path))))
+        path_terms = stemmed(words(file.path))
         for span, text, body, packed, value in zip(
             file.spans, file.texts, file.bodies, file.packed, file.hashes.tolist(), strict=True
         ):
-            found = stems(body)
+            found = body.split()
             yield row(
                 span.kind,
                 self._repository,
@@ -87,7 +87,7 @@ class LanceWriter:
                 hash=value,
                 embedding=packed.astype(np.float16) if packed.any() else None,
                 body=" ".join(found),
-                symbol_terms=" ".join(stems(expand(words(span.symbol or "")))),
+                symbol_terms=stemmed(words(span.symbol or "")),
                 path_terms=path_terms,
                 n_terms=len(found),
             )

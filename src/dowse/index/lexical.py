@@ -16,12 +16,13 @@ import numpy as np
 import tantivy
 from numpy.typing import NDArray
 
-from dowse.languages.terms import ANALYZER
-
 WRITER_BYTES = 64_000_000
 """Memory tantivy may fill before it writes a segment. One thread writes: documents, and so ties, keep their order."""
 
 FIELDS = ("body", "symbol", "path")
+
+_BY_SPACES = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
+"""All that is left for the engine to do with words that are terms already."""
 
 
 def _schema() -> tantivy.Schema:
@@ -57,7 +58,7 @@ class LexicalIndex:
         self._mirror = None if os.access(folder, os.W_OK) else _mirror(folder)
         where = folder if self._mirror is None else self._mirror.name
         self._index = tantivy.Index(self._schema, path=str(where), reuse=True)
-        self._index.register_tokenizer("terms", ANALYZER)
+        self._index.register_tokenizer("terms", _BY_SPACES)
         self._index.config_reader("manual")
         self._writer: tantivy.IndexWriter | None = None
         self.reload()
@@ -76,7 +77,7 @@ class LexicalIndex:
         return self._writer
 
     def add(self, document_id: int, file_id: int, kind: str, fields: Sequence[str]) -> None:
-        """Add one document, its `FIELDS` given as `expand` returns them; seen after `commit` and `reload`."""
+        """Add one document, its `FIELDS` given as `terms.stemmed` returns them; seen after `commit` and `reload`."""
         document = tantivy.Document()
         document.add_unsigned("document", document_id)
         document.add_unsigned("file", file_id)

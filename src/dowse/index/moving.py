@@ -33,7 +33,7 @@ from dowse.index.documents import Span
 from dowse.index.scan import Stat
 from dowse.index.store import IndexedFile, Store
 from dowse.languages.identifiers import words
-from dowse.languages.terms import expand
+from dowse.languages.terms import stemmed
 from dowse.types import Encoder
 
 FORMAT = 1
@@ -193,7 +193,7 @@ def _file(record: dict[str, Any]) -> IndexedFile:
         record["skipped"],
         spans,
         texts,
-        [expand(words(text)) for text in texts],
+        [stemmed(words(text)) for text in texts],
         _decoded(record["embeddings"], len(spans)),
     )
 

@@ -86,7 +86,7 @@ class IndexedFile:
         skipped: why it has no documents, None if it is indexed.
         spans: lines, symbol and kind of its n documents.
         texts: what stands in those lines.
-        bodies: the texts' terms, as `terms.expand` returns them.
+        bodies: the texts' terms, as `terms.stemmed` returns them.
         packed: the documents' embeddings, int8 of shape (n, D), from `dense.pack`.
     """
 

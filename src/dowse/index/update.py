@@ -27,7 +27,7 @@ from dowse.index.scan import Stat, Tree, scan
 from dowse.index.store import LOCK_WAIT_S, BusyError, IndexedFile, KnownFile, Store, StoreWriter
 from dowse.languages import HEAD_CHARS, language_of
 from dowse.languages.identifiers import words
-from dowse.languages.terms import expand
+from dowse.languages.terms import stemmed
 from dowse.models.static import StaticEncoder
 from dowse.records import cores
 
@@ -325,7 +325,7 @@ def _indexed(encoder: StaticEncoder, batch: _Batch) -> _Batch:
         documents += [[*about, *body] for body in found]
         names += [[*stem, *words(span.symbol or "")] for span in spans]
         name = language.name if language else "text"
-        bodies = [expand(body) for body in found]
+        bodies = [stemmed(body) for body in found]
         cut_files.append(IndexedFile(path, source.stat, source.content_hash, name, None, spans, texts, bodies))
     packed = pack(encoder.encode_words(documents, names))
     ends = np.cumsum([len(file.spans) for file in cut_files])

@@ -17,7 +17,7 @@ from dowse.index.lexical import LexicalIndex
 from dowse.index.scan import Stat
 from dowse.index.store import LOCK_WAIT_S, BusyError, IndexedFile
 from dowse.languages.identifiers import words
-from dowse.languages.terms import expand
+from dowse.languages.terms import stemmed
 
 PARTS = ("index.sqlite", "lexical", "writer.lock", "retriever.sqlite")
 """What an index folder holds; a folder with anything else in it is not touched. `cache` fills the last one."""
@@ -143,9 +143,9 @@ class Writer:
         self._add_words(file_id, file.path, ((i, span.symbol, span.kind, body) for i, span, body in named))
 
     def _add_words(self, file_id: int, path: str, documents: Iterable[tuple[int, str | None, str, str]]) -> None:
-        path_words = expand(words(path))
+        path_words = stemmed(words(path))
         for document_id, symbol, kind, body in documents:
-            self._lexical.add(document_id, file_id, kind, (body, expand(words(symbol or "")), path_words))
+            self._lexical.add(document_id, file_id, kind, (body, stemmed(words(symbol or "")), path_words))
 
     def _forget(self, path: str) -> None:
         execute = self._database.execute
@@ -171,6 +171,6 @@ class Writer:
             rows = self._database.execute(
                 "SELECT id, symbol, kind, text FROM documents WHERE id BETWEEN ? AND ?", (first, first + n - 1)
             )
-            self._add_words(file_id, path, ((*row[:3], expand(words(row[3]))) for row in rows))
+            self._add_words(file_id, path, ((*row[:3], stemmed(words(row[3]))) for row in rows))
         self._lexical.commit()
         self._lexical.reload()

@@ -20,50 +20,44 @@ QUESTION_WORDS = frozenset(_QUESTION_WORDS.split())
 """English words that ask but say nothing about code; rare in source, so BM25 would take them for telling ones."""
 
 
-class _Expansions(dict[str, str]):
-    """Word → its terms, space-separated: lower-case parts, then the whole where it has several; made once a word."""
+class _Stemmed(dict[str, str]):
+    """Word → its terms, space-separated: stems of its lower-case parts, then of the whole where it has several.
+
+    Made once a word: a repository says the same words again and again, and stemming costs more than looking up.
+    """
 
     LIMIT = 200_000
 
     def __missing__(self, word: str) -> str:
         pieces = parts(word)
         if len(pieces) > 1:
-            pieces.append("".join(pieces))
+            pieces = (*pieces, "".join(pieces))
         if len(self) >= self.LIMIT:
             self.clear()
-        expansion = self[word] = " ".join(pieces)
-        return expansion
+        found = self[word] = " ".join(_stemmer.analyze(" ".join(pieces)))
+        return found
 
 
-_expansions = _Expansions()
-ANALYZER = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).filter(tantivy.Filter.stemmer("english")).build()
+_stemmed = _Stemmed()
+_stemmer = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).filter(tantivy.Filter.stemmer("english")).build()
 
 
-def expand(text_words: Iterable[str]) -> str:
-    """Return the unstemmed terms of some words, space-separated.
+def stemmed(text_words: Iterable[str]) -> str:
+    """Return the terms of some words, in order, with repetitions, space-separated.
 
-    >>> expand(["getUserName", "x"])
-    'get user name getusername x'
+    >>> stemmed(["retryUploads", "x"])
+    'retri upload retryupload x'
     """
-    return " ".join(map(_expansions.__getitem__, text_words))
+    return " ".join(map(_stemmed.__getitem__, text_words))
 
 
 def terms(text: str) -> list[str]:
-    """Return the stemmed terms of a text, in order, with repetitions.
+    """Return the terms of a text, in order, with repetitions.
 
     >>> terms("retryUploads")
     ['retri', 'upload', 'retryupload']
     """
-    return stems(expand(words(text)))
-
-
-def stems(expanded: str) -> list[str]:
-    """Return the stemmed terms of what `expand` returned.
-
-    >>> stems("retry uploads")
-    ['retri', 'upload']
-    """
-    return ANALYZER.analyze(expanded)
+    return stemmed(words(text)).split()
 
 
 def query_terms(query: str) -> list[str]:
