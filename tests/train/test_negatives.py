@@ -111,6 +111,20 @@ def test_another_form_of_a_labelled_false_negative_is_handled_as_that_one():
     assert [weighed[n] for n in (15, 16, 17, 18)] == pytest.approx([0.1, 0.2, 1.0, 1.0])
 
 
+def test_the_share_of_candidates_that_labels_take_out_is_known():
+    def share(**changes):
+        options = replace(WIDE, **{"last_rank": 20, "max_label": 0.75} | changes)
+        return NegativeSampler(CORPUS, RANKING, options, 0).false_share
+
+    drawn_from = sum(
+        len(drawn(row, n_negatives=99, last_rank=20, false_negatives="keep").documents) for row in range(4)
+    )
+    for word in ("mask", "weight"):
+        assert share(false_negatives=word) == pytest.approx(2 / drawn_from), "two of those labelled for query 1"
+    assert share(max_label=1.0) == pytest.approx(1 / drawn_from)
+    assert share(false_negatives="keep") == share(negatives="released") == 0
+
+
 def test_in_batch_negatives_need_no_ranking_and_others_do():
     assert len(drawn(0, ranking=None, negatives="in_batch").documents) == 0
     assert len(drawn(0, ranking=None, negatives="random").documents) == 4

@@ -190,6 +190,9 @@ def test_a_shallower_ranker_is_distilled_from_a_trained_one(base, pairs, trained
     assert torch.equal(model[2].linear.weight, teacher[2].linear.weight)
     before = weights(teacher)
     card = train_ranker(pairs, model, RETRIEVER, tmp_path / "out", recipe.options, teacher=teacher)
+    alone = recipe.load("cpu")[0]
+    train_ranker(pairs, alone, RETRIEVER, tmp_path / "alone", recipe.options)
+    assert not torch.allclose(weights(model), weights(alone), atol=1e-4), "the teacher changes what is learnt"
     assert card["layers"] == 1 and torch.equal(weights(teacher), before)
     assert len(load_ranker(tmp_path / "out").state_dict()) == len(fresh(base).state_dict()) - 16
 
@@ -224,6 +227,18 @@ def batch_of(folder, base, targets=SMALL.targets, **sampling):
     in_batch = options.negatives == "in_batch"
     collator = ListCollator(corpus, sampler, reader, targets, in_batch=in_batch, bare_share=0.0, seed=0)
     return collator([{"row": row} for row in range(4)]), model, corpus
+
+
+@pytest.mark.parametrize(("word", "bare_share", "has_place"), [("code", 0.0, False), ("enriched", 0.0, True)])
+def test_a_batch_holds_what_the_ranker_is_to_read_of_a_document(base, pairs, tmp_path, word, bare_share, has_place):
+    options = changed(SMALL, {"ranker_input": word, "bare_share": bare_share, "negatives": "random"})
+    corpus, model = read_corpus(pairs, options.rows), fresh(base)
+    sampler = NegativeSampler(corpus, None, options.sampling, 0)
+    trainer = ranker._trainer(model, corpus, sampler, tmp_path, options, [], None)
+    read = trainer.data_collator([{"row": row} for row in range(4)])["pairs"]["input_ids"]
+    texts = [tokenizer_of(model).decode(ids).partition("[SEP]")[2].replace("#", "").replace(" ", "") for ids in read]
+    assert [text.startswith("src") for text in texts] == [has_place] * 16
+    assert [text.startswith("def") for text in texts] == [not has_place] * 16
 
 
 def test_a_teacher_shares_out_the_target_by_its_own_scores(pairs, base):
@@ -299,6 +314,19 @@ def test_a_list_of_dev_holds_what_the_retriever_found_and_says_what_answers(pair
     assert all(found.is_relevant.sum() == 1 for found in lists)
     assert all(text.startswith("def ") for found in lists for text in found.documents)
     assert judged_lists(pairs, RETRIEVER, RowOptions(), as_code=True, split="test") == []
+
+
+def test_a_query_for_which_the_retriever_found_nothing_is_a_list_too(pairs):
+    class Lazy(DenseRanking):
+        """Finds nothing for the first query, and one document for the second."""
+
+        def rank(self, queries, documents, depth):
+            ids, scores = super().rank(queries, documents, depth)
+            ids[0], ids[1, 1:] = -1, -1
+            return ids, scores
+
+    lists = judged_lists(pairs, Lazy(WordEncoder()), RowOptions(), as_code=True)
+    assert [len(found.documents) for found in lists] == [0, 1, *[8] * 6]
 
 
 def test_the_command_trains_exports_calibrates_and_what_it_wrote_ranks(base, pairs, tmp_path):

@@ -4,6 +4,7 @@ import json
 import math
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from checkpoints import UNIXCODER_TOKENS, write_bert, write_qwen, write_roberta
@@ -11,8 +12,10 @@ from training import write_encoder
 from transformers import AutoModel, AutoTokenizer
 
 from dowse.errors import ConfigError, ModelError
+from dowse.evaluate.encoders import open_ranker
 from dowse.models.backbones import choose_backbone
-from dowse.train.calibration import calibrate
+from dowse.train import ranker_onnx
+from dowse.train.calibration import calibrate, calibration_error
 from dowse.train.judged import JudgedList, evaluator_of
 from dowse.train.listwise import RankerLoss, TargetOptions
 from dowse.train.losses import listwise_softmax
@@ -225,6 +228,26 @@ def test_scores_that_are_no_numbers_and_judgements_of_one_kind_cannot_be_calibra
         calibrate(np.array([0.0, 1.0]), np.array([False, False]))
 
 
+def test_the_error_of_probabilities_is_measured_on_lists_they_were_not_fitted_on():
+    rng = np.random.default_rng(0)
+    scores = [rng.uniform(-1, 1, 20) for _ in range(400)]
+    honest = [rng.random(20) < 1 / (1 + np.exp(-(6 * found - 2))) for found in scores]
+    found = calibration_error(scores, honest)
+    assert (found["lists"], found["documents"]) == (200, 4_000)
+    fitted = calibrate(np.concatenate(scores[::2]), np.concatenate(honest[::2]))
+    said, so = chances(fitted, np.concatenate(scores[1::2])), np.concatenate(honest[1::2])
+    assert found["brier"] == pytest.approx(sum((p - o) ** 2 for p, o in zip(said, so, strict=True)) / 4_000, abs=1e-5)
+    gap = 0.0
+    for low in np.arange(10) / 10:
+        inside = (said >= low) & (said < low + 0.1)
+        gap += abs(said[inside].sum() - so[inside].sum()) / 4_000
+    assert found["expected_calibration_error"] == pytest.approx(gap, abs=1e-5) and gap < 0.05
+    assert found["brier"] < found["brier of the rate"]
+    other = [truth if at % 2 == 0 else ~truth for at, truth in enumerate(honest)]
+    assert calibration_error(scores, other)["expected_calibration_error"] > 0.3
+    assert calibration_error(scores[:1], honest[:1]) == {}
+
+
 def test_an_answer_that_the_retriever_missed_counts_as_missed(codebert):
     found = JudgedList("add", ["add", "find"], np.array([True, False]))
     missed = JudgedList("add", ["find", "max"], np.array([False, False]))
@@ -232,6 +255,42 @@ def test_an_answer_that_the_retriever_missed_counts_as_missed(codebert):
     assert both["dev_mrr@10"] == pytest.approx(one["dev_mrr@10"] / 2)
     assert both["dev_base_mrr@10"] == pytest.approx(0.5)
     assert evaluator_of([]) is None
+    for few in (JudgedList("add", [], np.zeros(0, bool)), JudgedList("add", ["find"], np.array([False]))):
+        found_some = evaluator_of([found, few])(codebert)
+        assert found_some["dev_mrr@10"] == pytest.approx(one["dev_mrr@10"] / 2)
+
+
+def test_an_export_with_a_damaged_weight_is_refused(tmp_path, codebert, monkeypatch):
+    codebert.save_pretrained(str(tmp_path / "model"), create_model_card=False)
+    texts = [*CODES, "add", "find the larger", "return b", "a b c"]
+    empty = JudgedList("add", [], np.zeros(0, bool))  # nothing to agree about
+    lists = [JudgedList(query, texts, np.array([True, *[False] * 5])) for query in QUERIES] + [empty]
+    options = RankerExport(20, 60, "code", int8=False)
+    assert export_ranker(tmp_path / "model", tmp_path / "whole", lists, options)["agreement"]["lists"] == 2
+    write = ranker_onnx.write_network
+
+    def damaged(network, inputs, output, path, **settings):
+        write(network, inputs, output, path, **settings)
+        model = onnx.load(path)
+        [last] = [one for one in model.graph.initializer if one.name.endswith("3.linear.weight")]
+        last.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(last), last.name))
+        onnx.save(model, path)
+
+    monkeypatch.setattr(ranker_onnx, "write_network", damaged)
+    with pytest.raises(ModelError, match=r"the export's .* with the ranker is -?0?\.?\d*.*, expected at least"):
+        export_ranker(tmp_path / "model", tmp_path / "out", lists, options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_trained_ranker_with_words_that_it_has_no_vectors_for_is_refused(tmp_path, bert):
+    built(bert, "minilm").save_pretrained(str(tmp_path / "model"), create_model_card=False)
+    [tokens] = (tmp_path / "model").rglob("tokenizer.json")
+    said = json.loads(tokens.read_text())
+    said["model"]["vocab"]["surplus"] = len(said["model"]["vocab"]) + 5
+    tokens.write_text(json.dumps(said))
+    for load in (lambda: load_ranker(tmp_path / "model", "cpu"), lambda: open_ranker(str(tmp_path / "model"))):
+        with pytest.raises(ModelError, match=r"does not fit \d+ embeddings"):
+            load()
 
 
 def test_an_export_that_ranks_otherwise_is_refused_and_leaves_nothing(tmp_path, codebert):

@@ -173,7 +173,7 @@ def _load(kind: str, folder: Path) -> Any:
     try:
         import sentence_transformers
 
-        from dowse.models.backbones import load_backbone, loading_quietly
+        from dowse.models.backbones import check_fits, load_backbone, loading_quietly
     except ImportError as error:
         raise MissingExtraError("a sentence-transformers model", "train") from error
     if (found := _kind_of(folder)) != kind:
@@ -183,7 +183,9 @@ def _load(kind: str, folder: Path) -> Any:
         if kind == "SentenceTransformer":
             return load_backbone(folder)  # which also knows the module that reads data flow
         with loading_quietly():
-            return sentence_transformers.CrossEncoder(str(folder), local_files_only=True)
+            model: Any = sentence_transformers.CrossEncoder(str(folder), local_files_only=True)
+        check_fits(folder, model[0], 0)
+        return model
     except DowseError:
         raise
     except Exception as error:  # loading code raises whatever it meets

@@ -7,6 +7,7 @@ documents is the ranker's own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
 from dowse.errors import ModelError
+
+_BINS = 10
+"""Of probabilities, equally wide, in which what was said is held against what was so."""
 
 _PRIOR = 100.0
 """How weakly the slope is held back: enough to keep it finite where answers and others do not overlap."""
@@ -52,3 +56,36 @@ def calibrate(scores: NDArray[np.float64], is_relevant: NDArray[np.bool_]) -> Ca
         return Calibration(slope, float(fitted.intercept_[0]))
     rate = n_relevant / len(scores)
     return Calibration(_LEAST_SLOPE, float(np.log(rate / (1 - rate)) - _LEAST_SLOPE * scores.mean()))
+
+
+def calibration_error(
+    scores: Sequence[NDArray[np.float64]], is_relevant: Sequence[NDArray[np.bool_]]
+) -> dict[str, float]:
+    """Return how far off probabilities are that were fitted on every other list, on the lists between.
+
+    Args:
+        scores: Of each list, (K,).
+        is_relevant: Which documents of it answer, (K,).
+
+    Returns:
+        "lists" and "documents" held out; "brier", the mean squared error of the probabilities; "brier of the rate",
+        that of the share of relevant documents as the probability of each; "expected_calibration_error", the mean gap
+        between what is said and what is so in ten equally wide bins, weighted by their documents. Nothing where one
+        half of the lists allows no calibration.
+    """
+    try:
+        fitted = calibrate(np.concatenate(scores[::2]), np.concatenate(is_relevant[::2]))
+        held, so = np.concatenate(scores[1::2]), np.concatenate(is_relevant[1::2]).astype(np.float64)
+    except (ModelError, ValueError):  # of one kind alone, or no list at all
+        return {}
+    said = 1 / (1 + np.exp(-(fitted.slope * held + fitted.offset)))
+    bins = np.minimum((said * _BINS).astype(np.int64), _BINS - 1)
+    gaps = np.abs(np.bincount(bins, said - so, _BINS))
+    rate = float(np.concatenate(is_relevant[::2]).mean())
+    return {
+        "lists": len(scores[1::2]),
+        "documents": len(held),
+        "brier": round(float(np.mean((said - so) ** 2)), 5),
+        "brier of the rate": round(float(np.mean((rate - so) ** 2)), 5),
+        "expected_calibration_error": round(float(gaps.sum() / len(held)), 5),
+    }

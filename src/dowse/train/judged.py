@@ -29,8 +29,12 @@ N_CANDIDATES = 20
 """Documents of each, as many as search hands to a ranker."""
 
 
+_NOTHING = "nothing was found"
+"""Stands in a list without documents, which the library does not take; it answers nothing, and nobody reads it."""
+
+
 class JudgedList(NamedTuple):
-    """A query's first documents by a retriever, best first, (K,), and which of them answer it, (K,)."""
+    """A query's first documents by a retriever, best first, (K,), none where it found none; which answer it, (K,)."""
 
     query: str
     documents: list[str]
@@ -56,10 +60,9 @@ def judged_lists(
     asked = range(0, len(corpus), -(-len(corpus) // N_LISTS))
     queries = [corpus.rows.queries[row] for row in asked]
     ranking = freeze(ranker, queries, corpus.rows.documents, N_CANDIDATES)
-    lists = (
+    return [
         _judged(corpus, row, ranked[ranked >= 0], as_code) for row, ranked in zip(asked, ranking.documents, strict=True)
-    )
-    return [found for found in lists if len(found.documents) > 1]
+    ]
 
 
 def evaluator_of(lists: Sequence[JudgedList]) -> CrossEncoderRerankingEvaluator | None:
@@ -69,7 +72,7 @@ def evaluator_of(lists: Sequence[JudgedList]) -> CrossEncoderRerankingEvaluator 
     samples: list[dict[str, str | list[str]]] = [
         {
             "query": query,
-            "documents": documents,
+            "documents": documents or [_NOTHING],
             "positive": [text for text, answers in zip(documents, is_relevant, strict=True) if answers] or [""],
         }
         for query, documents, is_relevant in lists

@@ -121,6 +121,7 @@ class NegativeSampler:
                 "the corpus; begin at a lower rank"
             )
         self.n_without = self._count_without()
+        self.false_share = self._share_of_false()
 
     def draw(self, row: int, epoch: int) -> Drawn:
         """Draw the negatives of a query; none where negatives are those of the batch, or its window is empty."""
@@ -179,8 +180,7 @@ class NegativeSampler:
         A label is of the function, so that its other forms (without comments, say) are handled as the one labelled.
         """
         weights = np.ones(len(found), np.float32)
-        labelled, labels, is_suspect = self._corpus.labelled(row)
-        false = is_suspect | (labels > self._options.max_label)
+        labelled, labels, false = self._false(row)
         if self._options.false_negatives == "keep" or not false.any():
             return found, weights, scores
         if self._options.false_negatives == "mask":
@@ -191,6 +191,28 @@ class NegativeSampler:
             same = functions[found] == function
             weights[same] = np.minimum(weights[same], 1 - label)
         return found, weights, scores
+
+    def _false(self, row: int) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
+        """Return a query's labelled documents, (K,), their labels, (K,), and which of them may answer it, (K,)."""
+        labelled, labels, is_suspect = self._corpus.labelled(row)
+        return labelled, labels, is_suspect | (labels > self._options.max_label)
+
+    def _share_of_false(self) -> float:
+        """Return the share of the documents negatives are drawn from that is left out, or weighed less, by labels.
+
+        Those of the first epoch where they are random; 0 where they are the batch's, or labels change nothing.
+        """
+        options = self._options
+        if options.false_negatives == "keep" or options.negatives not in ("ranking", "random"):
+            return 0.0
+        n_false = n_found = 0
+        for row in range(len(self._corpus)):
+            chance = np.random.default_rng((self._seed, 0, row))
+            found = self._window(row)[0] if options.negatives == "ranking" else self._anything(row, chance)
+            labelled, _, false = self._false(row)
+            n_found += len(found)
+            n_false += int(self._corpus.is_same(found, labelled[false]).sum()) if false.any() else 0
+        return n_false / max(1, n_found)
 
     def _count_without(self) -> int:
         """Return how many queries have no document in their window.

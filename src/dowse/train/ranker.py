@@ -147,11 +147,12 @@ def train_ranker(
             trainer.add_callback(stopwatch)
         with as_model_error(output):
             trainer.train(resume_from_checkpoint=last_checkpoint(output))
-        counts = {
+        counts: dict[str, Any] = {
             "queries": len(corpus),
             "questions": len(corpus) - corpus.rows.n_mined,
             "documents": len(corpus.codes),
             "queries_without_negatives": sampler.n_without,
+            "false_negatives_share": round(sampler.false_share, 5),
         }
         card = card_of(trainer, options, counts, stopwatch.seconds) | {"layers": depth_of(model)}
         if writes():

@@ -91,7 +91,7 @@ def load_ranker(folder: Path, device: str | None = None, *, traceable: bool = Fa
         traceable: Write attention out, for an export.
 
     Raises:
-        ModelError: The folder holds none.
+        ModelError: The folder holds none, or its tokenizer does not fit it.
     """
     try:
         said = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
@@ -101,6 +101,10 @@ def load_ranker(folder: Path, device: str | None = None, *, traceable: bool = Fa
         model: CrossEncoder = CrossEncoder(str(folder), device=device, local_files_only=True, model_kwargs=settings)
         if model.num_labels != 1:
             raise ValueError(f"{model.num_labels} scores")
+        first: Any = model[0]
+        check_fits(folder, first, first.max_seq_length or 0)
+    except ModelError:
+        raise
     except Exception as error:  # loading raises whatever it meets
         fault = " ".join(str(error).split())[:300]
         raise ModelError(

@@ -24,7 +24,7 @@ try:
     import sentence_transformers as st
     import torch
 
-    from dowse.train.calibration import Calibration, calibrate
+    from dowse.train.calibration import Calibration, calibrate, calibration_error
     from dowse.train.judged import JudgedList
     from dowse.train.network import EXAMPLES, spearman, write_network
     from dowse.train.ranker_model import depth_of, load_ranker, tokenizer_of
@@ -93,7 +93,7 @@ def export_ranker(
 
     Returns:
         "agreement": "spearman", "overlap@5" and "top_1" (means over the lists) and "difference" (mean, of scores);
-        "calibration": "slope" and "offset".
+        "calibration": "slope" and "offset"; "calibration_error": what `calibration.calibration_error` returns.
 
     Raises:
         ModelError: The folder is no ranker, its export ranks otherwise, or the lists do not allow a calibration.
@@ -101,6 +101,7 @@ def export_ranker(
     chosen = options or RankerExport()
     if not any(len(found.documents) > 1 for found in lists):
         raise ModelError(f"{trained}: no list of several documents to check the export on, expected one; mine more")
+    lists = [found for found in lists if found.documents]
     model = load_ranker(trained, "cpu", traceable=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
@@ -109,14 +110,16 @@ def export_ranker(
         expected, found = _torch_scores(model, lists, chosen), _exported_scores(scratch, lists)
         agreement = _agreement(expected, found)
         _check_agreement(trained, agreement, chosen)
-        is_relevant = np.concatenate([judged.is_relevant for judged in lists])
-        calibration = calibrate(np.concatenate(found), is_relevant)._asdict()
-        config |= {"calibration": calibration, "agreement": agreement, "trained": dict(card or {})}
+        is_relevant = [judged.is_relevant for judged in lists]
+        calibration = calibrate(np.concatenate(found), np.concatenate(is_relevant))._asdict()
+        held_out = calibration_error(found, is_relevant)
+        config |= {"calibration": calibration, "calibration_error": held_out, "agreement": agreement}
+        config["trained"] = dict(card or {})
         write_json(scratch / "config.json", config)
         folder.mkdir(exist_ok=True)
         for file in (*FILES, "config.json"):
             (scratch / file).replace(folder / file)
-    return {"agreement": agreement, "calibration": calibration}
+    return {"agreement": agreement, "calibration": calibration, "calibration_error": held_out}
 
 
 def _write(model: st.CrossEncoder, folder: Path, options: RankerExport, lists: Sequence[JudgedList]) -> dict[str, Any]:
