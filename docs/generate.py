@@ -1,6 +1,6 @@
 """Write what the documents take from the code: drawings, the README's tree, the settings, the models that ship.
 
-Reads the sources without importing them, the settings files of `configs/` and the configuration of each shipped model.
+Reads the sources (only the commands' options by importing them), `configs/` and each shipped model's configuration.
 Writes the parts of README.md and docs/*.md between `<!-- made by docs/generate.py: NAME -->` and `<!-- end -->`, and
 nothing else. With --check nothing is written, and the exit code says whether all parts are what the code makes them.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "dowse"
-sys.path.append(str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 from test_layers import BASE, STEPS, dotted, imports  # noqa: E402  (who imports whom is read as the tests read it)
 
@@ -262,6 +262,23 @@ def settings_of_files() -> str:
     return "\n".join(lines[1:])
 
 
+def options() -> str:
+    """Write a table for each step that no file sets anything for: the options of its command, as its help has them."""
+    from typer.main import get_command
+
+    from dowse.serve.cli import whole
+
+    lines = []
+    for step in ("mine", "label", "evaluate"):
+        lines += ["", f"### `dowse {step}`", "", "| option | default | |", "|---|---|---|"]
+        for one in get_command(whole()).commands[step].params:
+            if one.param_type_name == "option":
+                names = ", ".join(f"`{name}`" for name in (*one.opts, *one.secondary_opts))
+                default = "" if one.default is False else shown(str(one.default))
+                lines.append(f"| {names} | {default} | {one.help} |")
+    return "\n".join(lines[1:])
+
+
 def settings_of_training() -> str:
     """Write a table for each model that can be trained: the settings, their defaults, and where recipes differ."""
     recipes = {name: tomllib.loads((ROOT / "configs" / f"{name}.toml").read_text("utf-8")) for name in RECIPES}
@@ -346,6 +363,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "layers": layers,
     "modules": modules,
     "settings": settings_of_files,
+    "options": options,
     "training": settings_of_training,
     "models": shipped,
 }

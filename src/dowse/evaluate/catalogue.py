@@ -32,13 +32,19 @@ class TaskOptions:
     """Which questions are asked.
 
     Attributes:
+        benchmark: its name in this catalogue.
+        data: the folder that holds it.
+        split: dev (or valid) or test.
         language: one language of those that the benchmark has; all of them where empty, but python for codenet, which
             takes two joined by "-" as well.
+        protocol: how texts are prepared, cut and ranked, by a name of `protocols`.
         source: of mined pairs: docstrings, classes, commits, llm or feedback; all where empty.
         same_repository: rank the functions of the query's own repository only (mined pairs).
         repositories: ask about these only (mined pairs), for instance those newer than a model's training data.
         without_docstrings: take the docstrings out of CoSQA's codes.
+        allow_partial: take files with other counts than those published.
         queries: ask a seeded sample of so many; all where 0.
+        seed: of that sample.
         variant: make the task harder in this way (see `robustness`).
     """
 

@@ -39,6 +39,8 @@ class Plan:
     Attributes:
         retriever: a name or folder (see `encoders`); the best that ships where empty.
         ranker: a folder; no cascade where empty.
+        combination: how the ranker's scores and the retriever's make one order.
+        n_candidates: how many of the retriever's best documents the ranker reads.
         use_searcher: measure the whole searcher in the retriever's place.
         baselines: "bm25", or further retrievers.
         variants: names of `robustness.VARIANTS`.

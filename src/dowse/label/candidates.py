@@ -53,7 +53,15 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class DrawOptions:
-    """How many candidates a query gets; fewer where its repository has fewer."""
+    """How many candidates a query gets; fewer where its repository has fewer.
+
+    Attributes:
+        negatives: drawn at random from the query's repository.
+        hard: further ones, drawn from what a retriever ranks high.
+        hard_window: the first ranks that hard ones are drawn from, what is never a candidate left out.
+        seed: of all that is drawn.
+        in_groups: deal functions into groups of `negatives` + 1, whose queries share them as candidates.
+    """
 
     negatives: int = 7
     hard: int = 0

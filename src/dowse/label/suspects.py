@@ -65,7 +65,14 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class SuspectOptions:
-    """Which strategies find suspects, and how far they go; a cut-off of 0 leaves trees out."""
+    """Which strategies find suspects, and how far they go.
+
+    Attributes:
+        threshold: suspect labels beyond the crossing of the two Gaussians.
+        above_positive: suspect labels above that of the query's own positive.
+        weighted: let the Gaussians cross with their weights.
+        ast_cutoff: suspect trees so near to the positive's, 0 to 1; 0 leaves trees out.
+    """
 
     threshold: bool = True
     above_positive: bool = True

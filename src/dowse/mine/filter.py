@@ -101,8 +101,11 @@ _PYTHON_SIGNATURE = re.compile(r"^\s*(?:(?:async\s+)?def|class)\b.*?:\s*$", re.D
 class Limits:
     """Sizes a pair must keep to.
 
-    Two words say too little to search by; 400 are more than any encoder here reads. Below 60 characters of code there
-    is nothing to find; 8,000 are four times what is read of a function.
+    Attributes:
+        min_query_words, max_query_words: two words say too little to search by; 400 are more than any encoder here
+            reads.
+        min_code_chars, max_code_chars: below 60 characters of code there is nothing to find; 8,000 are four times what
+            is read of a function.
     """
 
     min_query_words: int = 3

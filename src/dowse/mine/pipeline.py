@@ -50,8 +50,16 @@ Progress = Callable[[str, float, float], None]
 class MineOptions:
     """What to keep and how to work.
 
-    A query repeated more than three times ("Return a copy.") is a stock phrase that names no function in particular.
-    `jobs` is the number of processes, all cores where 0.
+    Attributes:
+        limits: sizes that a pair must keep to.
+        split: which repositories are for dev and test.
+        permissive_only: keep repositories under permissive licences only.
+        exclude: owner/name of repositories that are never mined.
+        benchmarks: files or folders of which no function may be mined.
+        consistency: leave out pairs whose query a retriever does not find its function by; none are where None.
+        max_copies_of_a_query: one repeated more often ("Return a copy.") is a stock phrase that names no function in
+            particular.
+        jobs: how many processes mine; as many as there are cores where 0.
     """
 
     limits: Limits = field(default_factory=Limits)

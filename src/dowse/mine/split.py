@@ -14,7 +14,13 @@ from dowse.mine.names import matches
 
 @dataclass(frozen=True, slots=True)
 class SplitOptions:
-    """How repositories are divided: those named, and the shares of the others; the rest is for training."""
+    """How repositories are divided: those named, and the shares of the others; the rest is for training.
+
+    Attributes:
+        dev, test: names of repositories for each, as owner/name or the name alone.
+        dev_share, test_share: shares of the repositories that are not named, 0 to 1.
+        seed: another one divides them otherwise.
+    """
 
     dev: frozenset[str] = frozenset()
     test: frozenset[str] = frozenset()
