@@ -1,7 +1,7 @@
 """Cost curves of the stores, drawn, and what the model that fits them says for sizes nobody measured.
 
-Reads a record of `stores.py`; draws `docs/images/stores.png` and writes the part of `docs/scale.md` between the two
-marks, so that no figure there is typed by hand. Fits are from 10⁵ documents on where there are two such points: below,
+Reads a record of `stores.py` and writes the part of `docs/scale.md` between the two marks, so that no figure there is
+typed by hand; docs/pictures.py draws the curves. Fits are from 10⁵ documents on where there are two such points: below,
 the fixed cost of a question hides its growth, and a table has no index of its vectors yet. Build time of text is a line
 in the number N of documents, the time of a query a power of it, each through the points with equal relative weight. An
 index of vectors compares each with the centres of √N / 2 partitions, so its build time has terms in N and in N√N.
@@ -17,14 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-mpl.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.ticker import LogLocator, NullFormatter
+from dowse.evaluate.plots import COLOURS
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
@@ -42,7 +41,7 @@ PANELS = {
     "size_mb": "size, MB",
     "build_rss_mb": "memory of the building process, MB",
     "query_p50_ms": "query, median, ms",
-    "query_p95_ms": "query, 95 of 100, ms",
+    "query_p95_ms": "query, 95th percentile, ms",
     "recall@10": "recall of the ten nearest",
 }
 COLUMNS = (
@@ -54,13 +53,12 @@ Points = dict[int, float]
 
 
 def main() -> None:
-    """Draw and write what a record holds."""
+    """Write what a record holds."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("record", type=Path, help="stores-<commit>.json, as stores.py leaves it")
-    parser.add_argument("--docs", type=Path, default=DOCS, help="folder with scale.md and images/")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder with scale.md")
     arguments = parser.parse_args()
     record = json.loads(arguments.record.read_text(encoding="utf-8"))
-    draw(record["figures"], arguments.docs / "images" / "stores.png")
     document = arguments.docs / "scale.md"
     before, _, rest = document.read_text(encoding="utf-8").partition(MARKS[0])
     after = rest.partition(MARKS[1])[2]
@@ -102,19 +100,17 @@ def exponents(found: Points) -> list[str]:
     return [f"{math.log(y2 / y1) / math.log(n2 / n1):.2f}" for (n1, y1), (n2, y2) in pairs]
 
 
-def draw(figures: dict[str, Any], path: Path) -> None:
+def curves(figures: dict[str, Any]) -> Figure:
     """Draw a panel for each figure, the points of each store joined."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawing, axes = plt.subplots(2, 3, figsize=(12, 6.6), constrained_layout=True)
+    drawing = Figure(figsize=(12, 6.6), layout="constrained")
+    axes = drawing.subplots(2, 3)
     for ax, (name, title) in zip(axes.flat, PANELS.items(), strict=True):
-        for number, store in enumerate(figures):
+        for colour, store in zip(COLOURS, figures, strict=False):
             found = points(figures, store, name)
-            colour = f"C{number}"
-            ax.plot(list(found), list(found.values()), "o", color=colour, label=store, markersize=5)
-            ax.plot(list(found), list(found.values()), color=colour, linewidth=1)
+            ax.plot(list(found), list(found.values()), "o-", color=colour, label=store, markersize=5, linewidth=1)
         ax.set_xscale("log")
         if name == "recall@10":
-            ax.set_ylim(0.8, 1.01)
+            ax.set_ylim(0, 1.05)
         else:
             ax.set_yscale("log")
             ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
@@ -123,10 +119,8 @@ def draw(figures: dict[str, Any], path: Path) -> None:
         ax.set_title(title, fontsize=10, loc="left")
         ax.set_xlabel("documents", fontsize=9)
         ax.grid(alpha=0.25, which="major")
-        ax.spines[["top", "right"]].set_visible(False)
     drawing.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False)
-    drawing.savefig(path, dpi=130)
-    plt.close(drawing)
+    return drawing
 
 
 def written(record: dict[str, Any], name: str) -> list[str]:
@@ -134,7 +128,8 @@ def written(record: dict[str, Any], name: str) -> list[str]:
     figures, machine = record["figures"], record["machine"]
     said = ", ".join(f"{key} {value}" for key, value in machine.items())
     lines = [
-        f"Measured until {record['date'][:10]} on {said}; the record is `results/{name}`. Tables lie on a local disk.",
+        f"Measured until {record['date'][:10]} on {said};",
+        f"the record is `results/{name}`. Tables lie on a local disk.",
         "",
     ]
     lines += ["![Cost curves of the stores](images/stores.png)", ""]

@@ -1,6 +1,7 @@
 """The documents name only what exists and show what the code says now; that the README runs, test_readme.py sees to."""
 
 import ast
+import html
 import importlib.util
 import re
 import shlex
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image
 from sources import write_files
 
 from dowse.serve.cli import EXAMPLES, whole
@@ -171,12 +173,31 @@ def test_the_examples_of_the_help_name_only_what_exists():
     assert unknown_options(shown) == []
 
 
+def script_of(name: str):
+    """Return a script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def test_the_pictures_show_the_commands_and_the_records_of_now():
+    pictures = script_of("pictures")
+    svg = (pictures.IMAGES / "terminal.svg").read_text(encoding="utf-8")
+    shown = html.unescape(re.sub(r"<style>.*?</style>|<[^>]+>", "", svg, flags=re.DOTALL)).replace("\xa0", " ")
+    assert [words for words in pictures.COMMANDS if pictures.as_typed(words) not in shown] == []
+    for chart in pictures.CHARTS:
+        with Image.open(pictures.IMAGES / chart) as image:
+            drawn_from = image.info["Description"]
+        assert drawn_from == pictures.records_of(chart), "draw them again with: python docs/pictures.py --charts"
+    named = set(re.findall(r"[\w-]+\.(?:png|svg)", pictures.__doc__))
+    assert named == {path.name for path in pictures.IMAGES.iterdir()}
+
+
 def test_what_is_made_from_the_code_is_what_the_code_says_now():
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
-    texts = {path.name: path.read_text(encoding="utf-8") for path in DOCUMENTS}
-    stale = [name for name, text in texts.items() if generate.filled(text) != text]
+    generate = script_of("generate")
+    texts = {path: path.read_text(encoding="utf-8") for path in DOCUMENTS}
+    stale = [path for path, text in texts.items() if generate.filled(text) != text]
     assert stale == [], "write them again with: python docs/generate.py"
     made = [name for text in texts.values() for _, name, _, _ in generate.PART.findall(text)]
     assert sorted(made) == sorted(generate.PARTS)
