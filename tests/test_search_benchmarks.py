@@ -1,6 +1,9 @@
 """Short runs of the benchmarks that say where search fails and what an agent must read, on a few files."""
 
 import json
+import os
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import numpy as np
 import peer_grep
 import pytest
 from biencoders import write_biencoder
+from commands import dowse
 from crossencoders import write_crossencoder
 from labelling import rows, write_pairs
 from measure import UNHURRIED_MS
@@ -148,11 +152,24 @@ def test_a_gain_is_drawn_anew_over_questions_within_repositories_and_over_reposi
 
 
 def test_the_newcomers_clock_follows_the_readme():
+def test_the_newcomers_clock_follows_every_block_of_the_readme_that_it_does_not_name_as_left_out():
     readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
-    found = newcomer.commands(readme)
-    assert list(found) == ["make search", "dowse search", "pip install", "dowse serve", "curl"]
-    assert all(command in readme for command in found.values())
-    assert newcomer.commands(readme.replace("top_k=3'", "top_k=4'"))["curl"].endswith("top_k=4'")
+    found = newcomer.blocks(readme)
+    shown = re.findall(r"^```\w*\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    assert sorted([*found.values(), *(one for one in shown if one.startswith(newcomer.LEFT_OUT))]) == sorted(shown)
+    assert [command.split()[0] for command in newcomer.commands(found["serving"])] == ["pip", "dowse", "dowse"]
+    assert newcomer.commands(found["asking"])[-1] == "dowse --install-completion"
+    assert newcomer.blocks(readme.replace("top_k=3'", "top_k=4'"))["curl"].endswith("top_k=4'\n")
+
+
+def test_what_the_newcomer_is_told_to_ask_is_found_in_the_folders_that_are_made_up(tmp_path, monkeypatch):
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    found = newcomer.blocks(readme)
+    monkeypatch.chdir(newcomer.made_up(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for command in newcomer.commands(found["asking"])[:5]:
+        done = dowse(*map(os.path.expanduser, shlex.split(command)[1:]))
+        assert done.returncode == 0 and done.stdout, command
 
 
 def test_a_model_that_forgets_embeds_the_same_documents_for_the_same_question(tmp_path):
