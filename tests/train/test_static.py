@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 import sentence_transformers as st
 from commands import dowse
+from safetensors.numpy import load_file
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer
 from training import label_folder, mine_folder, write_encoder
 
 from dowse.errors import ConfigError, DataError
@@ -63,7 +65,7 @@ def test_the_same_seed_gives_the_same_model(base, pairs, trained, tmp_path):
     assert StaticEncoder.load(tmp_path / "other" / "int8").fingerprint != first.fingerprint
 
 
-def test_the_trained_folder_loads_in_sentence_transformers_with_the_same_vectors(trained):
+def test_the_trained_folder_loads_in_sentence_transformers_and_embeds_alike_where_no_token_is_repeated(trained):
     texts = ["read the file", "sortImage(merge_table)", "token"]
     theirs = st.SentenceTransformer(str(trained), device="cpu").encode(texts, normalize_embeddings=True)
     ours = StaticEncoder.load(trained / "int8").encode_documents(texts)
@@ -77,6 +79,28 @@ def test_the_folder_for_other_tools_holds_the_vectors_that_search_uses(trained, 
     texts = ["read the file", "sortImage(merge_table)"]
     theirs = model.encode(texts, normalize_embeddings=True)
     assert np.allclose(theirs, StaticEncoder.load(trained / "int8").encode_documents(texts), atol=1e-6)
+
+
+def test_other_tools_count_a_repeated_token_in_full_where_search_takes_the_root(trained, tmp_path):
+    export_model2vec(trained / "int8", tmp_path / "model2vec")
+    ours = StaticEncoder.load(trained / "int8")
+    tools = [
+        st.SentenceTransformer(str(trained), device="cpu"),
+        st.SentenceTransformer(modules=[StaticEmbedding.load(str(tmp_path / "model2vec"))], device="cpu"),
+    ]
+    times = [("read", 9), ("file", 4), ("table", 1)]
+    text = " ".join(" ".join([word] * count) for word, count in times)
+    table = load_file(tmp_path / "model2vec" / "model.safetensors")["embeddings"]
+    numbers = Tokenizer.from_file(str(trained / "tokenizer.json")).get_vocab()
+    vectors = [table[numbers[word]] for word, _ in times]
+    linear = sum(count * vector for (_, count), vector in zip(times, vectors, strict=True))
+    roots = sum(np.sqrt(count) * vector for (_, count), vector in zip(times, vectors, strict=True))
+    [of_search] = ours.encode_documents([text])
+    assert of_search @ roots / np.linalg.norm(roots) > 0.9999
+    for tool in tools:
+        [other] = tool.encode([text], normalize_embeddings=True)
+        assert other @ linear / np.linalg.norm(linear) > 0.999
+        assert 0.8 < other @ of_search < 0.99
 
 
 def test_a_word_that_cannot_be_spelt_has_a_zero_vector_after_training(trained):

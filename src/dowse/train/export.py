@@ -2,8 +2,10 @@
 
 Reads a sentence-transformers folder with a StaticEmbedding (`tokenizer.json`, `model.safetensors`) and writes the
 format of `dowse.models.static`; `export_model2vec` reads that and writes a folder that model2vec and similar tools load
-as it is, with the same vectors. One scale a row is enough for int8: rows differ in length by a factor of hundreds (rare
-words are long, "self" is short), but within a row all numbers are of one size.
+as it is, with the same token vectors. Such tools sum them token by token, where search takes the root of a token's
+count: a text that repeats a token has another embedding there, and a worse one (rows "linear" and "roots" of
+`benchmarks/static_retriever.py`). One scale a row is enough for int8: rows differ in length by a factor of hundreds
+(rare words are long, "self" is short), but within a row all numbers are of one size.
 """
 
 from __future__ import annotations

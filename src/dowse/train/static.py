@@ -162,7 +162,10 @@ def _first_vectors(
 
 
 def _save(tokenizer: Tokenizer, table: NDArray[np.float32], output: Path) -> None:
-    """Write the trained table (V, D) as the plain StaticEmbedding that other tools know; only the pooling is ours."""
+    """Write the trained table (V, D) as the plain StaticEmbedding that other tools know.
+
+    It pools by the mean of all tokens: where one is repeated, another embedding than that of training and search.
+    """
     table[tokenizer.token_to_id(UNKNOWN)] = 0
     plain = StaticEmbedding(tokenizer, embedding_weights=torch.from_numpy(table))
     st.SentenceTransformer(modules=[plain], device="cpu").save_pretrained(str(output))
