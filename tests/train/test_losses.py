@@ -197,6 +197,32 @@ def test_an_answer_to_a_copy_of_the_query_is_no_negative_unless_as_released():
     assert released.queries[0].tolist() == [False, True, True, True]
 
 
+def test_rows_shuffled_singly_with_a_repeated_query_stand_against_all_others_as_released():
+    queries, documents, answers = batch(documents=4)
+    queries[1], queries[3] = queries[0], queries[2]  # each query with its answer, and with a candidate
+    answers[1, 1] = answers[3, 3] = False
+    labels = torch.full((4, 4), NAN).fill_diagonal_(0.5).tolist()
+    known = relations(answers, query_ids=[0, 0, 1, 1], labels=labels)
+    vectors = [row.tolist() for row in (*queries, *documents)]
+
+    def e(i, k):
+        return exp(SCALE * sum(a * b for a, b in zip(vectors[i], vectors[k], strict=True)))
+
+    def loss(anchor, partner, negative):
+        total = sum(e(anchor, j) for j in negative)
+        return -log(e(anchor, partner) / (e(anchor, partner) + sum(e(anchor, k) ** 2 / total for k in negative)))
+
+    pairs = [(0, 4), (4, 0), (2, 6), (6, 2)]
+    released = [loss(i, p, [k for k in range(8) if k not in (i, p)]) for i, p in pairs]
+    negatives = negatives_of(known, "keep", mask_repeated_queries=False)
+    found = weighted_contrastive(queries, documents, answers, negatives, SCALE)
+    assert found.item() == pytest.approx(sum(released) / 4, rel=1e-5)
+    copies = {0: 1, 2: 3, 4: 1, 6: 3}  # masked: the copy of the anchor's own query
+    masked = [loss(i, p, [k for k in range(8) if k not in (i, p, copies[i])]) for i, p in pairs]
+    found = weighted_contrastive(queries, documents, answers, negatives_of(known, "keep"), SCALE)
+    assert found.item() == pytest.approx(sum(masked) / 4, rel=1e-5)
+
+
 def test_labelled_negatives_are_kept_or_masked_for_their_own_query_alone():
     _, _, answers = batch()
     labels = [[1.0, NAN, NAN, NAN, 0.6, 0.2]] + [[NAN] * 6] * 3
