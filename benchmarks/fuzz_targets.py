@@ -150,7 +150,7 @@ def texts(scratch: Path) -> Case:
         made = source.make(data[1:])
         raw = made.encode(("utf-8", "utf-16", "latin-1", "utf-8")[data[0] % 4 if data else 0], "replace")
         decoded = decode(mangled(raw, data[:20]))
-        text = made if isinstance(decoded, Skip) else decoded[0]
+        text = made if isinstance(decoded, Skip) else decoded
         language_of(text[:100], text[:2_000])
         list(secrets_in(text))
         shown = visible(text[:5_000])

@@ -151,7 +151,6 @@ def test_a_gain_is_drawn_anew_over_questions_within_repositories_and_over_reposi
     assert (found["low, other questions"], found["high, other questions"]) == pytest.approx(tuple(expected), abs=1e-6)
 
 
-def test_the_newcomers_clock_follows_the_readme():
 def test_the_newcomers_clock_follows_every_block_of_the_readme_that_it_does_not_name_as_left_out():
     readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
     found = newcomer.blocks(readme)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from commands import dowse
+from endpoints import EndpointServer
 from labelling import cross_encoder, rows, write_pairs
 
 from dowse.label.rows import read_labelled
@@ -50,6 +51,18 @@ def test_round_two_is_judged_by_a_cross_encoder(tmp_path):
     figures = json.loads(done.stdout)
     assert figures["models"]["judge"].startswith("cross-encoder round-one (")
     assert figures["counts"]["judged"] == figures["counts"]["suspects"] > 0
+
+
+def test_what_an_endpoint_was_asked_is_said_at_the_end(tmp_path):
+    pairs = write_pairs(tmp_path / "pairs", rows(count=40))
+    arguments = ["label", pairs, "-o", tmp_path / "labelled", "--encoder", "static", "--orders", "random"]
+    with EndpointServer(lambda _: "A") as server:
+        done = dowse(*arguments, "--judge", server.url, "--judge-model", "m")
+        asked = len(server.questions)
+        assert 0 < asked == json.loads(done.stdout)["counts"]["judged"]
+        again = dowse(*arguments, "--judge", server.url, "--judge-model", "m")
+    assert f"asked: {asked:,} requests (0 answered before), " in done.stderr
+    assert again.returncode == 0 and "asked:" not in again.stderr
 
 
 def test_faults_are_one_line_on_stderr(tmp_path):

@@ -110,7 +110,10 @@ def test_a_model_writes_queries_after_its_cost_was_estimated(repository, tmp_pat
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["pairs"] == 2
         assert len(server.questions) == 2
-        assert "llm: 0 requests" in dowse(*command).stderr
+        read = sum(len(message["content"].split()) for body in server.bodies for message in body["messages"])
+        assert f"asked: 2 requests (0 answered before), {read:,} tokens read and 16 written" in done.stderr
+        again = dowse(*command).stderr
+        assert "llm: 0 requests" in again and "asked:" not in again
         assert len(server.questions) == 2
     assert {row["source"] for row in read_rows(tmp_path / "pairs")} == {"llm"}
 

@@ -97,10 +97,9 @@ def read(root: Path, path: str, settings: IndexSettings) -> Source | Skip:
     if isinstance(whole, Skip):
         return whole
     data, stat = whole
-    decoded = decode(data)
-    if isinstance(decoded, Skip):
-        return Skip(decoded.reason, stat)
-    text, _ = decoded
+    text = decode(data)
+    if isinstance(text, Skip):
+        return Skip(text.reason, stat)
     reason = _refusal(path, text, settings)
     if reason:
         return Skip(reason, stat)
@@ -123,29 +122,29 @@ def _read_whole(path: str, max_bytes: int) -> tuple[bytes, Stat] | Skip:
     return Skip("changing while read")
 
 
-def decode(data: bytes) -> tuple[str, str] | Skip:
-    """Return the text and the name of its encoding, or Skip("binary") or Skip("not text")."""
+def decode(data: bytes) -> str | Skip:
+    """Return the text, or Skip("binary") or Skip("not text")."""
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             try:
                 text = data[len(mark) :].decode(encoding)
             except UnicodeDecodeError:
                 return Skip("not text")
-            return Skip("binary") if "\0" in text else (text, encoding)
+            return Skip("binary") if "\0" in text else text
     if b"\0" in data:
         return Skip("binary")
     try:
-        return data.decode(), "utf-8"
+        return data.decode()
     except UnicodeDecodeError:
         pass
     if _NOT_TEXT.search(data):
         return Skip("not text")
     for encoding in (*_declared(data), "cp1252"):
         try:
-            return data.decode(encoding), encoding
+            return data.decode(encoding)
         except UnicodeDecodeError:
             continue
-    return data.decode("latin-1"), "latin-1"
+    return data.decode("latin-1")
 
 
 def _declared(data: bytes) -> tuple[str, ...]:

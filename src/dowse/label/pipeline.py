@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -233,7 +233,9 @@ def _open_endpoint(run: _Run, url: str, model: str, stack: ExitStack) -> Endpoin
         requests_per_minute=asked.requests_per_minute,
         concurrency=asked.concurrency,
     )
-    return stack.enter_context(Endpoint(options))
+    endpoint = stack.enter_context(Endpoint(options))
+    stack.callback(lambda: asked.used.update(asdict(endpoint.usage)))
+    return endpoint
 
 
 def _told_share(run: _Run, doing: str, done: int, pairs: int, share: float) -> None:

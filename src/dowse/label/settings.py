@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -39,11 +40,13 @@ class EndpointSettings:
         key_variable: the environment variable that holds their key.
         requests_per_minute: how many requests are begun in a minute at most; no limit of our own where 0.
         concurrency: how many requests are under way at once.
+        used: what asking has taken so far, by the names of `endpoint.Usage`.
     """
 
     key_variable: str = "DOWSE_API_KEY"
     requests_per_minute: int = 0
     concurrency: int = 8
+    used: Counter[str] = field(default_factory=Counter, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dowse.mine.callgraph import CallGraph, build_call_graph
@@ -63,6 +63,7 @@ class LlmQueries:
         endpoint: Which model, where, and how fast.
         max_functions: So many functions, drawn at random, are asked about in each repository; all of them where 0.
         seed: Another seed draws others.
+        used: What asking has taken so far in this process, by the names of `endpoint.Usage`.
         limits: Functions beyond them are not asked about; `dowse.mine.pipeline` sets those of the run.
     """
 
@@ -75,6 +76,7 @@ class LlmQueries:
     needs_all: bool = True
     is_local: bool = False
     dropped: Counter[str] = field(default_factory=Counter, compare=False)
+    used: Counter[str] = field(default_factory=Counter, compare=False)
 
     @property
     def settings(self) -> dict[str, object]:
@@ -100,11 +102,14 @@ class LlmQueries:
         chosen = self._chosen(repository, functions, self.dropped)
         with Endpoint(self.endpoint) as endpoint:
             answers = endpoint.ask(self._conversations(repository, functions, chosen), docstring_of)
-            for position, answer in zip(chosen, answers, strict=True):
-                if answer.value is None:
-                    self.dropped[f"model: {answer.fault.partition(':')[0]}"] += 1
-                else:
-                    yield Pair(answer.value, functions[position], self.name)
+            try:
+                for position, answer in zip(chosen, answers, strict=True):
+                    if answer.value is None:
+                        self.dropped[f"model: {answer.fault.partition(':')[0]}"] += 1
+                    else:
+                        yield Pair(answer.value, functions[position], self.name)
+            finally:
+                self.used.update(asdict(endpoint.usage))
 
     def estimate(self, repository: Repository, functions: Sequence[Function]) -> Estimate:
         """Count the requests and tokens that `pairs` would take, without sending any."""

@@ -84,7 +84,6 @@ class Answer(Generic[T]):
 
     value: T | None
     fault: str = ""
-    is_cached: bool = False
 
 
 @dataclass(slots=True)
@@ -227,7 +226,7 @@ class Endpoint:
         key = self._chat_key(messages)
         if (stored := self._cache.get(key)) is not None:
             with suppress(ValueError):  # an answer that an earlier version could parse
-                answer = Answer(parse(stored.decode("utf-8")), is_cached=True)
+                answer = Answer(parse(stored.decode("utf-8")))
                 with self._lock:
                     self.usage.cached += 1
                 return answer

@@ -99,7 +99,7 @@ def _label(pairs: Path, output: Path, settings: LabelSettings, ray: str | None, 
     from dowse.cluster import joined
     from dowse.label.pipeline import label_pairs
     from dowse.label.report import MANY, NOT_TWO_GROUPS, write_report
-    from dowse.serve.progress import stage_progress
+    from dowse.serve.progress import stage_progress, tell_usage
 
     progress: Callable[[str, int, int], None]
     with stage_progress() as progress, joined(ray) as cluster:
@@ -109,5 +109,6 @@ def _label(pairs: Path, output: Path, settings: LabelSettings, ray: str | None, 
     print(f"{rows:,} rows in {output}, {share:.1%} of the candidates suspect", file=sys.stderr)
     if share > MANY:
         print(NOT_TWO_GROUPS, file=sys.stderr)
+    tell_usage(settings.endpoint.used)
     if report:
         print(f"report: {write_report(output, figures, settings.draw.seed)}", file=sys.stderr)

@@ -116,7 +116,7 @@ def mine(
         pace = (concurrency, requests_per_minute, tokens_per_minute)
         return LlmQueries(EndpointOptions(endpoint, model, key_variable, answers, *pace), max_functions, seed)
 
-    _mine(repositories, output, _sources(named, llm), options, prices, estimate, ray)
+    _mine_and_tell(repositories, output, _sources(named, llm), options, prices, estimate, ray)
 
 
 def _consistency(consistent: bool, **options: str | float | None) -> Consistency | None:
@@ -132,57 +132,12 @@ def _consistency(consistent: bool, **options: str | float | None) -> Consistency
     return None
 
 
-@commands.command()
-def show(
-    folder: Annotated[Path, typer.Argument(help="A folder that dowse mine wrote.")],
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many pairs.")] = 5,
-    language: Annotated[str | None, typer.Option("--language", "-l", help="Only this language.")] = None,
-    source: Annotated[str | None, typer.Option(help="Only from this source.")] = None,
-    split: Annotated[str | None, typer.Option(help="Only of this split.")] = None,
-    repository: Annotated[str | None, typer.Option(help="Only of this repository.")] = None,
-    seed: Annotated[int, typer.Option(help="Another seed draws other pairs.")] = 0,
-    whole: Annotated[bool, typer.Option("--whole", help="Do not shorten functions.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
-) -> None:
-    """Print a sample of mined pairs."""
-    from dowse.serve.samples import print_samples, sample
+def _names(said: Sequence[str] | None) -> frozenset[str]:
+    from dowse.mine.names import canonical, read_names
 
-    wanted = {"language": language, "source": source, "split": split, "repository": repository}
-    print_samples(folder, sample(folder, count, wanted, seed), as_json, whole)
-
-
-def _mine(
-    repositories: Sequence[str],
-    output: Path,
-    sources: Sequence[Source],
-    options: MineOptions,
-    prices: tuple[float, float],
-    estimate_only: bool,
-    ray: str | None,
-) -> None:
-    """Mine with progress, and print what came of it as JSON; what asking a model will take is said before."""
-    from dowse.cluster import joined
-    from dowse.mine.pipeline import estimate
-    from dowse.mine.pipeline import mine as mine_pairs
-    from dowse.serve.progress import stage_progress
-
-    with stage_progress() as progress:
-        for source in sources:
-            if source.name == "llm":
-                expected = estimate(repositories, output, source, options, progress)
-                asked = f"{expected.requests:,} requests ({expected.cached:,} answered before)"
-                tokens = f"{expected.prompt_tokens:,} tokens to read and {expected.answer_tokens:,} to write"
-                cost = f", {expected.cost(*prices):,.2f} at these prices" if any(prices) else ""
-                print(f"llm: {asked}, about {tokens}{cost}", file=sys.stderr)
-                if estimate_only:
-                    print(json.dumps(asdict(expected) | {"cost": expected.cost(*prices)}))
-        if estimate_only:
-            return
-        with joined(ray) as cluster:
-            counts = mine_pairs(repositories, output, sources, options, progress, cluster)
-    told = ("pairs", "functions", "source_bytes", "by_split", "by_language", "dropped")
-    print(json.dumps({name: counts[name] for name in told}, indent=1))
-    print(f"{counts['pairs']:,} pairs in {output}; look at them with: dowse show {output}", file=sys.stderr)
+    return frozenset().union(
+        *(read_names(Path(one)) if Path(one).is_file() else {canonical(one)} for one in said or ())
+    )
 
 
 def _options(
@@ -205,14 +160,6 @@ def _options(
     )
 
 
-def _names(said: Sequence[str] | None) -> frozenset[str]:
-    from dowse.mine.names import canonical, read_names
-
-    return frozenset().union(
-        *(read_names(Path(one)) if Path(one).is_file() else {canonical(one)} for one in said or ())
-    )
-
-
 def _sources(names: Sequence[str], llm: Callable[[], LlmQueries]) -> list[Source]:
     """Return the sources of queries by their names."""
     from dowse.mine.commits import Commits
@@ -230,3 +177,59 @@ def _sources(names: Sequence[str], llm: Callable[[], LlmQueries]) -> list[Source
         if name not in makers:
             raise ConfigError(f"--source is {name!r}, expected one of: {', '.join(makers)}")
     return [makers[name]() for name in names]
+
+
+def _mine_and_tell(
+    repositories: Sequence[str],
+    output: Path,
+    sources: Sequence[Source],
+    options: MineOptions,
+    prices: tuple[float, float],
+    estimate_only: bool,
+    ray: str | None,
+) -> None:
+    """Mine with progress, and print what came of it as JSON; what asking a model takes is said before and after."""
+    from dowse.cluster import joined
+    from dowse.mine.llm import LlmQueries
+    from dowse.mine.pipeline import estimate
+    from dowse.mine.pipeline import mine as mine_pairs
+    from dowse.serve.progress import stage_progress, tell_usage
+
+    asking = [source for source in sources if isinstance(source, LlmQueries)]
+    with stage_progress() as progress:
+        for source in asking:
+            expected = estimate(repositories, output, source, options, progress)
+            asked = f"{expected.requests:,} requests ({expected.cached:,} answered before)"
+            tokens = f"{expected.prompt_tokens:,} tokens to read and {expected.answer_tokens:,} to write"
+            cost = f", {expected.cost(*prices):,.2f} at these prices" if any(prices) else ""
+            print(f"llm: {asked}, about {tokens}{cost}", file=sys.stderr)
+            if estimate_only:
+                print(json.dumps(asdict(expected) | {"cost": expected.cost(*prices)}))
+        if estimate_only:
+            return
+        with joined(ray) as cluster:
+            counts = mine_pairs(repositories, output, sources, options, progress, cluster)
+    told = ("pairs", "functions", "source_bytes", "by_split", "by_language", "dropped")
+    print(json.dumps({name: counts[name] for name in told}, indent=1))
+    for source in asking:
+        tell_usage(source.used)
+    print(f"{counts['pairs']:,} pairs in {output}; look at them with: dowse show {output}", file=sys.stderr)
+
+
+@commands.command()
+def show(
+    folder: Annotated[Path, typer.Argument(help="A folder that dowse mine wrote.")],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many pairs.")] = 5,
+    language: Annotated[str | None, typer.Option("--language", "-l", help="Only this language.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only from this source.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only of this split.")] = None,
+    repository: Annotated[str | None, typer.Option(help="Only of this repository.")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed draws other pairs.")] = 0,
+    whole: Annotated[bool, typer.Option("--whole", help="Do not shorten functions.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Print a sample of mined pairs."""
+    from dowse.serve.samples import print_samples, sample
+
+    wanted = {"language": language, "source": source, "split": split, "repository": repository}
+    print_samples(folder, sample(folder, count, wanted, seed), as_json, whole)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,16 @@ def stage_progress() -> Iterator[Callable[[str, float, float], None]]:
             bar.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
 
         yield advance
+
+
+def tell_usage(used: Mapping[str, int]) -> None:
+    """Say what asking a model has taken, counted by the names of `endpoint.Usage`; nothing where none was asked."""
+    if not any(used.values()):
+        return
+    asked = f"{used['requests']:,} requests ({used['cached']:,} answered before)"
+    tokens = f"{used['prompt_tokens']:,} tokens read and {used['answer_tokens']:,} written"
+    faults = f"; {used['faults']:,} without a usable answer" if used["faults"] else ""
+    print(f"asked: {asked}, {tokens}{faults}", file=sys.stderr)
 
 
 def _logged() -> Callable[[str, float, float], None]:

@@ -12,7 +12,7 @@ const TAG = /<span class="([a-z0-9 ]{1,32})">|<\/span>/g;
 const ENTITY = { amp: "&", lt: "<", gt: ">", quot: '"', "#34": '"', "#39": "'", "#x27": "'" };
 
 /** Split an escaped line such as `<span class="k">def</span> f` into [class, text] pairs; other tags stay text. */
-export function tokens(html) {
+function tokens(html) {
   const found = [];
   const open = [];
   let at = 0;
