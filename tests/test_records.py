@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dowse import records
-from dowse.records import UNKNOWN, source_commit, write_json, write_manifest, write_result
+from dowse.records import UNKNOWN, appearing, source_commit, write_json, write_manifest, write_result
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -131,3 +131,13 @@ def test_what_appears_has_the_permissions_that_the_umask_leaves(tmp_path):
         os.umask(before)
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("shared.json", "own.json")] == [0o640, 0o600]
     assert sorted(path.name for path in tmp_path.glob("*json*")) == ["own.json", "shared.json"]
+
+
+def test_what_replaces_a_file_may_keep_its_permissions_and_is_its_owners_until_then(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text("before")
+    path.chmod(0o664)
+    with appearing(path, as_before=True) as scratch:
+        assert scratch.stat().st_mode & 0o777 == 0o600
+        scratch.write_text("after")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("after", 0o664)

@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import secrets
+import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -133,17 +134,22 @@ def write_json(path: Path, record: Mapping[str, object], mode: int = 0o666) -> N
 
 
 @contextmanager
-def appearing(path: Path, mode: int = 0o666) -> Iterator[Path]:
+def appearing(path: Path, mode: int = 0o666, as_before: bool = False) -> Iterator[Path]:
     """Lend a file beside `path` to write to, which takes its place at the end, or is gone if anything fails.
 
     Args:
         path: where it appears.
         mode: its permissions from the first moment on, less what the umask takes away.
+        as_before: give it the permissions of the file that it replaces, if there is one, and until then its owner's.
     """
+    before = stat.S_IMODE(path.stat().st_mode) if as_before and path.is_file() else None
+    first = mode if before is None else 0o600  # nobody reads at any moment what they could not read before
     scratch = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")  # tempfile makes private files only
-    os.close(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+    os.close(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, first))
     try:
         yield scratch
+        if before is not None:
+            scratch.chmod(before)
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import pytest
 from labelling import row, rows, write_pairs
 
 from dowse.errors import DataError
+from dowse.label.adjust import write_changes
 from dowse.label.blocks import COLUMNS, plan_blocks, read_block
 from dowse.label.pipeline import label_pairs
 from dowse.label.rows import LABELLED, read_labelled, write_table
@@ -219,3 +220,12 @@ def test_folders_without_pairs_are_refused(tmp_path):
     (empty / "none.parquet").write_bytes(b"PAR1 but not really")
     with pytest.raises(DataError, match="cannot be read as Parquet"):
         label_pairs(empty, tmp_path / "other", STATIC)
+
+
+def test_changes_that_cannot_all_be_read_leave_nothing_behind(tmp_path):
+    label_pairs(write_pairs(tmp_path / "pairs", rows(count=10)), tmp_path / "labelled", LabelSettings("static"))
+    finished = sorted((tmp_path / "labelled").glob("labels-*.parquet"))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FileNotFoundError):
+        write_changes([*finished, tmp_path / "gone.parquet"], tmp_path / "out" / "changes.parquet")
+    assert list((tmp_path / "out").iterdir()) == []

@@ -14,15 +14,13 @@ import base64
 import gzip
 import hashlib
 import json
-import stat
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +32,7 @@ from dowse.index.scan import Stat
 from dowse.index.store import IndexedFile, Store
 from dowse.languages.identifiers import words
 from dowse.languages.terms import stemmed
+from dowse.records import appearing
 from dowse.types import Encoder
 
 FORMAT = 1
@@ -81,7 +80,11 @@ def export_index(store: Store, file: Path, retriever: Encoder | None = None) -> 
     head = Head(store.repository, kept, fingerprint, is_filled)
     digest, n_files, n_documents = hashlib.sha256(), 0, 0
     try:
-        with _put_in_place(file) as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as out:
+        with (  # the file holds source code: only they may read it who might read the one that was there
+            appearing(file, as_before=True) as scratch,
+            scratch.open("wb") as raw,
+            gzip.GzipFile("", "wb", 6, raw, mtime=0) as out,
+        ):
 
             def put(record: dict[str, Any]) -> None:
                 line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
@@ -99,21 +102,6 @@ def export_index(store: Store, file: Path, retriever: Encoder | None = None) -> 
     except OSError as error:
         raise ConfigError(f"{file} cannot be written ({error.strerror}); choose another place for --export") from error
     return n_documents
-
-
-@contextmanager
-def _put_in_place(file: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of another at the end of the block, unless that raises.
-
-    It may be read by whom the umask lets, or by whoever might read the one that was there: it holds source code.
-    """
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as scratch:
-        new = Path(scratch) / "index"
-        with new.open("xb") as stream:
-            yield stream
-        if file.is_file():
-            new.chmod(stat.S_IMODE(file.stat().st_mode))
-        new.replace(file)
 
 
 def head_of(file: Path) -> Head:

@@ -21,6 +21,7 @@ from dowse.label.rejected import with_rejected
 from dowse.label.rows import CHANGES, LABELLED, ROLES, sharing
 from dowse.label.settings import LabelSettings
 from dowse.label.suspects import REASONS, Mixture, joined, reasons_for
+from dowse.records import appearing
 
 try:
     import pyarrow as pa
@@ -87,15 +88,13 @@ def adjust_block(
 
 def write_changes(files: Sequence[Path], output: Path) -> None:
     """Write the rows of finished files whose label rose."""
-    scratch = output.with_name(f".{output.name}.partial")
-    with pq.ParquetWriter(scratch, CHANGES, compression="zstd") as writer:
+    with appearing(output) as scratch, pq.ParquetWriter(scratch, CHANGES, compression="zstd") as writer:
         for path in files:
             with pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(columns=CHANGES.names):
                     rose = batch.filter(pc.greater(batch["similarity_label"], batch["measured_label"]))
                     if rose.num_rows:
                         writer.write_batch(rose.select(CHANGES.names).cast(CHANGES))
-    scratch.replace(output)
 
 
 def _verdicts(

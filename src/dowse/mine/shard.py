@@ -142,6 +142,7 @@ class _Shard:
         self.counts = Counts()
         self.dropped_before = Counter(source.dropped)
         self.path = task.shard(source)
+        # Not by `records.appearing`: a shard takes its place as soon as its source is done, whatever the next one does.
         self.partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         self.writer = pq.ParquetWriter(self.partial, SHARD_SCHEMA, compression="zstd")
         self.rows: list[dict[str, Any]] = []

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import re
 import sys
 import tomllib
@@ -23,6 +22,7 @@ import typer
 
 from dowse.config import suggestion
 from dowse.errors import ConfigError
+from dowse.records import appearing
 
 NAME = "dowse"
 
@@ -178,19 +178,9 @@ def _change(agent: Agent, entry: dict[str, Any] | None, yes: bool) -> None:
 def _write(file: Path, text: str) -> None:
     """Write a file as a whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    mode = file.stat().st_mode if file.exists() else None
-    # others must not read at any moment what they cannot read in the file: there may be keys in it
-    opened = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600)
-    try:
-        with os.fdopen(opened, "w", encoding="utf-8") as writing:
-            writing.write(text)
-        if mode is not None:
-            scratch.chmod(mode)
-        scratch.replace(file.resolve())  # the file that a symlink leads to, not the symlink
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+    place = file.resolve()  # the file that a symlink leads to, not the symlink
+    with appearing(place, as_before=True) as scratch:  # there may be keys in it
+        scratch.write_text(text, encoding="utf-8")
 
 
 def _text(file: Path) -> str:
