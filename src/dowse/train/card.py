@@ -31,6 +31,7 @@ _LIMITS = """## Limits
   after 2020.
 - Docstrings are not what people type; the figures on CoSQA, real web queries, are the more sober ones.
 - Queries in other languages than English, and words of scripts that the vocabulary cannot spell, find nothing.
+- Other tools that load these vectors sum them token by token: the rows "linear" are theirs.
 """
 
 
@@ -40,7 +41,7 @@ A bi-encoder for code search: MiniLM with {dimensions} dimensions, {weights} wei
 {max_tokens[query]} tokens of a query and {max_tokens[document]} of a document. `dowse.models.biencoder` loads this
 folder. Embeddings made with its fingerprint alone are comparable.
 
-Licence: Apache-2.0, like the base. Made by `recipes/default-models.sh`.
+Licence: Apache-2.0, like the base. Made by `recipes/default-models.sh`{made_with}.
 """
 
 _BIENCODER_LIMITS = """## Limits
@@ -73,36 +74,40 @@ _RANKER_LIMITS = """## Limits
 """
 
 
-def write_static_card(folder: Path, pairs: Path, results: Sequence[Path]) -> None:
+def write_static_card(folder: Path, pairs: Path, results: Sequence[Path], limits: Sequence[str] = ()) -> None:
     """Write `README.md` into a static model's folder.
 
     Args:
         folder: The model, with its `config.json`.
         pairs: The mined folder, with its `counts.json`.
         results: Files left by `benchmarks/static_retriever.py`.
+        limits: Sentences on what limits this one model, beside what limits all of its kind.
     """
     config, mined, measured = _read(folder, pairs, results)
     lines = [
         _INTRODUCTION.format(**config),
         *_figures(measured),
         *_training(config["trained"], mined),
-        _LIMITS,
+        _LIMITS + "".join(f"- {limit}\n" for limit in limits),
         *_repositories(mined),
     ]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
-def write_retriever_card(folder: Path, pairs: Path, results: Sequence[Path]) -> None:
+def write_retriever_card(folder: Path, pairs: Path, results: Sequence[Path], made_with: str = "") -> None:
     """Write `README.md` into the folder of an exported bi-encoder.
 
     Args:
         folder: The export, with its `config.json`.
         pairs: The mined folder, with its `counts.json`.
         results: Records of `dowse evaluate --results`.
+        made_with: The variables that the recipe was started with, as a shell takes them.
     """
     config, mined, measured = _read(folder, pairs, results)
     lines = [
-        _BIENCODER.format(**config, megabytes=_bytes(folder) / 1e6),
+        _BIENCODER.format(
+            **config, megabytes=_bytes(folder) / 1e6, made_with=f" with `{made_with}`" if made_with else ""
+        ),
         *_evaluated(measured),
         *_retriever_training(config),
         *_mining(mined),
@@ -153,7 +158,8 @@ def _evaluated(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
         return
     yield (
         "Ranked by the embeddings alone, beside others; in brackets the 95 % interval of the first row's first figure, "
-        "by bootstrap over the queries.\n"
+        "by bootstrap over the queries. One training with one seed was measured: what another seed would change is in "
+        "no interval.\n"
     )
     for record in measured:
         settings, rows, intervals = record["settings"], record["figures"]["rows"], record["figures"]["intervals"]
@@ -164,6 +170,17 @@ def _evaluated(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
             f"{settings['documents']:,} documents; {metrics[0]} [{low:.3f}, {high:.3f}])\n"
         )
         yield from _rows(rows, metrics)
+        yield from _behind(next(iter(rows)), metrics[0], record["figures"].get("behind_by", {}))
+
+
+def _behind(model: str, metric: str, differences: dict[str, dict[str, float]]) -> Iterator[str]:
+    """Say what ranks better than a model, and by how much."""
+    for other, found in differences.items():
+        if found[metric] < 0:
+            yield (
+                f"`{model}` is behind {other} by {-found[metric]:.3f} of {metric}; the 95 % interval of the difference "
+                f"is {found['low']:.3f} to {found['high']:.3f}.\n"
+            )
 
 
 def _rows(rows: dict[str, dict[str, float]], metrics: Sequence[str]) -> Iterator[str]:
@@ -244,7 +261,8 @@ def _figures(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield (
         "Mined: functions are asked for by their documentation, among all functions and classes of the split that have "
         "pairs, without comments. CoSQA: "
-        "500 web queries, 6,267 functions. BM25 sees the same words, identifiers cut. Search uses the last row.\n"
+        "500 web queries, 6,267 functions. BM25 sees the same words, identifiers cut. Search uses the last row. One "
+        "table was measured: errors are over the queries, and what other seeds would change is in none.\n"
     )
     for record in measured:
         split, sizes = record["settings"]["split"], record["settings"]["sizes"]
