@@ -311,7 +311,7 @@ def trained(model: str) -> Iterator[tuple[str, str, str, str]]:
     records = [main, *re.findall(r"\w+Options", ast.unparse(within)), "Backbone"]
     left_out = {"base", "training", *words(said["_FIXED"]), *words(parts)}
     if model == "retriever":
-        records.append("StaticOptions")
+        records += ["ExportOptions", "StaticOptions"]
     for of in records:
         record = Record(homes(recipes)[of], of)
         for name, kind, default in record.settings():

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from math import exp, log, sqrt
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,30 @@ def test_the_total_is_the_weighted_sum_of_its_parts(model):
     assert set(parts) == {"contrastive", "order"}
     assert parts["contrastive"].item() == pytest.approx(0.9 * contrastive.item(), rel=1e-4)
     assert parts["order"].item() == pytest.approx(0.1 * ordered.item(), rel=1e-4)
+
+
+def test_matryoshka_equals_its_equation(model):
+    features = [model.preprocess(side) for side in texts()]
+    options = LossOptions(contrastive_weight=0.9, order_weight=0.1, matryoshka=(8, 16))
+    parts = RetrieverLoss(model, options)(features, known())
+    asked, found = (model.encode(side).tolist() for side in texts())
+    relations = Relations(**known())
+    negative, labels = negatives_of(relations).documents.tolist(), relations.labels.tolist()
+    expected = {"contrastive": 0.0, "order": 0.0}
+    for length in (8, 16, 32):  # the mean over the lengths, the whole one among them
+        x = [[20 * cosine(query[:length], document[:length]) for document in found] for query in asked]
+        for i in range(4):
+            total = exp(x[i][i]) + sum(exp(x[i][j]) for j in range(6) if negative[i][j])
+            expected["contrastive"] += 0.9 * -log(exp(x[i][i]) / total) / 4 / 3
+        rows = [(i, j) for i in range(4) for j in range(6) if labels[i][j] == labels[i][j]]  # not NaN
+        ordered = [exp(x[i][j] - x[k][m]) for i, j in rows for k, m in rows if labels[i][j] < labels[k][m]]
+        expected["order"] += 0.1 * log(1 + sum(ordered)) / 3
+    assert {name: loss.item() for name, loss in parts.items()} == pytest.approx(expected, rel=1e-4)
+
+
+def cosine(one, other):
+    size = sqrt(sum(a * a for a in one)) * sqrt(sum(b * b for b in other))
+    return sum(a * b for a, b in zip(one, other, strict=True)) / size
 
 
 @pytest.mark.parametrize("contrastive", ["infonce", "weighted", "soft"])

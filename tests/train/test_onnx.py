@@ -103,7 +103,7 @@ def test_an_export_does_not_say_where_it_was_made(int8):
 @pytest.mark.parametrize(("pooling", "dimensions"), [("cls", None), ("lasttoken", 8)])
 def test_a_float_export_is_the_model_for_each_pooling_and_its_first_numbers_made_unit(tmp_path, pooling, dimensions):
     trained, documents = write_sentence_transformer(tmp_path, pooling), texts(12, seed=1)
-    options = ExportOptions(dimensions=dimensions, int8=False)
+    options = ExportOptions(export_dimensions=dimensions, export_int8=False)
     agreement = export_biencoder(trained, tmp_path / "out", texts(3, seed=2), documents, options)
     expected = torch_rows(trained, documents)[:, :dimensions]
     expected = expected / np.linalg.norm(expected, axis=1, keepdims=True)
@@ -116,7 +116,7 @@ def test_a_model_with_a_length_for_each_task_is_compared_on_what_its_export_read
     model = SentenceTransformer(str(trained), device="cpu")
     model[0].query_length, model[0].document_length = 5, 24  # as a preset sets them
     model.save_pretrained(str(tmp_path / "model"), create_model_card=False)
-    options = ExportOptions(int8=False, max_query_tokens=16, max_document_tokens=6)
+    options = ExportOptions(export_int8=False, max_query_tokens=16, max_document_tokens=6)
     queries, documents = texts(6, seed=5), texts(40, seed=6)
     agreement = export_biencoder(tmp_path / "model", tmp_path / "out", queries, documents, options)
     config = json.loads((tmp_path / "out" / "config.json").read_text())
@@ -125,7 +125,7 @@ def test_a_model_with_a_length_for_each_task_is_compared_on_what_its_export_read
 
 
 def test_an_export_that_does_not_agree_is_refused_and_leaves_nothing(tmp_path, trained):
-    options = ExportOptions(int8=False, min_overlap=1.01)
+    options = ExportOptions(export_int8=False, min_overlap=1.01)
     with pytest.raises(ModelError, match=r"the export's overlap@10 with the model is 1.0, expected at least 1.01"):
         export_biencoder(trained, tmp_path / "new" / "out", texts(2, seed=7), texts(12, seed=8), options)
     assert list((tmp_path / "new").iterdir()) == []
@@ -135,6 +135,6 @@ def test_what_cannot_be_exported_is_named(tmp_path, trained):
     with pytest.raises(ModelError, match=r"lacks modules.json or tokenizer.json"):
         export_biencoder(tmp_path, tmp_path / "out", ["retry"], ["a", "b"])
     with pytest.raises(ModelError, match=r"33 dimensions were asked for, expected 1 to 32"):
-        export_biencoder(trained, tmp_path / "out", ["retry"], ["a", "b"], ExportOptions(dimensions=33))
+        export_biencoder(trained, tmp_path / "out", ["retry"], ["a", "b"], ExportOptions(export_dimensions=33))
     with pytest.raises(ModelError, match=r"0 queries and 1 documents to check the export with"):
         export_biencoder(trained, tmp_path / "out", [], ["a"])

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,30 @@ def test_the_papers_settings_of_r2ps_are_those_of_the_file_that_ships(base):
     assert (retriever.loss.scale, retriever.loss.order_weight, retriever.loss.contrastive_weight) == (20.0, 0.0, 1.0)
 
 
+def test_the_papers_settings_of_oasis_are_those_of_the_file_that_ships(base):
+    recipe = read_recipe(CONFIGS / "oasis.toml", {"base": base})
+    options, backbone = recipe.options, recipe.backbone
+    assert tomllib.loads((CONFIGS / "oasis.toml").read_text())["train"]["retriever"]["base"] == "Qwen2.5-Coder-1.5B"
+    assert (backbone.name, backbone.pooling, backbone.padding_side) == ("oasis", "last_token", "left")
+    assert backbone.query_prompt == (
+        "Instruct: Given a code search query, retrieve relevant code snippet that answer the query\nQuery: "
+    )
+    assert (backbone.document_prompt, backbone.normalise, options.loss.normalise) == ("", True, True)
+    assert (options.max_query_tokens, options.max_document_tokens) == (1024, 1024)
+    assert (options.bf16, options.gradient_checkpointing, options.max_grad_norm) == (True, True, 1.0)
+    assert (options.learning_rate, options.weight_decay, options.seed) == (5e-4, 1e-2, 3407)
+    # 80 pairs a GPU, gathered over 8; 4 of these pools make a step of 2,560.
+    assert (options.batches.batch_size, options.batches.batch_size * 8) == (80, 640)
+    assert options.batches.batch_size * 8 * options.gradient_accumulation_steps == 2_560
+    loss = options.loss
+    assert (loss.scale, loss.contrastive, loss.contrastive_weight, loss.order_weight) == (20.0, "weighted", 0.98, 0.02)
+    assert (loss.angle_weight, loss.order_margin, loss.matryoshka) == (0.0, 0.0, ())
+    assert (options.rows.document, options.rows.bare_share, options.frozen_layers) == ("text_without_comments", 1.0, 0)
+    # The traps of the released recipe.
+    assert (options.group_by_query, options.batches.run_length, options.batches.repeat_queries) == (False, 1, True)
+    assert (loss.mask_repeated_queries, loss.labelled_negatives) == (False, "keep")
+
+
 def test_a_ranker_has_records_of_its_own_and_says_what_it_starts_from(tmp_path, base):
     file = tmp_path / "mine.toml"
     file.write_text('[train.ranker]\nlast_rank = 50\ngraded_share = 0.2\nlanguages = ["go"]\nseed = 3\n')
@@ -108,6 +133,9 @@ def test_a_ranker_has_records_of_its_own_and_says_what_it_starts_from(tmp_path, 
         ("[train.retriever]\nbare_share = 1.5\n", "bare_share is 1.5, expected 0 to 1"),
         ("[train.retriever]\nlanguages = 'go'\n", "languages is 'go', expected a list of strings"),
         ("[train.retriever]\nlanguages = [1]\n", "languages is (1,), expected a list of strings"),
+        ("[train.retriever]\nexport_dimensions = 0\n", "export_dimensions is 0, expected at least 1"),
+        ("[train.retriever]\nexport_int8 = 1\n", "export_int8 is 1, expected true or false"),
+        ("[train.retriever]\nmin_overlap = 0.1\n", "'min_overlap' is not known"),
         ("[train.retriever]\nmatryoshka = [16, 0]\n", "matryoshka is (16, 0), expected at least 1"),
         ("[train.retriever]\nwarmup_share = 1\n", "warmup_share is 1, expected 0 up to but not 1"),
         ("[train.retriever]\ncontrastive_weight = 0\norder_weight = 0\n", "are all 0, expected one above"),

@@ -97,6 +97,10 @@ BatchSize = Annotated[int | None, typer.Option(min=1, help="Queries in a batch."
 LearningRate = Annotated[float | None, typer.Option(min=0.0, help="At its highest.")]
 FrozenLayers = Annotated[int | None, typer.Option(min=0, help="First layers that stay as they are.")]
 Bf16 = Annotated[bool | None, typer.Option("--bf16/--no-bf16", help="Compute in bfloat16.")]
+ExportDimensions = Annotated[
+    int | None, typer.Option(min=1, help="Export the first so many numbers only, as matryoshka trains them.")
+]
+ExportInt8 = Annotated[bool | None, typer.Option("--export-int8/--export-float32", help="Weights of the export.")]
 Export = Annotated[bool, typer.Option(help="Write int8 ONNX for search too, below int8/.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Where chance begins.")]
 
@@ -131,6 +135,8 @@ def retriever(
     learning_rate: LearningRate = None,
     bf16: Bf16 = None,
     export: Export = True,
+    export_dimensions: ExportDimensions = None,
+    export_int8: ExportInt8 = None,
     seed: Seed = None,
 ) -> None:
     """Train a retriever, going on where an earlier run was stopped, and export it for search."""
@@ -147,6 +153,8 @@ def retriever(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "bf16": bf16,
+        "export_dimensions": export_dimensions,
+        "export_int8": export_int8,
         "seed": seed,
     }
     with redirect_stdout(sys.stderr):  # the library prints its log
@@ -172,7 +180,7 @@ def _without_log(card: dict[str, Any]) -> dict[str, Any]:
 def _train(
     labelled: Path, output: Path, config: Path | None, said: dict[str, Any], questions: Any, export: bool
 ) -> dict[str, Any] | None:
-    from dowse.train.onnx import ExportOptions, export_biencoder
+    from dowse.train.onnx import export_biencoder, exported_dimensions
     from dowse.train.recipes import read_recipe
     from dowse.train.retriever import sample_texts, train_retriever
     from dowse.train.run import writes
@@ -180,16 +188,15 @@ def _train(
     recipe = read_recipe(config, said)
     if export and recipe.backbone is not None and recipe.backbone.data_flow_nodes:
         raise ConfigError("a model that reads data flow cannot be exported for search; add --no-export")
-    card = train_retriever(labelled, recipe.load(), output, recipe.options, questions)
+    model = recipe.load()
+    if export:
+        exported_dimensions(model, recipe.base, recipe.export)  # before hours of training rather than after them
+    card = train_retriever(labelled, model, output, recipe.options, questions)
     if not writes():
         return None
     if export:
         checked_on = sample_texts(labelled, recipe.options.rows)
-        trained = recipe.options
-        lengths = ExportOptions(
-            max_query_tokens=trained.max_query_tokens, max_document_tokens=trained.max_document_tokens
-        )
-        export_biencoder(output, output / "int8", *checked_on, lengths, _without_log(card))
+        export_biencoder(output, output / "int8", *checked_on, recipe.export, _without_log(card))
     return card
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
+from dowse.config import check_ranges, check_values
 from dowse.errors import MissingExtraError, ModelError
 from dowse.models.biencoder import FILES, FORMAT, FORMAT_VERSION, ROLES, BiEncoder, Role
 from dowse.models.sentence import limit_tokens
@@ -39,21 +41,26 @@ class ExportOptions:
     """How a bi-encoder is exported, and how well the export must agree with it.
 
     Attributes:
-        dimensions: only the first so many numbers of an embedding are kept, made unit-norm again (for models trained
-            with Matryoshka losses); all where None.
-        int8: weights as int8; as float32 otherwise.
+        export_dimensions: of an embedding only the first so many numbers are exported, made unit-norm again, as
+            `matryoshka` trains them; all unless set.
+        export_int8: export weights as int8; as float32 otherwise.
         max_query_tokens: what is read of a query, special tokens included; never more than the model itself reads.
         max_document_tokens: what is read of a document; never more than the model itself reads.
         min_overlap: share of the ten nearest documents that must be the same, mean over the queries.
         min_correlation: Spearman's correlation that the documents' order must have, mean over the queries.
     """
 
-    dimensions: int | None = None
-    int8: bool = True
+    export_dimensions: int | None = None
+    export_int8: bool = True
     max_query_tokens: int = 64
     max_document_tokens: int = 256
     min_overlap: float = 0.8
     min_correlation: float = 0.95
+
+    def __post_init__(self) -> None:
+        """Refuse a value of another kind, or out of its range."""
+        check_values(self)
+        check_ranges(self, export_dimensions=(1, inf), max_query_tokens=(1, inf), max_document_tokens=(1, inf))
 
 
 class Embedder(torch.nn.Module):
@@ -101,16 +108,13 @@ def export_biencoder(
         )
     chosen = options or ExportOptions()
     model = load_traceable(trained)
-    whole = int(model.get_embedding_dimension() or 0)
-    if not 1 <= (chosen.dimensions or whole) <= whole:
-        fault = f"{chosen.dimensions} dimensions were asked for"
-        raise ModelError(f"{trained}: {fault}, expected 1 to {whole}; change dimensions")
+    dimensions = exported_dimensions(model, trained, chosen)
     # From here on the model reads what its export will, or both would be compared on texts of different lengths.
     limits = dict(zip(ROLES, limit_tokens(model, chosen.max_query_tokens, chosen.max_document_tokens), strict=True))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
         scratch = Path(name)
-        config = _write(model, trained, scratch, chosen, limits, documents)
+        config = _write(model, trained, scratch, chosen.export_int8, dimensions, limits, documents)
         agreement = _agreement(model, BiEncoder.load(scratch), queries, documents)
         _check_agreement(trained, agreement, chosen)
         write_json(scratch / "config.json", {**config, "agreement": agreement, "trained": dict(card or {})})
@@ -120,16 +124,29 @@ def export_biencoder(
     return agreement
 
 
+def exported_dimensions(model: SentenceTransformer, folder: Path, options: ExportOptions) -> int:
+    """Return how many numbers of a model's embeddings an export keeps.
+
+    Raises:
+        ModelError: The model of this folder has fewer.
+    """
+    whole = int(model.get_embedding_dimension() or 0)
+    kept = whole if options.export_dimensions is None else options.export_dimensions
+    if kept > whole:
+        raise ModelError(f"{folder}: {kept} dimensions were asked for, expected 1 to {whole}; change export_dimensions")
+    return kept
+
+
 def _write(
     model: SentenceTransformer,
     trained: Path,
     folder: Path,
-    options: ExportOptions,
+    int8: bool,
+    dimensions: int,
     limits: Mapping[Role, int | None],
     documents: Sequence[str],
 ) -> dict[str, Any]:
     """Write the network, the tokenizer and `config.json` into an empty folder; return what the last one holds."""
-    dimensions = options.dimensions or int(model.get_embedding_dimension() or 0)
     tokenizer = Tokenizer.from_file(str(trained / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -137,7 +154,7 @@ def _write(
     rows = [np.array([ids], np.int64) for ids in read if ids]
     examples = [{"input_ids": row, "attention_mask": np.ones_like(row)} for row in rows]
     path, network = folder / "model.onnx", Embedder(model, dimensions)
-    write_network(network, INPUTS, "embeddings", path, int8=options.int8, examples=examples)
+    write_network(network, INPUTS, "embeddings", path, int8=int8, examples=examples)
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     config: dict[str, Any] = {
         "format": FORMAT,
@@ -146,7 +163,7 @@ def _write(
         "max_tokens": dict(limits),
         "prompts": {role: model.prompts.get(role) or "" for role in limits},
         "pooling": next((str(module.pooling_mode) for module in model if isinstance(module, Pooling)), "none"),
-        "weights": "int8" if options.int8 else "float32",
+        "weights": "int8" if int8 else "float32",
         "files": {file: sha256(folder / file) for file in FILES},
     }
     write_json(folder / "config.json", config)

@@ -16,15 +16,17 @@ from typing import Any, TypeVar
 from dowse.config import suggestion
 from dowse.errors import ConfigError, MissingExtraError
 from dowse.models.sentence import PACKAGES, folder_fingerprint, packaged
+from dowse.records import sha256
 
 try:
     import sentence_transformers as st
 
-    from dowse.models.backbones import PRESETS, Backbone, choose_backbone, load_backbone
+    from dowse.models.backbones import PRESETS, Backbone, choose_backbone, load_backbone, weights_of
     from dowse.train.batches import BatchOptions
     from dowse.train.listwise import TargetOptions
     from dowse.train.negatives import SamplingOptions
     from dowse.train.objective import LossOptions
+    from dowse.train.onnx import ExportOptions
     from dowse.train.ranker import RankerOptions
     from dowse.train.ranker_model import build_ranker, load_ranker, set_window, truncate
     from dowse.train.retriever import RetrieverOptions
@@ -48,9 +50,12 @@ _BACKBONE = {field.name for field in fields(Backbone)} - {"name"}
 _TABLE = {"vocabulary", "dimensions", "rarity", "runs"}
 _FIXED = {
     *(part for parts in _PARTS.values() for part in parts),
-    *("preset", "backbone", "split", "retriever", "teacher"),
+    *("preset", "backbone", "base_sha256", "split", "retriever", "teacher"),
+    *("min_overlap", "min_correlation"),
 }
-"""What no file sets: the records themselves, what a model brings along, and the split that is trained on."""
+"""What no file sets: the records, what a model brings along, the split trained on, and what an export must come to."""
+
+_EXPORT = {"export_dimensions", "export_int8"}
 
 _POOLING = {"pooling", "mode_token"}
 """What of a backbone a ranker has a use for."""
@@ -60,11 +65,15 @@ Options = TypeVar("Options", RetrieverOptions, RankerOptions)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A model to start from and how to train it; `backbone` None keeps a sentence-transformers folder as it is."""
+    """A model to start from and how to train it; `backbone` None keeps a sentence-transformers folder as it is.
+
+    How it is exported is no part of the training: what is trained may be exported again in another way.
+    """
 
     base: Path
     backbone: Backbone | None
     options: RetrieverOptions
+    export: ExportOptions
 
     def load(self) -> st.SentenceTransformer:
         """Load the base.
@@ -118,16 +127,24 @@ def read_recipe(config: Path | None = None, changes: Mapping[str, Any] | None = 
         ConfigError: The file is no TOML, or a setting is not known or has no such value.
     """
     settable = _settable(RetrieverOptions)
-    said = _said(config, changes, RETRIEVER, known=settable | _BACKBONE | {"preset"})
+    said = _said(config, changes, RETRIEVER, known=settable | _BACKBONE | _EXPORT | {"preset"})
     named, preset = str(said.pop("base", BASE)), said.pop("preset", None)
     base = base_folder(named)
     _check_pools(base, preset, said.keys() & _BACKBONE - settable)
-    begun = RetrieverOptions(base=_origin(named, base), preset=preset or "")
-    if preset is None:
-        return Recipe(base, None, changed(begun, said))
-    backbone = choose_backbone(preset, **{key: value for key, value in said.items() if key in _BACKBONE})
-    brought = {key: getattr(backbone, key) for key in ("max_query_tokens", "max_document_tokens", "scale", "normalise")}
-    return Recipe(base, backbone, changed(replace(begun, backbone=backbone), brought | said))
+    begun = RetrieverOptions(base=_origin(named, base), base_sha256=sha256(weights_of(base)), preset=preset or "")
+    backbone = None
+    if preset is not None:
+        backbone = choose_backbone(preset, **{key: value for key, value in said.items() if key in _BACKBONE})
+        begun = replace(begun, backbone=backbone)
+        brought = ("max_query_tokens", "max_document_tokens", "scale", "normalise")
+        said = {key: getattr(backbone, key) for key in brought} | said
+    options = changed(begun, said)
+    export = ExportOptions(
+        max_query_tokens=options.max_query_tokens,
+        max_document_tokens=options.max_document_tokens,
+        **{key: value for key, value in said.items() if key in _EXPORT},
+    )
+    return Recipe(base, backbone, options, export)
 
 
 def read_ranker_recipe(config: Path | None = None, changes: Mapping[str, Any] | None = None) -> RankerRecipe:

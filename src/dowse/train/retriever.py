@@ -67,8 +67,8 @@ class RetrieverOptions(RunOptions):
             shuffled by itself, as in the released OASIS recipe.
         base_share: Of the base's weights in those saved, the rest being the trained ones: their mean keeps what only
             the base knows (Wortsman et al. 2022, arXiv:2109.01903).
-        base, preset, backbone: What it starts from, by name and fingerprint, and how that reads and pools; kept so that
-            a run goes on with the same.
+        base, base_sha256, preset, backbone: What it starts from, by name and fingerprint and by the SHA-256 of its
+            weights, and how that reads and pools; kept so that a run goes on with the same.
     """
 
     batches: BatchOptions = field(default_factory=BatchOptions)
@@ -79,6 +79,7 @@ class RetrieverOptions(RunOptions):
     group_by_query: bool = True
     base_share: float = 0.0
     base: str = ""
+    base_sha256: str = ""
     preset: str = ""
     backbone: Backbone | None = None
 
@@ -143,7 +144,9 @@ def fit(
         ConfigError, ModelError: As `train_retriever`.
     """
     stopwatch = Stopwatch(output)
-    with claimed(output, asdict(options) | dict(further or {}), rows):
+    settings = asdict(options) | dict(further or {})
+    del settings["base_sha256"]  # the fingerprint says it too, and runs begun by an older version lack it
+    with claimed(output, settings, rows):
         set_dropout(model, options.dropout)
         freeze_layers(model, options.frozen_layers)
         trainer = _trainer(model, rows, evaluator, output, options)
