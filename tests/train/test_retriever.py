@@ -21,8 +21,18 @@ from transformers import TrainerState
 
 from dowse.errors import ConfigError, DataError, ModelError
 from dowse.lock import alone
+from dowse.records import sha256
+from dowse.train.batches import Collator, RunSampler
+from dowse.train.objective import RetrieverLoss
 from dowse.train.recipes import changed, read_recipe
-from dowse.train.retriever import RetrieverOptions, StopsWhenDiverged, dev_evaluator, sample_texts, train_retriever
+from dowse.train.retriever import (
+    RetrieverOptions,
+    StopsWhenDiverged,
+    checked_rows,
+    dev_evaluator,
+    sample_texts,
+    train_retriever,
+)
 from dowse.train.rows import RowOptions, read_rows
 from dowse.train.run import claimed, first_epoch, last_checkpoint, set_dropout
 
@@ -38,6 +48,8 @@ CHANGES = {
     "bf16": False,
 }
 SMALL = changed(RetrieverOptions(), CHANGES)
+
+KILLED = Path(__file__).with_name("killed.py")
 
 SHORT = CHANGES | {"max_steps": 1, "order_weight": 0.0}
 
@@ -108,32 +120,20 @@ def test_the_folder_holds_model_log_and_manifest_and_loads_as_any_other(trained,
     assert load(trained).encode(["read the file"]).shape == (1, 32)
 
 
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(base, labelled, trained, tmp_path):
+def test_a_run_that_was_stopped_in_its_second_epoch_ends_as_one_that_was_not(base, labelled, tmp_path):
     # The schedule must be that of the whole run, so the first part is a checkpoint of it and not a shorter run.
-    script = f"""
-import sys; sys.path.insert(0, {str(tmp_path)!r})
-from pathlib import Path
-import os, sentence_transformers as st
-from dowse.train import retriever
-from dowse.train.recipes import changed
-import transformers
-class Killer(transformers.TrainerCallback):
-    def on_save(self, args, state, control, **_):
-        os._exit(9)
-build = retriever._trainer
-def built(*arguments):
-    trainer = build(*arguments); trainer.add_callback(Killer()); return trainer
-retriever._trainer = built
-import json
-options = changed(retriever.RetrieverOptions(), json.loads({json.dumps(CHANGES)!r}))
-model = st.SentenceTransformer({str(base)!r}, device="cpu")
-retriever.train_retriever(Path({str(labelled)!r}), model, Path({str(tmp_path / "stopped")!r}), options)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    longer = {**CHANGES, "max_steps": 16, "save_steps": 12, "dropout": 0.1}  # ten steps are an epoch
+    config = tmp_path / "longer.json"
+    config.write_text(json.dumps(longer))
+    command = [sys.executable, str(KILLED), str(base), str(labelled), str(tmp_path / "stopped"), str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 9, done.stderr
     assert not (tmp_path / "stopped" / "manifest.json").exists()
-    train_retriever(labelled, load(base), tmp_path / "stopped", SMALL)
-    assert torch.allclose(weights(load(tmp_path / "stopped")), weights(load(trained)), atol=1e-6)
+    assert first_epoch(tmp_path / "stopped") == 1
+    for output in ("stopped", "whole"):
+        train_retriever(labelled, load(base), tmp_path / output, changed(SMALL, longer))
+    assert torch.allclose(weights(load(tmp_path / "stopped")), weights(load(tmp_path / "whole")), atol=1e-6)
+    assert not torch.allclose(weights(load(tmp_path / "whole")), weights(load(base)), atol=1e-3)
 
 
 def test_a_checkpoint_that_a_kill_cut_short_is_passed_over(trained, tmp_path):
@@ -166,6 +166,61 @@ def test_frozen_layers_keep_the_weights_of_the_base(base, labelled, tmp_path):
     assert moved and not any("embeddings" in name or "layer.0." in name for name in moved)
     with pytest.raises(ConfigError, match="frozen layers is 2, expected fewer than the 2 of the model"):
         train_retriever(labelled, model, tmp_path / "none", changed(SMALL, {"frozen_layers": 2}))
+
+
+# sentence-transformers has the older name only; a library that no longer calls it would fail the test.
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
+def test_layers_computed_twice_to_spare_memory_train_the_same_weights(base, labelled, tmp_path):
+    def trained_with(name, **changes):
+        model = load(base)
+        train_retriever(labelled, model, tmp_path / name, changed(SMALL, {"max_steps": 2, **changes}))
+        return model
+
+    spared = trained_with("spared", gradient_checkpointing=True)
+    assert spared[0].model.is_activation_checkpointing
+    assert torch.allclose(weights(spared), weights(trained_with("plain")), atol=1e-6)
+
+
+def test_a_step_of_several_batches_follows_the_mean_of_their_gradients(base, labelled, tmp_path, monkeypatch):
+    options = changed(SMALL, {"batch_size": 8, "gradient_accumulation_steps": 2, "max_steps": 1, "max_grad_norm": 1e9})
+    seen = {}
+
+    class Looks(StopsWhenDiverged):
+        def on_pre_optimizer_step(self, args, state, control, model=None, **_):
+            seen.update({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+
+    monkeypatch.setattr("dowse.train.retriever.StopsWhenDiverged", Looks)
+    train_retriever(labelled, load(base), tmp_path / "out", options)
+
+    model = load(base)
+    set_dropout(model, 0.0)
+    rows = checked_rows(labelled, options, ())
+    collate = Collator(rows, model.preprocess, options.max_query_tokens, options.max_document_tokens)
+    batches = iter(RunSampler(None, rows, options.batches, options.seed))
+    for _ in range(2):
+        batch = collate([{"row": row} for row in next(batches)])
+        features = [
+            {key.removeprefix(f"{side}_"): value for key, value in batch.items() if key.startswith(f"{side}_")}
+            for side in ("query", "document")
+        ]
+        (sum(RetrieverLoss(model, options.loss)(features, batch["label"]).values()) / 2).backward()
+    expected = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert seen.keys() == expected.keys() and max(float(grad.abs().max()) for grad in seen.values()) > 1e-3
+    for name, grad in expected.items():
+        assert torch.allclose(seen[name], grad, rtol=1e-3, atol=1e-6), name
+
+
+def test_a_step_in_bfloat16_moves_weights_that_stay_float32(base, labelled, tmp_path, monkeypatch):
+    steps = {"max_steps": 2, "warmup_share": 0.0}
+    monkeypatch.setattr("dowse.train.run.computes_bfloat16", lambda: True)
+    model, whole, before = load(base), load(base), weights(load(base))
+    card = train_retriever(labelled, model, tmp_path / "half", changed(SMALL, {**steps, "bf16": True}))
+    train_retriever(labelled, whole, tmp_path / "whole", changed(SMALL, steps))
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    moved, expected = weights(model) - before, weights(whole) - before
+    assert not torch.equal(moved, expected)  # it was computed otherwise
+    assert torch.nn.functional.cosine_similarity(moved, expected, dim=0) > 0.8
+    assert all(np.isfinite(entry["loss"]) for entry in card["log"] if "loss" in entry)
 
 
 def test_the_released_recipe_trains_too(base, labelled, tmp_path):
@@ -212,7 +267,8 @@ def test_a_run_that_was_begun_before_the_way_to_read_was_kept_goes_on(base, labe
     train_retriever(labelled, load(base), tmp_path, changed(SMALL, SHORT))
     place = tmp_path / "checkpoints" / "settings.json"
     place.write_text(json.dumps({key: v for key, v in json.loads(place.read_text()).items() if key != "backbone"}))
-    train_retriever(labelled, load(base), tmp_path, changed(SMALL, SHORT))
+    train_retriever(labelled, load(base), tmp_path, changed(SMALL, SHORT | {"base_sha256": "ab" * 32}))
+    assert json.loads((tmp_path / "training.json").read_text())["settings"]["base_sha256"] == "ab" * 32
 
 
 def test_a_preparation_that_fails_for_whatever_reason_leaves_no_claim(labelled, tmp_path):
@@ -319,10 +375,30 @@ def test_the_command_trains_exports_and_prints_what_it_did(base, labelled, tmp_p
     arguments += ["--batch-size", "16", "--no-bf16", "--config", tmp_path / "short.toml"]
     done = dowse(*arguments)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["steps"] == 2
+    said = json.loads(done.stdout)
+    assert said["steps"] == 2 and said["settings"]["base_sha256"] == sha256(base / "model.safetensors")
     exported = json.loads((tmp_path / "out" / "int8" / "config.json").read_text())
     assert exported["max_tokens"] == {"query": 9, "document": 33}  # as it was trained
     assert done.stderr.splitlines()[-1] == f"the model is in {tmp_path / 'out'}"
+
+
+def test_the_command_exports_the_first_numbers_and_whole_weights_where_it_is_asked_to(base, labelled, tmp_path):
+    (tmp_path / "short.toml").write_text(
+        "[train.retriever]\nmatryoshka = [8]\nexport_dimensions = 16\nbatch_size = 16\nmax_steps = 1\nbf16 = false\n"
+    )
+    arguments = ["train", "retriever", labelled, "-o", tmp_path / "out", "--base", base]
+    arguments += ["--config", tmp_path / "short.toml"]
+    for more, kept in (
+        ([], {"dimensions": 16, "weights": "int8"}),
+        (["--export-dimensions", "8", "--export-float32"], {"dimensions": 8, "weights": "float32"}),  # trained once
+    ):
+        done = dowse(*arguments, *more)
+        assert done.returncode == 0, done.stderr
+        exported = json.loads((tmp_path / "out" / "int8" / "config.json").read_text())
+        assert kept == {key: exported[key] for key in kept}
+    wide = dowse("train", "retriever", labelled, "-o", tmp_path / "wide", "--base", base, "--export-dimensions", "33")
+    assert wide.returncode == 1 and not (tmp_path / "wide").exists()
+    assert wide.stderr == f"error: {base}: 33 dimensions were asked for, expected 1 to 32; change export_dimensions\n"
 
 
 def test_an_export_is_not_checked_on_a_dev_split_too_small_to_have_an_order(tmp_path):
