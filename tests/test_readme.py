@@ -114,7 +114,7 @@ FIGURES = [
         ["local/10000/build_rss_mb", "local/100000/build_rss_mb", "local/1000000/build_rss_mb : 1024"],
     ),
     ("`dowse search` takes {:.2f} s on 3,000 functions", "speed", ["3,000 functions/command_p50_s"]),
-    ("the core install {:.0f} MB", "install-size", ["total_mb"]),
+    ("The core install takes {:.0f} MB", "install-size", ["total_mb"]),
     (
         "lifts the {:.3f} above to {:.3f} with everything embedded, and to {:.3f} with the 50 candidates",
         "fusion",
