@@ -114,6 +114,17 @@ def test_measuring_the_fusion_writes_weights_only_where_it_is_told(tmp_path, mon
     assert stages["retriever"] == before["stages"]["retriever"] and stages["instant"] != before["stages"]["instant"]
 
 
+def test_a_setting_is_chosen_on_the_repositories_that_it_is_not_measured_on():
+    """The first setting is the best in all, .5 to .4, and the best without the shop is the second."""
+
+    def tried(shop, kiosk):
+        return fit_fusion.Tried(0.001, 4.0, {}, [Score("shop", "", shop), Score("kiosk", "", kiosk)])
+
+    settings = [tried(1.0, 0.0), tried(0.2, 0.6)]
+    assert [one.mean for one in settings] == pytest.approx([0.5, 0.4])
+    assert fit_fusion.nested(settings) == [Score("shop", "", 0.2), Score("kiosk", "", 0.0)]
+
+
 def test_the_rankers_share_is_measured_in_orders_that_were_fitted_on_other_repositories(tmp_path, monkeypatch):
     two_repositories(tmp_path, monkeypatch, "fit_share", ranker=write_crossencoder(tmp_path / "ranker"))
     fit, fitted_on = fit_fusion.fit, []
