@@ -10,8 +10,8 @@ listwise softmax of each relevant file against all that are not. Features are sc
 penalty suits all; evidence that can only speak for a document has no negative weight and what can only speak against it
 no positive one, because with 233 queries chance would give some. Weights of symbol queries are drawn towards those of
 prose. Settings are chosen by leave-one-repository-out: every figure reported for a repository comes from weights fitted
-on the others. The setting itself is the best on all of them; what a repository has under the setting that is best on the
-others is given beside it.
+on the others. The setting itself is the best on all of them; what a repository has under the setting that is best on
+the others is given beside it.
 
 With a retriever the weights of the second stage are fitted too, the bi-encoder having looked at all candidates; its
 figures are also given for fewer. The embeddings of 20,000 documents take a while: with --indexes they are kept.
@@ -230,9 +230,9 @@ def left_out(rows: list[Asked], fits: Fits, is_strict: bool = False) -> list[Sco
 def nested(tried: Sequence[Tried]) -> list[Score]:
     """Return each repository's scores under the setting that is best on the others."""
     scores = []
-    for left in dict.fromkeys(score.repository for score in tried[0].scores):
+    for left in dict.fromkeys(one.repository for one in tried[0].scores):
         means = [mean_over_repositories(s for s in one.scores if s.repository != left) for one in tried]
-        scores += [score for score in tried[int(np.argmax(means))].scores if score.repository == left]
+        scores += [one for one in tried[int(np.argmax(means))].scores if one.repository == left]
     return scores
 
 
