@@ -422,3 +422,18 @@ def test_progress_is_told_for_every_stage_and_never_goes_back(tmp_path):
     assert (mining[0], mining[-1]) == (0, 2)
     assert len(mining) > 4
     assert told[-1] == ("writing", 24, 24)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (lambda: SplitOptions(dev_share=1.5), "dev_share is 1.5, expected 0 to 1"),
+        (lambda: SplitOptions(dev_share=0.6, test_share=0.6), "are 1.2 together, expected at most 1"),
+        (lambda: MineOptions(jobs=-1), "jobs is -1, expected at least 0"),
+        (lambda: MineOptions(max_copies_of_a_query=0), "max_copies_of_a_query is 0, expected at least 1"),
+        (lambda: MineOptions(permissive_only="yes"), "permissive_only is 'yes', expected true or false"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused_where_they_are_made(options, message):
+    with pytest.raises(ConfigError, match=message):
+        options()

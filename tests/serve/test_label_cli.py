@@ -78,4 +78,4 @@ def test_faults_are_one_line_on_stderr(tmp_path):
         assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
         assert message in done.stderr
     unknown = dowse("label", pairs, "-o", tmp_path / "x", "--against", "tests", "--encoder", "static")
-    assert unknown.stderr == "error: against is 'tests', expected docstring or code\n"
+    assert unknown.stderr == "error: against is 'tests', expected one of docstring, code; correct the setting\n"

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from dowse.config import check_ranges, check_values
 from dowse.errors import ConfigError
 from dowse.label.candidates import DRAWING, DrawOptions
 from dowse.label.judge import Orders
@@ -97,22 +98,14 @@ class LabelSettings:
         """Refuse what cannot be meant.
 
         Raises:
-            ConfigError: A setting is outside its range, or an endpoint is named without its model.
+            ConfigError: A setting is of another type or outside its range, or an endpoint is named without its model.
         """
-        ranges: list[tuple[str, float, float, float]] = [
-            ("negatives", self.draw.negatives, 0, 1000),
-            ("hard", self.draw.hard, 0, 1000),
-            ("hard window", self.draw.hard_window, max(self.draw.hard, 1), 1e6),
-            ("ast cut-off", self.suspects.ast_cutoff, 0, 1),
-            ("raise by", self.raised_by, 0, 1),
-            ("max pairs", self.max_pairs, 0, 1e9),
-            ("seed", self.draw.seed, 0, 2**32 - 1),
-            ("block pairs", self.block_pairs, 1, 1e6),
-            ("workers", self.workers, 0, 1024),
-        ]
-        for name, value, least, most in ranges:
-            if not least <= value <= most:
-                raise ConfigError(f"{name} is {value:g}, expected {least:g} to {most:g}")
+        for options in (self, self.draw, self.suspects, self.endpoint):
+            check_values(options)
+        check_ranges(self, raised_by=(0, 1), max_pairs=(0, 1e9), block_pairs=(1, 1e6), workers=(0, 1024))
+        check_ranges(self.draw, negatives=(0, 1000), hard=(0, 1000), seed=(0, 2**32 - 1))
+        check_ranges(self.draw, hard_window=(max(self.draw.hard, 1), 1e6))
+        check_ranges(self.suspects, ast_cutoff=(0, 1))
         if self.draw.negatives + self.draw.hard == 0:
             raise ConfigError("negatives and hard are both 0, expected candidates to label; ask for some of either")
         if self.draw.negatives == 0 and (self.against, self.positive) == ("docstring", "scaled"):
@@ -120,10 +113,6 @@ class LabelSettings:
                 "negatives is 0 and positive 'scaled', expected random candidates to scale by; ask for some, or set "
                 "positive to code or docstring"
             )
-        words = {"against": ("docstring", "code"), "positive": ("scaled", "code", "docstring")}
-        for name, known in (words | {"orders": ("both", "random")}).items():
-            if getattr(self, name) not in known:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}, expected {' or '.join(known)}")
         for name in ("encoder", "judge"):
             place, model = getattr(self, name), getattr(self, f"{name}_model")
             if is_address(place) and not model:

@@ -15,10 +15,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dowse.cluster import Cluster
+from dowse.config import check_ranges, check_values
 from dowse.errors import ConfigError
 from dowse.lock import alone
 from dowse.mine.card import data_card
@@ -70,6 +72,15 @@ class MineOptions:
     consistency: Consistency | None = None
     max_copies_of_a_query: int = 3
     jobs: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            ConfigError: A setting is of another type or outside its range.
+        """
+        check_values(self)
+        check_ranges(self, max_copies_of_a_query=(1, inf), jobs=(0, inf))
 
 
 @dataclass(slots=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from dowse.config import check_ranges, check_values
+from dowse.errors import ConfigError
 from dowse.mine.names import matches
 
 
@@ -27,6 +29,19 @@ class SplitOptions:
     dev_share: float = 0.05
     test_share: float = 0.05
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse shares that cannot be meant.
+
+        Raises:
+            ConfigError: A share is not within 0 to 1, or both are more than there is.
+        """
+        check_values(self)
+        check_ranges(self, dev_share=(0, 1), test_share=(0, 1))
+        if (together := self.dev_share + self.test_share) > 1:
+            raise ConfigError(
+                f"--dev-share and --test-share are {together:g} together, expected at most 1; lower one of them"
+            )
 
 
 def split_of(repository: str, options: SplitOptions) -> str:

@@ -149,9 +149,6 @@ def _options(
 
     if licence not in ("any", "permissive"):
         raise ConfigError(f"--licence is {licence!r}, expected any or permissive")
-    if split.dev_share + split.test_share > 1:
-        together = f"{split.dev_share + split.test_share:g}"
-        raise ConfigError(f"--dev-share and --test-share are {together} together, expected at most 1")
     return MineOptions(
         split=split,
         permissive_only=licence == "permissive",
