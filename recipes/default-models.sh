@@ -39,7 +39,7 @@ mine_pairs "$work" "$data" 1
 
 [ -f "$work/static/int8/config.json" ] ||
   "${dowse[@]}" train retriever "$work/pairs" -o "$work/static" --static --config "$repository/configs/static.toml" \
-    ${questions[@]+"${questions[@]}"}
+    ${questions[@]+"${questions[@]}"} ${data:+--benchmark "$data/cosqa/code_idx_map_list_merged.json"}
 
 # measured MODEL RECORD...: whether all of the records are there, and none is of an earlier model.
 measured() {
@@ -78,7 +78,8 @@ PYTHON
   --max-pairs "${MAX_PAIRS:-0}"
 [ -f "$work/retriever/int8/config.json" ] ||
   "${dowse[@]}" train retriever "$work/labelled" -o "$work/retriever" \
-    --config "${CONFIG:-$repository/configs/base.toml}" ${questions[@]+"${questions[@]}"}
+    --config "${CONFIG:-$repository/configs/base.toml}" ${questions[@]+"${questions[@]}"} \
+    ${data:+--benchmark "$data/cosqa/code_idx_map_list_merged.json"}
 
 # Measured beside its base, which has seen neither the test repositories nor CoSQA's questions, and on dev beside the one
 # that ships.

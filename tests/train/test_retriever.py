@@ -315,9 +315,14 @@ def test_the_command_trains_exports_and_prints_what_it_did(base, labelled, tmp_p
     arguments = ["train", "retriever", labelled, "-o", tmp_path / "out", "--base", base, "--max-steps", "2"]
     (tmp_path / "short.toml").write_text("[train.retriever]\nmax_query_tokens = 9\nmax_document_tokens = 33\n")
     arguments += ["--batch-size", "16", "--no-bf16", "--config", tmp_path / "short.toml"]
+    codes = ["def one(a):\n    return a + 1\n", "print(2)"]
+    for name, told in (("asked", codes), ("benchmark", [codes[0].replace("    ", "\t"), "print(3)"])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"query": c, "code": c}) + "\n" for c in told))
+    arguments += ["--questions", tmp_path / "asked.jsonl", "--benchmark", tmp_path / "benchmark.jsonl"]
     done = dowse(*arguments)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
+    assert (said["rows"]["questions"], said["questions_in_benchmarks"]) == (2, 1)
     assert said["steps"] == 2 and said["settings"]["base_sha256"] == sha256(base / "model.safetensors")
     exported = json.loads((tmp_path / "out" / "int8" / "config.json").read_text())
     assert exported["max_tokens"] == {"query": 9, "document": 33}  # as it was trained

@@ -145,7 +145,10 @@ def test_labelled_rows_by_themselves_train_a_table_too_and_longer_vectors_than_t
 ):
     labelled = label_folder(pairs, tmp_path / "labelled")
     singly = options(base, group_by_query=False, max_steps=2)
-    card = train_static(labelled, tmp_path / "out", singly)
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text(json.dumps({"query": "read the file", "code": "def one(a):\n    return a + 1\n"}) + "\n")
+    card = train_static(labelled, tmp_path / "out", singly, [asked], [asked])
+    assert card["questions_in_benchmarks"] == card["rows"]["questions"] == 1
     assert card["rows"]["queries"] > 160 and (tmp_path / "out" / "int8" / "config.json").is_file()
     with pytest.raises(ConfigError, match="dimensions is 33, expected at most the 32 of"):
         train_static(labelled, tmp_path / "wide", replace(singly, dimensions=33))

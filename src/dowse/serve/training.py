@@ -46,6 +46,12 @@ Config = Annotated[
 Questions = Annotated[
     list[Path] | None, typer.Option("--questions", help="JSON lines with query and code, trained on too (repeatable).")
 ]
+Benchmarks = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--benchmark", help="Count the questions whose code stands in it (repeatable), as dowse mine takes it."
+    ),
+]
 Languages = Annotated[list[str] | None, typer.Option("--language", "-l", help="Only this language (repeatable).")]
 Weight = Annotated[float | None, typer.Option("--order-weight", min=0, help="Of the order loss; 0.02 in the paper.")]
 Contrastive = Annotated[str | None, typer.Option(help="infonce, weighted or soft.")]
@@ -123,6 +129,7 @@ def retriever(
     preset: Preset = None,
     config: Config = None,
     questions: Questions = None,
+    benchmark: Benchmarks = None,
     language: Languages = None,
     static: Static = False,
     order_weight: Weight = None,
@@ -160,9 +167,9 @@ def retriever(
     with redirect_stdout(sys.stderr):  # the library prints its log
         card: dict[str, Any] | None
         if static:
-            card = _train_static(labelled, output, config, said, questions or ())
+            card = _train_static(labelled, output, config, said, (questions or (), benchmark or ()))
         else:
-            card = _train(labelled, output, config, said, questions or (), export)
+            card = _train(labelled, output, config, said, (questions or (), benchmark or ()), export)
     _say(card, output)
 
 
@@ -178,7 +185,7 @@ def _without_log(card: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train(
-    labelled: Path, output: Path, config: Path | None, said: dict[str, Any], questions: Any, export: bool
+    labelled: Path, output: Path, config: Path | None, said: dict[str, Any], asked: tuple[Any, Any], export: bool
 ) -> dict[str, Any] | None:
     from dowse.train.onnx import export_biencoder, exported_dimensions
     from dowse.train.recipes import read_recipe
@@ -191,7 +198,7 @@ def _train(
     model = recipe.load()
     if export:
         exported_dimensions(model, recipe.base, recipe.export)  # before hours of training rather than after them
-    card = train_retriever(labelled, model, output, recipe.options, questions)
+    card = train_retriever(labelled, model, output, recipe.options, *asked)
     if not writes():
         return None
     if export:
@@ -201,13 +208,13 @@ def _train(
 
 
 def _train_static(
-    pairs: Path, output: Path, config: Path | None, said: dict[str, Any], questions: Any
+    pairs: Path, output: Path, config: Path | None, said: dict[str, Any], asked: tuple[Any, Any]
 ) -> dict[str, Any] | None:
     from dowse.train.recipes import read_static_recipe
     from dowse.train.run import writes
     from dowse.train.static import train_static
 
-    card = train_static(pairs, output, read_static_recipe(config, said), questions)
+    card = train_static(pairs, output, read_static_recipe(config, said), *asked)
     return card if writes() else None
 
 

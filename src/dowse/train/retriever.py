@@ -26,7 +26,7 @@ try:
     from dowse.models.backbones import Backbone
     from dowse.train.batches import BatchOptions, Collator, RunSampler
     from dowse.train.objective import LossOptions, RetrieverLoss
-    from dowse.train.rows import RowOptions, TrainingRows, is_labelled, read_rows
+    from dowse.train.rows import RowOptions, TrainingRows, is_labelled, questions_within, read_rows
     from dowse.train.run import (
         RunOptions,
         StopsWhenDiverged,
@@ -98,8 +98,11 @@ def train_retriever(
     output: Path,
     options: RetrieverOptions,
     questions: Sequence[Path] = (),
+    benchmarks: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Train a model in place, save it into `output` and return what a model card states.
+
+    Of the questions, those whose code stands in a benchmark named are counted, and trained on all the same.
 
     A run that was stopped goes on from its last checkpoint, and ends as it would have without the stop.
 
@@ -109,9 +112,10 @@ def train_retriever(
         ModelError: The loss is no number or diverges, or a checkpoint does not fit the model.
     """
     with alone_in(output):
+        within = {"questions_in_benchmarks": questions_within(benchmarks, questions)} if benchmarks else {}
         rows = checked_rows(folder, options, questions)
         base = {name: weights.clone() for name, weights in model.state_dict().items()} if options.base_share else {}
-        card = fit(model, rows, output, options, dev_evaluator(folder, options.rows))
+        card = fit(model, rows, output, options, dev_evaluator(folder, options.rows)) | within
         with torch.no_grad():
             for name, weights in model.state_dict().items():
                 if name in base and weights.is_floating_point():

@@ -27,6 +27,8 @@ from dowse.config import check_ranges, check_values
 from dowse.errors import DataError, MissingExtraError
 from dowse.mine.dedupe import link, roots, same_question
 from dowse.mine.docstrings import DOCUMENTATION
+from dowse.mine.functions import normalised_hash
+from dowse.mine.leaks import benchmark_hashes
 from dowse.models.text import document_text
 
 try:
@@ -265,6 +267,17 @@ def read_questions(path: Path) -> Iterator[tuple[str, str]]:
             ) from None
         if label:
             yield query, code
+
+
+def questions_within(benchmarks: Sequence[Path], questions: Sequence[Path]) -> int:
+    """Return how many questions have code that benchmarks hold word by word, white space left out of account.
+
+    Raises:
+        ConfigError, DataError: A benchmark is missing, or holds no code; or as `read_questions`.
+    """
+    known = benchmark_hashes(list(benchmarks))
+    codes = (code for path in questions for _, code in read_questions(path))
+    return sum(normalised_hash(code.encode("utf-8", "replace")) in known for code in codes)
 
 
 _Found = tuple[str, str, list[Relation]]

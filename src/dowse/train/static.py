@@ -35,7 +35,7 @@ try:
     from dowse.train.export import export_static
     from dowse.train.objective import LossOptions
     from dowse.train.retriever import RetrieverOptions, checked_rows, dev_evaluator, fit
-    from dowse.train.rows import RowOptions, TrainingRows
+    from dowse.train.rows import RowOptions, TrainingRows, questions_within
     from dowse.train.run import alone_in, describe, writes
     from dowse.train.vocabulary import UNKNOWN, build_tokenizer, count_parts, distil, token_counts
 except ImportError as error:
@@ -103,14 +103,23 @@ class SquareRootBag(StaticEmbedding):
         return features | {"sentence_embedding": summed}
 
 
-def train_static(folder: Path, output: Path, options: StaticOptions, questions: Sequence[Path] = ()) -> dict[str, Any]:
+def train_static(
+    folder: Path,
+    output: Path,
+    options: StaticOptions,
+    questions: Sequence[Path] = (),
+    benchmarks: Sequence[Path] = (),
+) -> dict[str, Any]:
     """Train a static retriever, write it into `output` and return what the model card states.
+
+    Benchmarks are for what `dowse.train.retriever.train_retriever` counts.
 
     Raises:
         ConfigError, DataError, ModelError: As `dowse.train.retriever.train_retriever`.
     """
     training = options.training
     with alone_in(output):
+        within = {"questions_in_benchmarks": questions_within(benchmarks, questions)} if benchmarks else {}
         rows = checked_rows(folder, training, questions)
         torch.manual_seed(training.seed)
         encoder = load_backbone(options.base)
@@ -127,7 +136,7 @@ def train_static(folder: Path, output: Path, options: StaticOptions, questions: 
             one = replace(training, seed=training.seed + run)
             cards.append(fit(model, rows, _place(output, run), one, evaluator, made_of))
             mean += module.embedding.weight.detach().cpu().numpy() / options.runs
-        card = cards[0] | made_of | {"seconds": sum(card["seconds"] for card in cards)}
+        card = cards[0] | made_of | within | {"seconds": sum(card["seconds"] for card in cards)}
         if writes():
             _save(tokenizer, mean, output)
             describe(
