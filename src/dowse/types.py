@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 
 Embeddings = NDArray[np.float32]
 """Unit-norm rows, shape (N, D)."""
+
+Progress = Callable[[int, int], None]
+"""Is told how many of how many are done."""
+
+StageProgress = Callable[[str, float, float], None]
+"""Is told what is being done, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from labelling import rows
 from dowse.label.candidates import HARD, DrawOptions
 from dowse.label.measure import Measurer
 from dowse.label.settings import LabelSettings
-from dowse.label.similarity import Embedder
+from dowse.label.similarity import CachedEncoder
 from dowse.label.trees import Trees
 from dowse.models.static import default_static
 from dowse.models.text import document_text
@@ -28,7 +28,7 @@ def test_a_retriever_of_hard_candidates_reads_functions_as_every_encoder_does():
     found, retriever = rows(count=12), Backwards()
     settings = LabelSettings(draw=DrawOptions(negatives=1, hard=2, hard_window=2))
     with Trees(1, None) as trees:
-        measurer = Measurer(settings, Embedder(default_static(), None), trees, retriever)
+        measurer = Measurer(settings, CachedEncoder(default_static(), None), trees, retriever)
         measured, _ = measurer.measure(pa.Table.from_pylist(found), [(0, len(found))], lambda done: None)
     expected = [document_text(row["path"], row["symbol"], row["text_without_comments"]) for row in found]
     assert retriever.read == expected

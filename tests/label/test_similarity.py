@@ -12,7 +12,7 @@ from labelling import sentence_model
 
 from dowse.errors import ConfigError, ModelError
 from dowse.label.encoders import EndpointEncoder, open_local
-from dowse.label.similarity import TEXTS_AT_ONCE, Embedded, Embedder, labels
+from dowse.label.similarity import TEXTS_AT_ONCE, CachedEncoder, Embedded, labels
 from dowse.models.answers import AnswerCache
 from dowse.models.endpoint import Endpoint, EndpointOptions
 
@@ -49,7 +49,7 @@ def test_a_cosine_that_rounding_lifts_above_one_gives_a_label_of_one():
 
 def test_each_distinct_text_is_embedded_once_and_then_read_from_the_cache(tmp_path):
     first = Counting()
-    embedder = Embedder(first, AnswerCache(tmp_path / "cache.sqlite"))
+    embedder = CachedEncoder(first, AnswerCache(tmp_path / "cache.sqlite"))
     told = []
     found = embedder.embed(["one", "three", "one"], "query", told.append)
     assert first.asked == [["one", "three"]]
@@ -58,7 +58,7 @@ def test_each_distinct_text_is_embedded_once_and_then_read_from_the_cache(tmp_pa
     assert sum(told) == 2 and embedder.texts == 2
 
     second = Counting()
-    again = Embedder(second, AnswerCache(tmp_path / "cache.sqlite"))
+    again = CachedEncoder(second, AnswerCache(tmp_path / "cache.sqlite"))
     assert (again.embed(["three", "one"], "query").embeddings == found.embeddings[[1, 0]]).all()
     assert second.asked == [] and again.seconds == 0.0
     again.embed(["one"], "document")
@@ -67,10 +67,10 @@ def test_each_distinct_text_is_embedded_once_and_then_read_from_the_cache(tmp_pa
 
 def test_another_encoder_does_not_read_the_same_entries(tmp_path):
     cache = AnswerCache(tmp_path / "cache.sqlite")
-    Embedder(Counting(), cache).embed(["one"], "query")
+    CachedEncoder(Counting(), cache).embed(["one"], "query")
     other = Counting()
     other.fingerprint = "counting-2"
-    Embedder(other, cache).embed(["one"], "query")
+    CachedEncoder(other, cache).embed(["one"], "query")
     assert other.asked == [["one"]]
 
 
@@ -84,15 +84,15 @@ def test_what_was_embedded_before_a_failure_is_kept(tmp_path):
     texts = [f"text {number}" for number in range(3 * TEXTS_AT_ONCE)]
     failing = Failing()
     with pytest.raises(OSError, match="gone"):
-        Embedder(failing, AnswerCache(tmp_path / "cache.sqlite")).embed(texts, "query")
+        CachedEncoder(failing, AnswerCache(tmp_path / "cache.sqlite")).embed(texts, "query")
     resumed, whole = Counting(), Counting()
-    found = Embedder(resumed, AnswerCache(tmp_path / "cache.sqlite")).embed(texts, "query")
+    found = CachedEncoder(resumed, AnswerCache(tmp_path / "cache.sqlite")).embed(texts, "query")
     assert resumed.asked == [texts[2 * TEXTS_AT_ONCE :]]
-    assert (found.embeddings == Embedder(whole, None).embed(texts, "query").embeddings).all()
+    assert (found.embeddings == CachedEncoder(whole, None).embed(texts, "query").embeddings).all()
 
 
 def test_no_texts_are_no_embeddings():
-    assert Embedder(Counting(), None).embed([], "query").row.size == 0
+    assert CachedEncoder(Counting(), None).embed([], "query").row.size == 0
 
 
 def test_the_shipped_static_model_is_opened_by_its_name():
@@ -146,7 +146,7 @@ def test_an_endpoint_measures_labels_and_is_asked_once_for_a_text(tmp_path):
         with EndpointServer(plan=("429", "cut")) as server:
             options = EndpointOptions(server.url, "some-model", cache=tmp_path / "cache.sqlite")
             with Endpoint(options) as endpoint:
-                embedder = Embedder(EndpointEncoder(endpoint), None)
+                embedder = CachedEncoder(EndpointEncoder(endpoint), None)
                 found = embedder.embed(texts, "query")
             assert len({text for body in server.bodies for text in body["input"]}) == asked
     vectors = np.array([word_vector(text) for text in texts])

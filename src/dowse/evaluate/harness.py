@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,14 @@ from dowse.evaluate.exact import ExactIndex
 from dowse.evaluate.resampling import Mean, means
 from dowse.evaluate.runs import Ranking, Run
 from dowse.evaluate.tasks import Task
-from dowse.label.similarity import Embedder, Side
+from dowse.label.similarity import CachedEncoder, Side
 from dowse.models.answers import AnswerCache
-from dowse.types import Embeddings, Encoder
+from dowse.types import Embeddings, Encoder, StageProgress
 
 METRICS = ("mrr@1000", "mrr@10", "ndcg@10", "recall@100", "map")
 """What is measured unless other metrics are named."""
 
-Told = Callable[[str, float, float], None]
-"""Is told a stage, and how much of how much is done."""
+Told = StageProgress
 
 _METRIC = re.compile(r"(mrr|judged-ndcg|ndcg|recall|map|precision|success)(?:@([1-9][0-9]*))?")
 _LIBRARY_NAMES = {
@@ -87,7 +86,7 @@ def evaluate(
     """
     store = AnswerCache(cache) if cache else None
     try:
-        embedder = Embedder(encoder, store)
+        embedder = CachedEncoder(encoder, store)
         documents = _embed(embedder, list(task.texts.values()), "document", told)
         queries = _embed(embedder, list(task.queries.values()), "query", told)
     finally:
@@ -180,7 +179,7 @@ def library_metrics(metrics: Sequence[str]) -> dict[Any, str]:
         raise MissingExtraError("dowse evaluate", "evaluate") from error
 
 
-def _embed(embedder: Embedder, texts: list[str], side: Side, told: Told | None) -> Embeddings:
+def _embed(embedder: CachedEncoder, texts: list[str], side: Side, told: Told | None) -> Embeddings:
     done, total = 0, len(set(texts))
 
     def advance(further: int) -> None:

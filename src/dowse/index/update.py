@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +30,7 @@ from dowse.languages.identifiers import words
 from dowse.languages.terms import stemmed
 from dowse.models.static import StaticEncoder
 from dowse.records import cores
+from dowse.types import Progress
 
 PORTION_BYTES = 500_000
 """Source read, cut and embedded at a time, by one process."""
@@ -52,9 +53,6 @@ NOTHING = "nothing is indexed yet"
 
 BUILD_WAIT_S = 600.0
 """How long to wait for another process that is building an index which cannot answer anything yet."""
-
-Progress = Callable[[int, int], None]
-"""Called with the number of files done and of files to do."""
 
 
 @dataclass(frozen=True, slots=True)

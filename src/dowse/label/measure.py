@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dowse.errors import MissingExtraError
 from dowse.label.candidates import POSITIVE, RANDOM, Drawn, Pairs, draw, merged
 from dowse.label.settings import LabelSettings
-from dowse.label.similarity import Embedded, Embedder, Told, labels
+from dowse.label.similarity import CachedEncoder, Embedded, labels
 from dowse.label.trees import Trees
 from dowse.models.text import document_text
 from dowse.types import CorpusRanker
@@ -70,11 +70,13 @@ class Measurer:
     """Measures blocks with one encoder."""
 
     settings: LabelSettings
-    embedder: Embedder
+    embedder: CachedEncoder
     trees: Trees
     retriever: CorpusRanker | None = None
 
-    def measure(self, table: Any, borders: Sequence[tuple[int, int]], told: Told) -> tuple[Any, dict[str, float]]:
+    def measure(
+        self, table: Any, borders: Sequence[tuple[int, int]], told: Callable[[int], None]
+    ) -> tuple[Any, dict[str, float]]:
         """Return the measured rows of a block (`MEASURED`) and what was counted and timed on the way.
 
         Args:
@@ -108,7 +110,9 @@ class Measurer:
             parts.append((first, draw(pairs, self.settings.draw, self.retriever, documents)))
         return merged(parts)
 
-    def _labels(self, table: Any, borders: Sequence[tuple[int, int]], drawn: Drawn, told: Told) -> NDArray[np.float32]:
+    def _labels(
+        self, table: Any, borders: Sequence[tuple[int, int]], drawn: Drawn, told: Callable[[int], None]
+    ) -> NDArray[np.float32]:
         settings = self.settings
         queries = self.embedder.embed(table["query"].to_pylist(), "query", told)
         codes: Embedded | None = None

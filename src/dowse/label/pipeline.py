@@ -28,8 +28,8 @@ from dowse.label.folder import LabelFolder, summed_figures, write_block
 from dowse.label.judge import CrossEncoderJudge, EndpointJudge, Judge
 from dowse.label.measure import Measurer
 from dowse.label.report import write_card
-from dowse.label.settings import LabelSettings, Progress, is_address
-from dowse.label.similarity import Embedder
+from dowse.label.settings import LabelSettings, is_address
+from dowse.label.similarity import CachedEncoder
 from dowse.label.suspects import SAMPLED_LABELS, Mixture, Reservoir, fit_mixture
 from dowse.label.trees import Trees
 from dowse.mine.pairs import shards
@@ -37,6 +37,7 @@ from dowse.models.answers import AnswerCache
 from dowse.models.ranking import DenseRanking
 from dowse.models.sentence import CrossScorer
 from dowse.records import sha256, write_json, write_manifest
+from dowse.types import StageProgress
 
 try:
     import pyarrow.parquet as pq
@@ -55,7 +56,7 @@ class _Run:
     files: Sequence[Path]
     blocks: Sequence[Block]
     folder: LabelFolder
-    progress: Progress
+    progress: StageProgress
     cluster: Cluster | None
 
     @property
@@ -73,7 +74,7 @@ def label_pairs(
     pairs: Path,
     output: Path,
     settings: LabelSettings | None = None,
-    progress: Progress = lambda *_: None,
+    progress: StageProgress = lambda *_: None,
     cluster: Cluster | None = None,
 ) -> Mapping[str, Any]:
     """Label a pairs folder into `output`, going on where an earlier run was stopped, and return the figures.
@@ -123,7 +124,7 @@ def _measure(run: _Run, stack: ExitStack) -> None:
         retriever = DenseRanking(ranking)
         run.folder.name("retriever", ranking.name)
     trees = stack.enter_context(Trees(settings.processes, run.cluster))
-    measurer = Measurer(settings, Embedder(encoder, cache), trees, retriever)
+    measurer = Measurer(settings, CachedEncoder(encoder, cache), trees, retriever)
     done = run.pairs - sum(block.pairs for block in waiting)
     for block in waiting:
         told = _Share(run, done, block.pairs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +17,6 @@ from dowse.records import cores
 
 Against = Literal["docstring", "code"]
 Positive = Literal["scaled", "code", "docstring"]
-Progress = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is done, and how much there is."""
-
 RAISED_BY = 0.025
 """The paper's step of 0.05 on cosines, on the scale of (1 + cos) / 2."""
 

@@ -20,8 +20,6 @@ from dowse.models.answers import AnswerCache, cache_key
 from dowse.types import Embeddings, Encoder
 
 Side = Literal["query", "document"]
-Told = Callable[[int], None]
-"""Is told how many further texts are done."""
 
 TEXTS_AT_ONCE = 1024
 """Texts between two writes to the cache: a few seconds of work at most are lost by a kill."""
@@ -36,7 +34,7 @@ class Embedded(NamedTuple):
     row: NDArray[np.int64]
 
 
-class Embedder:
+class CachedEncoder:
     """Embeds texts through a cache and counts what that took."""
 
     def __init__(self, encoder: LabellingEncoder | Encoder, cache: AnswerCache | None) -> None:
@@ -48,8 +46,11 @@ class Embedder:
         """Given to the encoder."""
         self._cache = cache if getattr(encoder, "is_worth_caching", True) else None
 
-    def embed(self, texts: Sequence[str], side: Side, told: Told = lambda _: None) -> Embedded:
+    def embed(self, texts: Sequence[str], side: Side, told: Callable[[int], None] = lambda _: None) -> Embedded:
         """Embed texts as queries or as documents, each distinct one once.
+
+        Args:
+            told: how many further texts are done.
 
         Raises:
             ModelError: The encoder is an endpoint and fails.

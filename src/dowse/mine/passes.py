@@ -19,15 +19,13 @@ from dowse.errors import MissingExtraError
 from dowse.mine.consistency import Checker
 from dowse.mine.dedupe import Fingerprints
 from dowse.mine.pairs import BATCH_ROWS, SCHEMA, completed
+from dowse.types import Progress
 
 try:
     import pyarrow as pa
     import pyarrow.parquet as pq
 except ImportError as error:
     raise MissingExtraError("dowse mine", "data") from error
-
-Told = Callable[[int, int], None]
-"""Told how many of how many rows are done."""
 
 Mask = NDArray[np.bool_]
 
@@ -86,7 +84,7 @@ def write_final(
     split_of: Callable[[str], str],
     folder: Path,
     inconsistent: Checker | None,
-    told: Told,
+    told: Progress,
 ) -> Kept:
     """Write the rows that stay into a folder, one file for each shard that has any, and count them.
 

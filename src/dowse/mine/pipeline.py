@@ -12,7 +12,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from math import inf
@@ -36,16 +36,14 @@ from dowse.mine.repositories import Repository
 from dowse.mine.shard import SHARD_NAME, Counts, Task, functions_in, shard_counts
 from dowse.mine.sources import Source
 from dowse.mine.split import SplitOptions, split_of
-from dowse.mine.workers import mine_all, mine_on
+from dowse.mine.workers import shards_in_processes, shards_on_cluster
 from dowse.records import cores, write_json, write_manifest
+from dowse.types import StageProgress
 
 if TYPE_CHECKING:
     from dowse.models.endpoint import Estimate
 
 SHARDS = ".mined"
-
-Progress = Callable[[str, float, float], None]
-"""Told (stage, done, total)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ class _Run:
     output: Path
     options: MineOptions
     sources: tuple[Source, ...]
-    progress: Progress
+    progress: StageProgress
     cluster: Cluster | None = None
     inconsistent: Checker | None = None
     skipped: Counter[str] = field(default_factory=Counter)
@@ -101,7 +99,7 @@ def mine(
     output: Path,
     sources: Sequence[Source],
     options: MineOptions = MineOptions(),
-    progress: Progress = lambda stage, done, total: None,
+    progress: StageProgress = lambda stage, done, total: None,
     cluster: Cluster | None = None,
 ) -> dict[str, Any]:
     """Mine everything named into `output` and return what `counts.json` says.
@@ -126,7 +124,7 @@ def mine(
         leaks = benchmark_hashes(list(options.benchmarks))
         progress("opening repositories", 0, 1)
         tasks = _tasks(run, arguments)
-        _mine_all(run, tasks)
+        _make_shards(run, tasks)
         counts = _finish(run, tasks, leaks)
         (output / "README.md").write_text(data_card(counts), encoding="utf-8")
         write_manifest(
@@ -144,7 +142,7 @@ def estimate(
     output: Path,
     source: Source,
     options: MineOptions,
-    progress: Progress = lambda stage, done, total: None,
+    progress: StageProgress = lambda stage, done, total: None,
 ) -> Estimate:
     """Count what asking a model about everything named would take, finished shards left out; sends nothing.
 
@@ -215,6 +213,25 @@ def _licensed(run: _Run, repositories: list[Repository]) -> list[Repository]:
         said = ", ".join(f"{count} {reason}" for reason, count in run.skipped.items()) or "none named"
         raise ConfigError(f"there is no repository to mine ({said}), expected at least one; name others")
     return kept
+
+
+def _make_shards(run: _Run, tasks: Sequence[Task]) -> None:
+    """Mine what is not finished yet, each repository in one process."""
+    for left_over in (run.output / SHARDS).glob(".*.parquet.*"):
+        left_over.unlink()
+    open_tasks = [
+        Task(task.repository, sources, task.limits, task.folder) for task in tasks if (sources := task.unfinished())
+    ]
+    total, finished = len(tasks), len(tasks) - len(open_tasks)
+    run.progress("mining", finished, total)
+
+    def tell(done: float) -> None:
+        run.progress("mining", finished + done, total)
+
+    if run.cluster is not None:
+        shards_on_cluster(run.cluster, open_tasks, tell)
+    else:
+        shards_in_processes(open_tasks, run.options.jobs or cores(), tell)
 
 
 def _finish(run: _Run, tasks: Sequence[Task], leaks: frozenset[str]) -> dict[str, Any]:
@@ -310,22 +327,3 @@ def _config(run: _Run, repositories: Sequence[Repository], n_leaks: int) -> dict
 
 def _plain(value: object) -> object:
     return sorted(value) if isinstance(value, frozenset) else value
-
-
-def _mine_all(run: _Run, tasks: Sequence[Task]) -> None:
-    """Mine what is not finished yet, each repository in one process."""
-    for left_over in (run.output / SHARDS).glob(".*.parquet.*"):
-        left_over.unlink()
-    open_tasks = [
-        Task(task.repository, sources, task.limits, task.folder) for task in tasks if (sources := task.unfinished())
-    ]
-    total, finished = len(tasks), len(tasks) - len(open_tasks)
-    run.progress("mining", finished, total)
-
-    def tell(done: float) -> None:
-        run.progress("mining", finished + done, total)
-
-    if run.cluster is not None:
-        mine_on(run.cluster, open_tasks, tell)
-    else:
-        mine_all(open_tasks, run.options.jobs or cores(), tell)

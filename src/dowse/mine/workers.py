@@ -30,7 +30,7 @@ Said = tuple[int, float]
 _told: SimpleQueue[Said]
 
 
-def mine_all(tasks: Sequence[Task], jobs: int, tell: Callable[[float], None]) -> None:
+def shards_in_processes(tasks: Sequence[Task], jobs: int, tell: Callable[[float], None]) -> None:
     """Do all tasks with so many processes; `tell` hears how many are done, in fractions.
 
     Raises:
@@ -54,7 +54,7 @@ def mine_all(tasks: Sequence[Task], jobs: int, tell: Callable[[float], None]) ->
             tell(sum(parts))
 
 
-def mine_on(cluster: Cluster, tasks: Sequence[Task], tell: Callable[[float], None]) -> None:
+def shards_on_cluster(cluster: Cluster, tasks: Sequence[Task], tell: Callable[[float], None]) -> None:
     """Do all tasks on a cluster; `tell` hears how many are done.
 
     Raises:

@@ -21,11 +21,10 @@ from dowse.errors import IndexFormatError
 from dowse.index.cache import EmbeddingCache, Hashes, hash_of
 from dowse.index.dense import pack, unpack
 from dowse.index.store import Filter, Store
-from dowse.index.update import Progress
 from dowse.models.text import document_text
 from dowse.search.candidates import fetched
 from dowse.search.evidence import Candidates
-from dowse.types import Document, Embeddings, Encoder
+from dowse.types import Document, Embeddings, Encoder, Progress
 
 TEXTS_AT_ONCE = 4
 """Embedded between two looks at the clock: a core each on a usual machine, a tenth of a second on a slow one."""

@@ -15,10 +15,11 @@ from dowse.errors import ConfigError
 from dowse.index.opening import open_store, open_stored
 from dowse.index.scan import checked_root
 from dowse.index.store import LOCK_WAIT_S, Store, tally
-from dowse.index.update import Freshness, Progress, bring_up_to_date, look
+from dowse.index.update import Freshness, bring_up_to_date, look
 from dowse.index.worktrees import adopt
 from dowse.index.writer import discard
 from dowse.models.static import StaticEncoder
+from dowse.types import Progress
 
 
 @dataclass(slots=True)

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from dowse.config import MODES, Overrides, SearchSettings, Settings, suggestion
 from dowse.errors import ConfigError
 from dowse.index.store import Filter, Store
-from dowse.index.update import Progress
 from dowse.languages.terms import query_terms
 from dowse.models.cascade import Combination
 from dowse.models.static import StaticEncoder, default_static
@@ -34,7 +33,7 @@ from dowse.search.models import goes_on, mode_of, ranker_named, retriever_named
 from dowse.search.only import EVERYTHING, Only
 from dowse.search.rerank import Wanted, rerank
 from dowse.search.roots import Root, open_roots, overall
-from dowse.types import CalibratedRanker, Document, Encoder, Hit
+from dowse.types import CalibratedRanker, Document, Encoder, Hit, Progress
 
 MAX_QUERY_CHARS = 10_000
 """Longer queries are cut: no question is longer, and a pasted file says early what it is about."""

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 
 from dowse.index.store import Store
-from dowse.index.update import Progress
 from dowse.search.models import retriever_named
 from dowse.search.retrieve import fill
+from dowse.types import Progress
 
 SLICE_S = 2.0
 """After so long the keeper looks for changed files again, which takes a second where there are none."""

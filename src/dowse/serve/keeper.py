@@ -26,9 +26,10 @@ from dowse.errors import ConfigError, DowseError
 from dowse.index.opening import open_store
 from dowse.index.scan import VENDORED_NAMES, VERSION_CONTROL
 from dowse.index.store import Store
-from dowse.index.update import Freshness, Progress, bring_up_to_date
+from dowse.index.update import Freshness, bring_up_to_date
 from dowse.index.worktrees import adopt
 from dowse.models.static import StaticEncoder
+from dowse.types import Progress
 
 QUIET_MS = 250
 """A pause this long ends a burst of changes..."""

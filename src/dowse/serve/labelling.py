@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,7 +100,6 @@ def _label(pairs: Path, output: Path, settings: LabelSettings, ray: str | None, 
     from dowse.label.report import MANY, NOT_TWO_GROUPS, write_report
     from dowse.serve.progress import stage_progress, tell_usage
 
-    progress: Callable[[str, int, int], None]
     with stage_progress() as progress, joined(ray) as cluster:
         figures = label_pairs(pairs, output, settings, progress, cluster)
     print(json.dumps(figures, indent=1))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dowse.index.update import Progress
+    from dowse.types import Progress, StageProgress
 
 PATIENCE_S = 0.3
 """Work that is over before this shows no bar."""
@@ -45,7 +45,7 @@ def progress_bar(doing: str = "indexing", what: str = "files") -> Iterator[Progr
 
 
 @contextmanager
-def stage_progress() -> Iterator[Callable[[str, float, float], None]]:
+def stage_progress() -> Iterator[StageProgress]:
     """Give a function told (stage, done, total): a bar with the time left on a terminal, else lines."""
     if not sys.stderr.isatty():
         yield _logged()
@@ -80,7 +80,7 @@ def tell_usage(used: Mapping[str, int]) -> None:
     print(f"asked: {asked}, {tokens}{faults}", file=sys.stderr)
 
 
-def _logged() -> Callable[[str, float, float], None]:
+def _logged() -> StageProgress:
     began: dict[str, tuple[float, float]] = {}
     last = time.monotonic()
 
