@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,16 +155,6 @@ def index_scene(scratch: Path, changes: bool = False) -> Scene:
             if number % 3 == turn % 3:
                 path.write_text(f"{texts[path]}\n\n# changed in turn {turn}\n", encoding="utf-8")
 
-    def held() -> Held:
-        """Name the files that readers see; a changed one keeps its name, so that neither version may be missing."""
-        try:
-            with closing(
-                sqlite3.connect(f"{(folder / 'index.sqlite').as_uri()}?mode=ro", uri=True, timeout=30)
-            ) as opened:
-                return {row[0]: row[1] for row in opened.execute("SELECT path, content_hash FROM files")}
-        except sqlite3.OperationalError:  # not made yet
-            return {}
-
     def read() -> dict[tuple[str, int], str]:
         with closing(LocalStore(folder, "tree")) as store:
             assert len(store.embeddings()) == len(store.hashes()) == len(store)
@@ -192,7 +183,16 @@ def index_scene(scratch: Path, changes: bool = False) -> Scene:
         _run([sys.executable, "-m", "dowse", "forget", str(tree), "--index-dir", str(fresh)])
         return found
 
-    return Scene(command, reset, held, faults, read, expected)
+    return Scene(command, reset, partial(_indexed_files, folder), faults, read, expected)
+
+
+def _indexed_files(folder: Path) -> Held:
+    """Name the files that readers see; a changed one keeps its name, so that neither version may be missing."""
+    try:
+        with closing(sqlite3.connect(f"{(folder / 'index.sqlite').as_uri()}?mode=ro", uri=True, timeout=30)) as opened:
+            return {row[0]: row[1] for row in opened.execute("SELECT path, content_hash FROM files")}
+    except sqlite3.OperationalError:  # not made yet
+        return {}
 
 
 def label_scene(scratch: Path) -> Scene:

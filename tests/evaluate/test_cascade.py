@@ -7,10 +7,10 @@ import pytest
 from evaluating import LetterRanker, WordEncoder, small_task
 
 from dowse.errors import ConfigError, ModelError
-from dowse.evaluate.cascade import AVERAGE, REPLACE, Combination, Scored, k_curve, rescore
+from dowse.evaluate.cascade import Scored, k_curve, rescore
 from dowse.evaluate.harness import evaluate, measure
 from dowse.evaluate.runs import Ranking, Run
-from dowse.models.cascade import cascaded, scaled
+from dowse.models.cascade import AVERAGE, REPLACE, Combination, cascaded, scaled
 
 RUN = Run.from_scores("r", {"q3": {"upload": 0.9, "date": 0.8, "sort": 0.7, "merge": 0.6, "close": 0.5}})
 """`sort` answers q3 and stands third."""

@@ -14,12 +14,13 @@ from labelling import cross_encoder, rows, write_pairs
 
 import dowse
 from dowse.errors import ConfigError, DataError
-from dowse.evaluate.cascade import AVERAGE, REPLACE, Scored
+from dowse.evaluate.cascade import Scored
 from dowse.evaluate.catalogue import LOADERS, TaskOptions, default_metrics, load_tasks
 from dowse.evaluate.harness import METRICS, evaluate, measure
 from dowse.evaluate.latency import ranker_ms, retriever_ms
 from dowse.evaluate.suite import Plan, measure_all
 from dowse.evaluate.summary import metrics_of, record
+from dowse.models.cascade import AVERAGE, REPLACE
 from dowse.search.searcher import Searcher
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from dowse.cluster import Cluster, opened
 from dowse.errors import ConfigError
 from dowse.evaluate.baselines import evaluate_bm25
-from dowse.evaluate.cascade import N_CANDIDATES, REPLACE, Combination, Scored, rescore
+from dowse.evaluate.cascade import N_CANDIDATES, Scored, rescore
 from dowse.evaluate.catalogue import TaskOptions, default_metrics, load_tasks
 from dowse.evaluate.compare import compare
 from dowse.evaluate.encoders import default_retriever, open_encoder, open_ranker
@@ -27,6 +27,7 @@ from dowse.evaluate.runs import Run
 from dowse.evaluate.summary import row
 from dowse.evaluate.tasks import Task
 from dowse.evaluate.trees import OpenSearcher, evaluate_searcher
+from dowse.models.cascade import REPLACE, Combination
 from dowse.types import Encoder, Ranker
 
 BM25 = "bm25"

@@ -2,4 +2,6 @@
 
 import os
 
-os.environ.setdefault("LANCE_LOG", "error")  # read when Lance is loaded; it warns of index parts that stay empty
+# Lance reads this once, when it is loaded, be it by whoever uses Dowse: so it is set before any module here can load
+# it, for the whole process, and never against what the user has set.
+os.environ.setdefault("LANCE_LOG", "error")  # it warns of index parts that stay empty

@@ -1,10 +1,10 @@
 """Step 5 of 7, index: embeddings kept as int8, compared exactly.
 
-On a pilot int8 cost no measurable quality. One scale for a whole row is enough because only its direction counts:
-`unpack` makes rows unit-norm again. A scan finds the nearest in two steps: the query is rounded to int8 as well and
-compared with every row in whole numbers, and those rows that rounding could hide among the best are compared again as
-they are. The answer is that of comparing all of them exactly, for less than half the time and a quarter of the memory
-(`docs/log.md`), where an approximate index would take minutes to build.
+One scale for a whole row is enough because only its direction counts: `unpack` makes rows unit-norm again. A scan finds
+the nearest in two steps: the query is rounded to int8 as well and compared with every row in whole numbers, and those
+rows that rounding could hide among the best are compared again as they are. The answer is that of comparing all of them
+exactly, for less than half the time and a quarter of the memory (`docs/log.md`), where an approximate index would take
+minutes to build.
 """
 
 from __future__ import annotations

@@ -12,14 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from dowse.languages.language import kinds as listed
 from dowse.mine.functions import Function
 from dowse.mine.sources import Pair
-
-
-def listed(words: str) -> frozenset[str]:
-    """Return the words of a text, separated by spaces."""
-    return frozenset(words.split())
-
 
 _VENDORED = listed(
     "_vendor _vendored vendor vendored vendors extern externals external third_party third-party thirdparty "

@@ -59,7 +59,7 @@ def decide(
     """
     rows = Fingerprints(b"".join(_column(path, "fingerprint") for path in shards))
     lengths = [pq.read_metadata(path).num_rows for path in shards]
-    sources = np.repeat(np.array([_source_of(path) for path in shards]), lengths)
+    sources = np.repeat(np.array([source_of(path) for path in shards]), lengths)
     leaked = np.array([int.from_bytes(bytes.fromhex(code)[:8], "little") for code in leaks], np.uint64)
     kept = np.ones(len(rows), bool)
     rules: dict[str, Callable[[], Mask]] = {
@@ -97,14 +97,14 @@ def write_final(
         if inconsistent is not None and mask.any():
             failed = np.zeros(len(mask), bool)
             failed[np.flatnonzero(mask)] = inconsistent(_rows(path, mask))
-            result.dropped.setdefault(_source_of(path), Counter())["inconsistent"] += int(failed.sum())
+            result.dropped.setdefault(source_of(path), Counter())["inconsistent"] += int(failed.sum())
             mask = mask & ~failed
         if mask.any():
             with pq.ParquetWriter(folder / path.name, SCHEMA, compression="zstd") as writer:
                 for batch in _rows(path, mask):
                     clean, count = _without_leaks(batch, leaks)
                     if count:
-                        result.dropped.setdefault(_source_of(path), Counter())["rejected, in a benchmark"] += count
+                        result.dropped.setdefault(source_of(path), Counter())["rejected, in a benchmark"] += count
                     writer.write_batch(_with_split(clean, split_of, result))
         done += len(mask)
         told(done, total)
@@ -148,5 +148,6 @@ def _column(path: Path, name: str) -> bytes:
         return b"".join(b"".join(batch.column(0).to_pylist()) for batch in file.iter_batches(columns=[name]))
 
 
-def _source_of(shard: Path) -> str:
+def source_of(shard: Path) -> str:
+    """Return the name of the source that a shard's file names; see `shard.Task.shard`."""
     return shard.name.removesuffix(".parquet").rpartition(".")[2]

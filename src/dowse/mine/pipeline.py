@@ -31,7 +31,7 @@ from dowse.mine.leaks import benchmark_hashes
 from dowse.mine.licences import is_permissive
 from dowse.mine.llm import LlmQueries
 from dowse.mine.names import matches
-from dowse.mine.passes import Kept, decide, write_final
+from dowse.mine.passes import Kept, decide, source_of, write_final
 from dowse.mine.repositories import Repository
 from dowse.mine.shard import SHARD_NAME, Counts, Task, functions_in, shard_counts
 from dowse.mine.sources import Source
@@ -241,7 +241,7 @@ def _finish(run: _Run, tasks: Sequence[Task], leaks: frozenset[str]) -> dict[str
     counted = [counts for path in shards if (counts := shard_counts(path)) is not None]
     dropped: dict[str, Counter[str]] = {source.name: Counter() for source in run.sources}
     for path, counts in zip(shards, counted, strict=True):
-        dropped[path.name.removesuffix(".parquet").rpartition(".")[2]] += counts.rules
+        dropped[source_of(path)] += counts.rules
     run.progress("removing duplicates", 0, 1)
     masks = decide(shards, leaks, options.max_copies_of_a_query, dropped)
     final = output / SHARDS / "final"

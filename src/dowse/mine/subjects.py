@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dowse.mine.filter import is_foreign, listed
+from dowse.languages.language import kinds as listed
+from dowse.mine.filter import is_foreign
 
 MIN_WORDS, MAX_WORDS = 3, 30
 """Fewer say too little to search by; more are a message without a subject."""

@@ -1,1 +1,1 @@
-"""Models that turn text into embeddings; shared by several steps, and importing this loads none of them."""
+"""Models that several steps share: encoders, rankers, BM25, endpoints and their kept answers; this imports none."""

@@ -116,9 +116,9 @@ def evaluate(
         _check_annotated(said)
         _annotated(data, checkouts, retriever, searcher, tuple(baseline or ()), cache, as_json)
         return
-    from dowse.evaluate.cascade import Combination
     from dowse.evaluate.catalogue import ONE_TASK_A_LANGUAGE, TaskOptions
     from dowse.evaluate.suite import Plan
+    from dowse.models.cascade import Combination
 
     if run and benchmark in ONE_TASK_A_LANGUAGE and not language:
         raise ConfigError(f"--run holds one task, and {benchmark} is one for each language; name a --language")

@@ -217,8 +217,8 @@ class Workspace:
                         warming.start()
                         self._warming = [*filter(threading.Thread.is_alive, self._warming), warming]
 
-            # the embeddings of a store are kept for all of its repositories together, and filled on request only
-            # and no question asks for them where it ends with the first stage
+            # No embeddings are filled ahead where no question asks for them because it ends with the first stage, nor
+            # in a store, which keeps those of all its repositories together and fills them on request only.
             is_asked_for = settings.search.retriever != "off" and mode_of(settings.search, None) != "instant"
             fill = None
             if settings.index.store is None and is_asked_for:
