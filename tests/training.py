@@ -62,13 +62,13 @@ def mine_folder(folder: Path) -> Path:
     return folder / "pairs"
 
 
-def label_folder(pairs: Path, output: Path) -> Path:
-    """Label pairs by the shipped static model, in groups of four."""
+def label_folder(pairs: Path, output: Path, ast_cutoff: float = 0) -> Path:
+    """Label pairs by the shipped static model, in groups of four; trees are compared where there is a cutoff."""
     settings = LabelSettings(
         encoder="static",
         positive="docstring",
         draw=DrawOptions(negatives=3, in_groups=True),
-        suspects=SuspectOptions(ast_cutoff=0),
+        suspects=SuspectOptions(ast_cutoff=ast_cutoff),
         workers=1,
     )
     label_pairs(pairs, output, settings)

@@ -10,12 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from labelling import rows, write_pairs
-from training import write_encoder
+from training import label_folder, write_encoder
 
-from dowse.label.candidates import DrawOptions
-from dowse.label.pipeline import label_pairs
-from dowse.label.settings import LabelSettings
-from dowse.label.suspects import SuspectOptions
 from dowse.train.batches import BatchOptions, RunSampler
 from dowse.train.objective import LossOptions
 from dowse.train.retriever import RetrieverOptions
@@ -71,14 +67,7 @@ def mined_and_labelled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ablation")
     pairs = [pair for name in ("owner/one", "owner/two") for pair in rows(name, 40)]
     pairs += [pair | {"split": "test"} for pair in rows("owner/three", 20)]
-    settings = LabelSettings(
-        encoder="static",
-        positive="docstring",
-        draw=DrawOptions(negatives=3, in_groups=True),
-        suspects=SuspectOptions(ast_cutoff=0.2),
-        workers=1,
-    )
-    label_pairs(write_pairs(folder / "pairs", pairs), folder / "labelled", settings)
+    label_folder(write_pairs(folder / "pairs", pairs), folder / "labelled", ast_cutoff=0.2)
     return folder / "pairs", folder / "labelled"
 
 
