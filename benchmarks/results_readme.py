@@ -1,8 +1,8 @@
 """Write results/README.md from results/*.json: for each measurement its latest record.
 
 Reads every record in the results folder; of several with one name the latest counts. Figures are shown as they stand:
-groups with the same keys become a table, single figures a list. With --check nothing is written, and the exit code says
-whether the file is what the records make it.
+groups with the same keys become a table, single figures a list; rankers become a table of what each gains. With --check
+nothing is written, and the exit code says whether the file is what the records make it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ HERE = Path(__file__).resolve().parent
 MOST_ROWS = 25
 """Longer groups (every query of a benchmark) stay in the record."""
 MOST_COLUMNS = 8
+ALONE = "retriever"
+WAYS = {"replace": "replaced", "average": "averaged"}
+"""What `ranker_table.py` calls the row without a ranker, and the ways of a ranker's score."""
 
 
 def latest(folder: Path) -> list[dict[str, Any]]:
@@ -61,6 +64,8 @@ def section(figures: Mapping[str, Any], depth: int = 3) -> list[str]:
     lines: list[str] = []
     if plain:
         lines += ["", "| figure | |", "|---|---|", *(f"| {name} | {shown(value)} |" for name, value in plain.items())]
+    if ALONE in groups and any(WAYS.keys() & group.keys() for group in groups.values()):
+        return lines + gains(groups)
     columns = list(next(iter(groups.values()))) if groups else []
     alike = len(groups) > 1 and all(list(group) == columns for group in groups.values())
     flat = alike and all(not isinstance(value, dict | list) for group in groups.values() for value in group.values())
@@ -73,6 +78,28 @@ def section(figures: Mapping[str, Any], depth: int = 3) -> list[str]:
             inside = section(group, depth + 1) if len(group) <= MOST_ROWS else []
             if inside:
                 lines += ["", f"{'#' * depth} {name}", *inside]
+    return lines
+
+
+def gains(arms: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what a retriever alone is worth on a task, and what each ranker makes of it in either way, as a table."""
+    alone = arms[ALONE]
+    lines = [
+        "",
+        f"{alone['queries']:,} queries, {alone['documents']:,} documents; gains on the retriever, 95 % intervals.",
+    ]
+    lines += [
+        "",
+        "| | " + " | ".join(f"{way} | gain" for way in WAYS.values()) + " |",
+        "|---" * (1 + 2 * len(WAYS)) + "|",
+    ]
+    lines.append(f"| {ALONE} alone |" + f" {shown(alone['mean'])} | |" * len(WAYS))
+    for name, arm in arms.items():
+        cells: list[str] = []
+        for way in WAYS if name != ALONE else ():
+            gain = arm[way][f"against the {ALONE}"]
+            cells += [shown(arm[way]["mean"]), "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**gain)]
+        lines += [f"| {name} | {' | '.join(cells)} |"] * bool(cells)
     return lines
 
 

@@ -37,6 +37,31 @@ def test_the_latest_record_of_each_name_is_shown_as_tables(tmp_path):
     assert "bbbb" not in page and "empty" not in page
 
 
+def test_rankers_are_shown_by_what_they_gain(tmp_path):
+    of = {
+        way: {"mean": mean, "seeds": [mean], "against the retriever": {"value": value, "low": value - 0.1, "high": 0.2}}
+        for way, mean, value in (("replace", 0.4, -0.1), ("average", 0.55, 0.05))
+    }
+    arms = {
+        "retriever": {"mean": 0.5, "queries": 1500, "documents": 22_761},
+        "3 layers, PS": of | {"k_curve": {"1": 0.5}},
+    }
+    write(tmp_path, "ranker-static", "2026-01-01", {"mined test, mrr@10": arms, "cosqa test, mrr@1000": arms})
+    assert make(tmp_path).returncode == 0
+    page = (tmp_path / "README.md").read_text().splitlines()
+    start = page.index("### mined test, mrr@10")
+    assert page[start + 1 : page.index("### cosqa test, mrr@1000")] == [
+        "",
+        "1,500 queries, 22,761 documents; gains on the retriever, 95 % intervals.",
+        "",
+        "| | replaced | gain | averaged | gain |",
+        "|---|---|---|---|---|",
+        "| retriever alone | 0.500 | | 0.500 | |",
+        "| 3 layers, PS | 0.400 | -0.100 [-0.200, +0.200] | 0.550 | +0.050 [-0.050, +0.200] |",
+        "",
+    ]
+
+
 def test_a_record_of_changed_files_is_marked_and_the_mark_explained(tmp_path):
     write(tmp_path, "speed", "2026-01-01", {"total_s": 1.0}, dirty=True)
     make(tmp_path)
