@@ -26,7 +26,7 @@ from test_layers import BASE, STEPS, dotted, imports  # noqa: E402  (who imports
 
 PART = re.compile(r"(<!-- made by docs/generate\.py: ([\w. ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 FOLDERS = ["languages", "models", *STEPS]
-RECIPES = ("tiny", "cpu", "base", "oasis", "r2ps")
+RECIPES = ("tiny", "cpu", "base", "oasis", "r2ps", "ranker")
 
 LEFT_FOR = (
     ("mine", "pairs", "label"),

@@ -2,8 +2,7 @@
 # Make the models again: mine the repositories; train the static retriever, measure it and write its card; then label the
 # same pairs, and train a bi-encoder and two rankers on them. All stay in WORK, measured on dev beside those that ship, to
 # be copied into the package by hand where they beat them there; of the later ones only the bi-encoder has been run, on a
-# sample (docs/log.md). The figures of a ranker's card are those of benchmarks/ranker_table.py, if it was run with
-# --results WORK/results.
+# sample (docs/log.md). What a ranker must have to ship is measured and said at the end.
 #
 #   recipes/default-models.sh WORK [DATA]
 #
@@ -12,6 +11,7 @@
 #        of the pairs, and it is measured on). Without it the models train on mined pairs alone.
 # MIRROR a folder with a clone of every repository as MIRROR/owner/name; without it they are cloned from their addresses.
 # BENCH  checkouts of benchmark repositories, whose functions are kept out of the pairs too.
+# ANNOTATED a folder with repos.json and annotations/: questions about those checkouts, which the ranker is measured on.
 # PYTHON the interpreter of an environment with Dowse's extras data, train and evaluate; python3 if unset.
 # CONFIG settings of the bi-encoder: configs/base.toml (one GPU) if unset, configs/cpu.toml for two cores in 90 minutes,
 #        configs/tiny.toml for a CPU in minutes.
@@ -96,7 +96,8 @@ for task in mined ${data:+cosqa}; do
       --results "$work/evaluated"
   done
 done
-"${PYTHON:-python3}" - "$work" "CONFIG=configs/$(basename "${CONFIG:-base.toml}") MAX_PAIRS=${MAX_PAIRS:-0}" <<'PYTHON'
+made_with="CONFIG=configs/$(basename "${CONFIG:-base.toml}") MAX_PAIRS=${MAX_PAIRS:-0}"
+"${PYTHON:-python3}" - "$work" "$made_with" <<'PYTHON'
 import sys
 from pathlib import Path
 
@@ -108,17 +109,40 @@ write_retriever_card(work / "retriever" / "int8", work / "pairs", records, made_
 PYTHON
 
 # The ranker: six layers on what the retriever ranks high, then three that learn from them. Neither has been run at full
-# size; whether one ships is for the figures to say (benchmarks/ranker_table.py).
-"${dowse[@]}" train ranker "$work/labelled" -o "$work/ranker-6" --retriever "$work/retriever" --no-export \
-  ${questions[@]+"${questions[@]}"}
-"${dowse[@]}" train ranker "$work/labelled" -o "$work/ranker" --retriever "$work/retriever" \
-  --distill-from "$work/ranker-6" --layers 3 --layers-kept spread ${questions[@]+"${questions[@]}"}
-"${PYTHON:-python3}" - "$work" <<'PYTHON'
+# size; whether one ships is for the figures to say.
+ranker=$work/ranker/int8
+trained() {
+  "${dowse[@]}" train ranker "$work/labelled" --retriever "$work/retriever" --config "$repository/configs/ranker.toml" \
+    ${questions[@]+"${questions[@]}"} "$@"
+}
+if [ ! -f "$ranker/config.json" ]; then
+  trained -o "$work/ranker-6" --layers 6 --no-export
+  trained -o "$work/ranker" --distill-from "$work/ranker-6"
+fi
+
+# ranker_measured RECORD SCRIPT ARGUMENT...: run a benchmark on the ranker, unless it left a record of this very one.
+ranker_measured() {
+  local record=$work/results/$1 script=$repository/benchmarks/$2
+  shift 2
+  if measured "$ranker/config.json" "$record"-*.json; then return; fi
+  rm -f "$record"-*.json
+  "${PYTHON:-python3}" "$script" "$@" --retriever "$retriever" --results "$work/results"
+}
+ranker_measured cascade-ranker fit_cascade.py "$ranker" --pairs "$work/pairs" ${data:+--cosqa "$data/cosqa"}
+if [ -n "${ANNOTATED:-}" ]; then
+  ranker_measured share-of-the-ranker-after-retriever fit_share.py --ranker "$ranker" --data "$ANNOTATED" \
+    --checkouts "${BENCH:?"name the checkouts that the questions of ANNOTATED are about"}"
+fi
+ranker_measured cascade-latency cascade_latency.py --ranker "$ranker"
+"${PYTHON:-python3}" - "$work" "$made_with" <<'PYTHON'
 import sys
 from pathlib import Path
 
 from dowse.train.card import write_ranker_card
 
-work = Path(sys.argv[1])
-write_ranker_card(work / "ranker" / "int8", work / "pairs", sorted((work / "results").glob("ranker-*.json")))
+work, made_with = Path(sys.argv[1]), sys.argv[2]
+names = ("cascade-ranker-*.json", "share-of-the-ranker-*.json", "cascade-latency-*.json")
+records = [path for name in names for path in sorted((work / "results").glob(name))]
+for condition in write_ranker_card(work / "ranker" / "int8", work / "pairs", records, made_with):
+    print("met:" if condition.is_met else "not met:", condition.wanted, f"({condition.found})")
 PYTHON

@@ -29,14 +29,18 @@ done
 case "$*" in
   *"dowse train"*) mkdir -p "$output/int8"; echo "{{}}" >"$output/int8/config.json" ;;
   *static_retriever.py*) mkdir -p "$results"; echo "{{}}" >"$results/static-retriever-$split-new.json" ;;
+  *fit_cascade.py*) echo "{{}}" >"$results/cascade-ranker-new.json" ;;
+  *fit_share.py*) echo "{{}}" >"$results/share-of-the-ranker-after-retriever-new.json" ;;
+  *cascade_latency.py*) echo "{{}}" >"$results/cascade-latency-new.json" ;;
   *"dowse evaluate"*) mkdir -p "$results"; echo "{{}}" >"$results/evaluate-$4-$split-new.json" ;;
 esac
 """
 DOWSE = """
 def __getattr__(name):
-    return lambda folder, other, results=(), made_with="": print(
-        name, *[path.name for path in results], *[made_with] * bool(made_with), "--end--", sep="\\n"
-    )
+    def said(folder, other, results=(), made_with=""):
+        print(name, *[path.name for path in results], *[made_with] * bool(made_with), "--end--", sep="\\n")
+        return ()
+    return said
 """
 
 
@@ -61,6 +65,7 @@ def asked(tmp_path):
             shutil.rmtree(work, ignore_errors=True)
             measured = [
                 "results/ranker-static-0.json",
+                "results/cascade-ranker-old.json",
                 "results/static-retriever-dev-old.json",
                 "evaluated/evaluate-mined-test-old.json",
             ]
@@ -117,17 +122,30 @@ def test_a_part_of_the_repositories_has_those_of_the_test(tmp_path):
 
 
 def test_a_card_holds_measurements_of_its_own_model_alone_and_nothing_that_ships_is_touched(asked, tmp_path):
-    found = asked("default-models.sh", CONFIG="/somewhere/configs/cpu.toml", MAX_PAIRS="500")
+    annotated = str(tmp_path / "annotated")
+    found = asked("default-models.sh", CONFIG="/somewhere/configs/cpu.toml", MAX_PAIRS="500", ANNOTATED=annotated)
     measuring = [words for words in found if words[0].endswith("static_retriever.py")]
     models = [word for words in measuring for option, word in pairwise(words) if option == "--model"]
     assert models == [str(tmp_path / "work/static/int8")] * 2
     cards = {words[0]: words[1:] for words in found if words[0].startswith("write_")}
     evaluated = [f"evaluate-{task}-{split}-new.json" for task in ("cosqa", "mined") for split in ("dev", "test")]
+    of_the_ranker = [
+        "cascade-ranker-new.json",
+        "share-of-the-ranker-after-retriever-new.json",
+        "cascade-latency-new.json",
+    ]
     assert cards == {  # what was measured of an earlier model is gone
         "write_static_card": ["static-retriever-dev-new.json", "static-retriever-test-new.json"],
         "write_retriever_card": [*evaluated, "CONFIG=configs/cpu.toml MAX_PAIRS=500"],
-        "write_ranker_card": ["ranker-static-0.json"],
+        "write_ranker_card": [*of_the_ranker, "CONFIG=configs/cpu.toml MAX_PAIRS=500"],
     }
+    measuring = {
+        Path(words[0]).name: words for words in found if words[0].endswith(("_share.py", "_cascade.py", "_latency.py"))
+    }
+    assert len(measuring) == 3
+    for words in measuring.values():
+        assert {str(tmp_path / "work/ranker/int8"), str(tmp_path / "work/retriever/int8")} <= set(words)
+    assert {annotated, str(tmp_path / "bench")} <= set(measuring["fit_share.py"])
     assert not [path for path in (tmp_path / "copy/src", tmp_path / "copy/results") if any(path.rglob("*.*"))]
 
 
@@ -144,16 +162,17 @@ def test_a_second_start_of_the_recipe_trains_and_measures_nothing_again(asked, t
 
     first = steps(asked("default-models.sh"))
     measuring = [*["static_retriever.py"] * 2, "evaluate"]
-    ranker = ["train", "train"]
-    assert first == ["mine", "train", *measuring, "label", "train", *["evaluate"] * 4, *ranker]
-    # Mining, labelling and the rankers know themselves what is done.
-    assert steps(asked("default-models.sh", again=True)) == ["mine", "label", *ranker]
+    ranker = ["fit_cascade.py", "cascade_latency.py"]
+    assert first == ["mine", "train", *measuring, "label", "train", *["evaluate"] * 4, "train", "train", *ranker]
+    # Mining and labelling know themselves what is done.
+    assert steps(asked("default-models.sh", again=True)) == ["mine", "label"]
     os.utime(tmp_path / "work/evaluated/evaluate-cosqa-dev-new.json", (0, 0))  # of an earlier model
     (tmp_path / "work/results/static-retriever-test-new.json").unlink()
+    (tmp_path / "work/results/cascade-latency-new.json").unlink()
     assert steps(asked("default-models.sh", again=True)) == [
         "mine",
         "static_retriever.py",
         "label",
         "evaluate",
-        *ranker,
+        "cascade_latency.py",
     ]

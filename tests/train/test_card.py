@@ -3,7 +3,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from crossencoders import write_crossencoder
 
+from dowse.errors import DataError
+from dowse.models.crossencoder import CrossEncoder
 from dowse.train.card import write_ranker_card, write_retriever_card, write_static_card
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,47 +80,117 @@ RANKER = {
     "agreement": {"lists": 200, "spearman": 0.9876, "top_1": 0.965},
     "trained": {
         "rows": {"queries": 1500, "questions": 500},
-        "settings": {"epochs": 2, "sampling": {"negatives": "ranking", "last_rank": 100}},
+        "settings": {
+            "epochs": 2,
+            "sampling": {"negatives": "ranking", "last_rank": 100},
+            "base": "",
+            "teacher": "ranker-6 (cafe)",
+        },
         "machine": {"cores": 2, "cpu": "A Processor", "accelerator": "A Card"},
         "steps": 4321,
         "seconds": 600,
     },
 }
-MEASURED = {
-    "figures": {
-        "mined test, mrr@10": {
-            "retriever": {"mean": 0.5, "queries": 1000, "documents": 25000},
-            "3 layers, PS": {
-                "replace": {
-                    "mean": 0.55,
-                    "against the retriever": {"value": 0.05, "low": 0.03, "high": 0.07, "p_bootstrap": 0.001},
-                }
-            },
-        }
+
+
+def gain(value):
+    return {"value": value, "low": value - 0.02, "high": value + 0.02}
+
+
+def records_of(fingerprint, cosqa=0.05, candidates=20):
+    """Return what the three scripts leave of a ranker."""
+    sizes = {"metric": "mrr@10", "queries": 1000, "documents": 25000, "retriever": 0.5}
+    tests = {"mined test": 0.05, "cosqa test": cosqa}
+    tests = {task: sizes | {"with the ranker": 0.5 + value, "difference": gain(value)} for task, value in tests.items()}
+    bounds = {"low, other questions": 0.01, "high, other questions": 0.03}
+    bounds |= {"low, other repositories": -0.001, "high, other repositories": 0.05}
+    share = {"without_ranker": 0.86, "each_with_the_share_of_the_others": 0.88, "gain": {"value": 0.02} | bounds}
+    times = {"ranker_p50_ms": 80.2, "cold_cascade_p50_ms": 1234.5, "documents": 1000}
+    latency = {
+        "1,000 functions": times | {"cascade_p50_ms": 100.4},
+        "10,000 functions": times | {"cascade_p50_ms": 149.6, "documents": 10_000},
     }
-}
+    records = {
+        "cascade-ranker": ({"share": 0.5, "candidates": 10}, {"dev": {}, "test": tests, "by share": {}}),
+        "share-of-the-ranker-after-retriever": ({"candidates": 20, "repositories": ["a", "b"]}, share),
+        "cascade-latency": ({"candidates": candidates, "threads": 2}, latency),
+    }
+    machine = {"cpu": "A Processor"}
+    return {
+        name: {"name": name, "machine": machine, "settings": settings | {"ranker": fingerprint}, "figures": figures}
+        for name, (settings, figures) in records.items()
+    }
 
 
-def test_a_rankers_card_holds_what_it_is_what_it_is_worth_and_what_it_was_trained_on(tmp_path):
-    for name, content in (("config", RANKER), ("counts", COUNTS), ("result", MEASURED)):
-        (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    write_ranker_card(tmp_path, tmp_path, [tmp_path / "result.json"])
-    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+@pytest.fixture
+def ranker(tmp_path):
+    """An exported ranker; the counts of its pairs stand beside its folder."""
+    (tmp_path / "counts.json").write_text(json.dumps(COUNTS))
+    return write_crossencoder(tmp_path / "ranker", **RANKER)
+
+
+def write_records(folder, records):
+    for name, record in records.items():
+        (folder / f"{name}.json").write_text(json.dumps(record))
+    return [folder / f"{name}.json" for name in records]
+
+
+def test_a_rankers_card_holds_what_it_is_what_it_is_worth_and_what_it_was_trained_on(tmp_path, ranker):
+    results = write_records(tmp_path, records_of(CrossEncoder.load(ranker).fingerprint))
+    write_ranker_card(ranker, tmp_path, results, "CONFIG=configs/cpu.toml")
+    text = (ranker / "README.md").read_text(encoding="utf-8")
     lines = text.splitlines()
     for line in (
-        "**mined test, mrr@10** (1,000 queries, 25,000 documents)",
-        "| retriever | 0.500 | | | |",
-        "| 3 layers, PS | 0.550 | 0.050 | 0.030 | 0.070 |",
-        "Settings: epochs 2, negatives ranking, last_rank 100.",
+        "Licence: Apache-2.0, like the base. Made by `recipes/default-models.sh` with `CONFIG=configs/cpu.toml`.",
+        "The first 10 documents are read, the ranker's share of the score being 0.5: both chosen on dev.",
+        "| mined test, mrr@10 | 1,000 | 25,000 | 0.500 | 0.550 | +0.050 [+0.030, +0.070] |",
+        "In search over 2 annotated repositories, 20 documents read and each with the share that is best on the "
+        "others: NDCG@10 0.860 to 0.880, +0.020 [-0.001, +0.050].",
+        "Milliseconds of a question, 20 documents read, 2 threads of A Processor, medians:",
+        "| 10,000 functions | 80 | 150 | 1,234 |",
+        "Settings: epochs 2, negatives ranking, last_rank 100, teacher ranker-6 (cafe).",
         "Of 1,015 functions in 2.3 MB of source mining kept 8 pairs: python 7, go 1.",
         "| alpha | 1.2 | MIT | train | 5 |",
     ):
         assert line in lines
     assert "4,321 steps on 1,000 mined pairs and 500 Stack Overflow questions with code" in text
-    assert "10 minutes on A Card. Its int8 export orders 200 lists" in text
+    assert "10 minutes on A Card. Base: the ranker ranker-6 (cafe), from which it learns too." in text
+    assert "Its int8 export orders 200 lists" in text
     assert "3 layers, int8 weights, 0.0 MB" in text and "slope 7.250 and offset -2.500" in text
-    write_ranker_card(tmp_path, tmp_path, [])
-    assert "None yet" in (tmp_path / "README.md").read_text(encoding="utf-8")
+    write_ranker_card(ranker, tmp_path, [])
+    assert "None yet" in (ranker / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_ranker_is_held_to_each_condition_of_shipping(tmp_path, ranker):
+    fingerprint = CrossEncoder.load(ranker).fingerprint
+
+    def met(**changes):
+        return write_ranker_card(ranker, tmp_path, write_records(tmp_path, records_of(fingerprint, **changes)))
+
+    found = met()
+    assert [tuple(one) for one in found] == [
+        ("at most 20 MB", "0.0 MB", True),
+        ("at most 150 ms for 20 candidates on 2 cores", "150 ms among 10,000 documents", True),
+        ("better than the retriever alone on mined test", "+0.050 [+0.030, +0.070]", True),
+        ("better than the retriever alone on cosqa test", "+0.050 [+0.030, +0.070]", True),
+        ("better than the retriever alone on annotated repositories", "+0.020 [-0.001, +0.050]", False),
+    ]
+    assert "| at most 20 MB | 0.0 MB | yes |" in (ranker / "README.md").read_text(encoding="utf-8")
+    assert not met(cosqa=0.01)[3].is_met
+    assert met(candidates=10)[1][1:] == ("not measured", False)
+    assert [one.is_met for one in write_ranker_card(ranker, tmp_path, [])] == [True] + [False] * 4
+    with (ranker / "more").open("wb") as file:
+        file.truncate(20_100_000)
+    assert met()[0] == ("at most 20 MB", "20.1 MB", False)
+
+
+def test_what_was_measured_of_another_ranker_is_on_no_card(tmp_path, ranker):
+    fingerprint = CrossEncoder.load(ranker).fingerprint
+    for named in ("c0ffee", None):
+        results = write_records(tmp_path, records_of(fingerprint) | records_of(named, cosqa=0.5))
+        with pytest.raises(DataError, match=f"is the ranker {named}, expected {fingerprint}, the one in "):
+            write_ranker_card(ranker, tmp_path, results)
+    assert not (ranker / "README.md").exists()
 
 
 RETRIEVER = {

@@ -69,6 +69,16 @@ def test_the_papers_settings_of_r2ps_are_those_of_the_file_that_ships(base):
     assert (retriever.loss.scale, retriever.loss.order_weight, retriever.loss.contrastive_weight) == (20.0, 0.0, 1.0)
 
 
+def test_the_ranker_of_few_layers_begins_as_one_of_six_and_learns_from_it(tmp_path, base):
+    file = CONFIGS / "ranker.toml"
+    six = read_ranker_recipe(file, {"base": base, "layers": 6}).options
+    teacher = shutil.copytree(base, tmp_path / "six")
+    recipe = read_ranker_recipe(file, {"distill_from": str(teacher)})
+    assert recipe.base is None and recipe.teacher == teacher
+    assert (six.layers, recipe.options.layers, recipe.options.layers_kept) == (6, 3, "spread")
+    assert recipe.options.max_tokens == six.max_tokens == 128
+
+
 def test_the_papers_settings_of_oasis_are_those_of_the_file_that_ships(base):
     recipe = read_recipe(CONFIGS / "oasis.toml", {"base": base})
     options, backbone = recipe.options, recipe.backbone

@@ -13,6 +13,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from dowse.train.shipping import (
+    ANNOTATED,
+    Condition,
+    Record,
+    conditions,
+    of_cascade,
+    of_latency,
+    of_share,
+    records_about,
+)
+
 _INTRODUCTION = """# Dowse's static retriever
 
 Token vectors for code search: {vocabulary:,} tokens × {dimensions} dimensions as int8, made for thousands of documents
@@ -62,7 +73,7 @@ window of {max_tokens} tokens of which a query has {max_query_tokens} at most; r
 `dowse.models.crossencoder` loads this folder. A score is the probability that a document answers the query, among those
 that a retriever brings up: slope {calibration[slope]:.3f} and offset {calibration[offset]:.3f} of its output.
 
-Made by `recipes/default-models.sh`.
+Licence: Apache-2.0, like the base. Made by `recipes/default-models.sh`{made_with}.
 """
 
 _RANKER_LIMITS = """## Limits
@@ -70,7 +81,7 @@ _RANKER_LIMITS = """## Limits
 - It orders what a retriever found, and finds nothing itself.
 - Probabilities were fitted on docstrings and functions of repositories not trained on; other questions are answered by
   less of the code, and their probabilities are too high.
-- The base has seen CodeSearchNet: figures on code that stands in it would flatter this model.
+- The base (all-MiniLM-L6-v2) has seen CodeSearchNet: figures on code that stands in it would flatter this model.
 """
 
 
@@ -105,9 +116,7 @@ def write_retriever_card(folder: Path, pairs: Path, results: Sequence[Path], mad
     """
     config, mined, measured = _read(folder, pairs, results)
     lines = [
-        _BIENCODER.format(
-            **config, megabytes=_bytes(folder) / 1e6, made_with=f" with `{made_with}`" if made_with else ""
-        ),
+        _BIENCODER.format(**config, megabytes=_bytes(folder) / 1e6, made_with=_with(made_with)),
         *_evaluated(measured),
         *_retriever_training(config),
         *_mining(mined),
@@ -117,24 +126,38 @@ def write_retriever_card(folder: Path, pairs: Path, results: Sequence[Path], mad
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
-def write_ranker_card(folder: Path, pairs: Path, results: Sequence[Path]) -> None:
-    """Write `README.md` into the folder of an exported ranker.
+def write_ranker_card(folder: Path, pairs: Path, results: Sequence[Path], made_with: str = "") -> list[Condition]:
+    """Write `README.md` into the folder of an exported ranker, and return what of the conditions of shipping it meets.
 
     Args:
         folder: The export, with its `config.json`.
         pairs: The mined folder, with its `counts.json`.
-        results: Files left by `benchmarks/ranker_table.py`; the card says so where there are none.
+        results: Records of `benchmarks/fit_cascade.py`, `fit_share.py` and `cascade_latency.py` about this folder; the
+            card says so where there are none.
+        made_with: As for `write_retriever_card`.
+
+    Raises:
+        DataError: A record is about another ranker.
+        ModelError: The folder is no ranker.
     """
-    config, mined, measured = _read(folder, pairs, results)
+    config, mined, _ = _read(folder, pairs, ())
+    size_bytes, measured = _bytes(folder), records_about(folder, results)
+    found = conditions(size_bytes, measured)
     lines = [
-        _RANKER.format(**config, megabytes=_bytes(folder) / 1e6),
+        _RANKER.format(**config, megabytes=size_bytes / 1e6, made_with=_with(made_with)),
         *_ranker_figures(measured),
+        *_conditions(found),
         *_ranker_training(config),
         *_mining(mined),
         _RANKER_LIMITS,
         *_repositories(mined),
     ]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+    return found
+
+
+def _with(variables: str) -> str:
+    return f" with `{variables}`" if variables else ""
 
 
 def _read(folder: Path, pairs: Path, results: Sequence[Path]) -> tuple[Any, Any, list[Any]]:
@@ -219,39 +242,67 @@ def _where(machine: dict[str, Any]) -> str:
     return str(gpu) if gpu != "none" else f"{machine['cores']} cores of {machine['cpu']}"
 
 
-def _ranker_figures(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _ranker_figures(measured: Sequence[Record]) -> Iterator[str]:
     yield "## Figures\n"
     if not measured:
         yield "None yet: this ranker has not been measured beside its retriever.\n"
         return
     yield (
-        "The ranker scores the retriever's first ten anew, its score in place of the retriever's; an answer that the "
-        "retriever missed counts as missed. Means over seeds; the difference is to the retriever alone, with its 95 % "
-        "interval by paired bootstrap over the queries.\n"
+        "An answer that the retriever missed counts as missed. In brackets the 95 % interval of the difference to the "
+        "retriever alone, by paired bootstrap over the queries, or over the repositories where these are annotated. "
+        "One training with one seed was measured.\n"
     )
-    for record in measured:
-        for task, rows in record["figures"].items():
-            alone = rows["retriever"]
-            yield f"**{task}** ({alone['queries']:,} queries, {alone['documents']:,} documents)\n"
-            yield "| | mean | difference | low | high |\n|---|---|---|---|---|"
-            yield f"| retriever | {alone['mean']:.3f} | | | |"
-            for arm, found in rows.items():
-                if arm != "retriever":
-                    apart = found["replace"]["against the retriever"]
-                    values = (found["replace"]["mean"], *(apart[key] for key in ("value", "low", "high")))
-                    yield f"| {arm} | {' | '.join(f'{value:.3f}' for value in values)} |"
-            yield ""
+    for record in of_cascade(measured):
+        settings = record["settings"]
+        yield (
+            f"The first {settings['candidates']} documents are read, the ranker's share of the score being "
+            f"{settings['share']}: both chosen on dev.\n"
+        )
+        yield "| | queries | documents | retriever | with the ranker | difference |\n|---|---|---|---|---|---|"
+        for task, of in (item for split in ("dev", "test") for item in record["figures"][split].items()):
+            apart = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**of["difference"])
+            sizes, values = (of["queries"], of["documents"]), (of["retriever"], of["with the ranker"])
+            cells = [*(f"{size:,}" for size in sizes), *(f"{value:.3f}" for value in values), apart]
+            yield f"| {task}, {of['metric']} | {' | '.join(cells)} |"
+        yield ""
+    for record in of_share(measured):
+        settings, of = record["settings"], record["figures"]
+        gain = "{value:+.3f} [{low, other repositories:+.3f}, {high, other repositories:+.3f}]".format(**of["gain"])
+        yield (
+            f"In search over {len(settings['repositories'])} {ANNOTATED}, {settings['candidates']} documents read and "
+            f"each with the share that is best on the others: NDCG@10 {of['without_ranker']:.3f} to "
+            f"{of['each_with_the_share_of_the_others']:.3f}, {gain}.\n"
+        )
+    for record in of_latency(measured):
+        settings, of = record["settings"], record["figures"]
+        yield (
+            f"Milliseconds of a question, {settings['candidates']} documents read, {settings['threads']} threads of "
+            f"{record['machine']['cpu']}, medians:\n"
+        )
+        yield "| | in the ranker | all stages | first question, nothing embedded |\n|---|---|---|---|"
+        for size, times in of.items():
+            stages = (times[f"{stage}_p50_ms"] for stage in ("ranker", "cascade", "cold_cascade"))
+            yield f"| {size} | {' | '.join(f'{time:,.0f}' for time in stages)} |"
+        yield ""
+
+
+def _conditions(found: Sequence[Condition]) -> Iterator[str]:
+    yield "## Conditions of shipping\n"
+    yield "| wanted | found | met |\n|---|---|---|"
+    yield from (f"| {one.wanted} | {one.found} | {'yes' if one.is_met else 'no'} |" for one in found)
+    yield ""
 
 
 def _ranker_training(config: dict[str, Any]) -> Iterator[str]:
     trained, agreement = config["trained"], config["agreement"]
-    rows, where = trained["rows"], _where(trained["machine"])
+    settings, minutes = trained["settings"], trained["seconds"] / 60
+    begun = settings["base"] or f"the ranker {settings['teacher']}, from which it learns too"
     yield "## Training\n"
     yield (
-        f"{trained['steps']:,} steps on {_data(rows)}, {trained['seconds'] / 60:.0f} minutes on {where}. Its int8 "
-        "export orders "
-        f"{agreement['lists']:,} lists of the dev split as the ranker does: Spearman {agreement['spearman']:.3f}, the "
-        f"same first document in {agreement['top_1']:.0%}.\n"
+        f"{trained['steps']:,} steps on {_data(trained['rows'])}, {minutes:.0f} minutes on "
+        f"{_where(trained['machine'])}. Base: {begun}. Its int8 export orders {agreement['lists']:,} lists of the dev "
+        f"split as the ranker does: Spearman {agreement['spearman']:.3f}, the same first document in "
+        f"{agreement['top_1']:.0%}.\n"
     )
     yield "Settings: " + ", ".join(f"{name} {value}" for name, value in _flat(trained["settings"])) + ".\n"
 
