@@ -28,7 +28,6 @@ from pathlib import Path
 
 import numpy as np
 from measure import UNHURRIED_MS, p50, p95, timed
-from numpy.typing import NDArray
 from source_tree import queries, write_tree
 
 from dowse import Searcher
@@ -36,8 +35,8 @@ from dowse.config import SearchSettings
 from dowse.models.biencoder import BiEncoder
 from dowse.models.crossencoder import CrossEncoder
 from dowse.records import write_result
-from dowse.search.rerank import text_of
-from dowse.types import CalibratedRanker, Embeddings, Encoder
+from dowse.search.rerank import Counted, text_of
+from dowse.types import Embeddings, Encoder
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = (1_000, 10_000, 100_000)
@@ -80,19 +79,6 @@ class Forgetful:
         """Embed N documents as rows of shape (N, D)."""
         self.embedded += len(texts)
         return self._encoder.encode_documents(texts)
-
-
-class Counted:
-    """A ranker that counts what it reads."""
-
-    def __init__(self, ranker: CalibratedRanker) -> None:
-        self._ranker, self.read = ranker, 0
-        self.input, self.fingerprint = ranker.input, ranker.fingerprint
-
-    def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Score N texts."""
-        self.read += len(texts)
-        return self._ranker.score(query, texts)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from dowse.index.local import LocalStore
 from dowse.models.crossencoder import default_crossencoder
 from dowse.search.models import ranker_named
 from dowse.search.only import Only
+from dowse.search.rerank import PAIRS_AT_ONCE
 from dowse.search.searcher import Searcher
 from dowse.serve.brief import hits_text
 from dowse.serve.cli import whole
@@ -93,11 +95,12 @@ def test_the_command_line_prints_what_the_ranker_says_and_that_nothing_answers(p
     run = dowse(place, QUERY, "--top-k", 3, "--json", "--budget-ms", 3_600_000)
     assert run.returncode == 0, run.stderr
     assert said(json.loads(run.stdout)["hits"]) == expected
-    run = dowse(place, "weather on the moon", "--min-score", 0.5, "--candidates", 5, "--combine", "replace")
-    assert (run.returncode, run.stdout) == (0, "")
-    assert "nothing here answers this: the ranker gave no document so high a probability as --min-score 0.5" in (
-        run.stderr
-    )
+    nothing = ("weather on the moon", "--min-score", 0.5, "--top-k", 5, "--candidates", 5, "--combine", "replace")
+    for budget_ms, read in ((3_600_000, "5"), (1, f"[{PAIRS_AT_ONCE}5]")):  # the first few whatever the time
+        run = dowse(place, *nothing, "--budget-ms", budget_ms)
+        assert (run.returncode, run.stdout) == (0, "")
+        message = rf"nothing here answers this: the ranker read {read} of at most 5 documents, and none is as probable"
+        assert re.search(rf"^{message} as --min-score 0\.5$", run.stderr, re.MULTILINE), run.stderr
 
 
 def test_wrong_wishes_are_one_sentence(place):

@@ -46,6 +46,24 @@ class Wanted:
     min_score: float = 0.0
 
 
+class Counted:
+    """A ranker that counts in `read` what it reads; satisfies `dowse.types.CalibratedRanker`."""
+
+    def __init__(self, ranker: CalibratedRanker) -> None:
+        """Take the ranker."""
+        self._ranker, self.read = ranker, 0
+        self.input, self.fingerprint = ranker.input, ranker.fingerprint
+
+    def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the probability that each of N texts answers a query, float32 of shape (N,).
+
+        Raises:
+            ModelError: As the ranker.
+        """
+        self.read += len(texts)
+        return self._ranker.score(query, texts)
+
+
 def rerank(
     ranker: CalibratedRanker, stores: Sequence[Store], query: str, ranked: Sequence[Found], wanted: Wanted
 ) -> list[Found] | None:

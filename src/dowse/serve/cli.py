@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dowse.cluster import Cluster
     from dowse.index.secrets import Finding
     from dowse.search.only import Only
+    from dowse.search.rerank import Counted
     from dowse.search.searcher import Searcher
 
 EXAMPLES = """\b
@@ -125,7 +126,7 @@ def search(
     min_score: MinScore = 0.0,
 ) -> None:
     """Search folders for code that does what the query says."""
-    from dowse.search.searcher import MAX_QUERY_CHARS
+    from dowse.search.searcher import MAX_QUERY_CHARS, Searcher
     from dowse.serve import brief, display
 
     if not query.strip():
@@ -139,17 +140,12 @@ def search(
         raise ConfigError("--literal finds an exact string, which has no probability; leave out --min-score")
     # a model that is named here is asked, whatever mode the folder's settings say
     named = {None: None, "off": None, AUTO: "balanced"}.get(retriever, AUTO)
-    said = {
-        "mode": mode or ("best" if min_score or ranker not in (None, "off") else named),
-        "retriever": retriever,
-        "ranker": ranker,
-        "n_candidates": candidates,
-        "combine": combine,
-        "budget_ms": budget_ms,
-    }
+    mode_said = mode or ("best" if min_score or ranker not in (None, "off") else named)
+    said: dict[str, Any] = {"mode": mode_said, "retriever": retriever, "ranker": ranker}
+    said |= {"n_candidates": candidates, "combine": combine, "budget_ms": budget_ms}
     with _searcher(paths, places(index_dir, store, text), search=said) as searcher:
-        _check_models(searcher, mode, min_score)
-        ask = searcher.literal if literal else searcher.search
+        reading = _check_models(searcher, mode, min_score)
+        ask = searcher.literal if literal else Searcher(searcher.roots, searcher.encoder, ranker=reading).search
         wanted = top_k if top_k or budget_tokens is None else brief.n_hits(budget_tokens)
         hits = ask(query, wanted, _only(searcher, language, path, kind, min_score))
         if len(query) > MAX_QUERY_CHARS and not literal:
@@ -158,8 +154,10 @@ def search(
             found = {"hits": [display.as_dict(hit) for hit in hits], "index": searcher.status()}
             print(display.visible(brief.hits_text(found, budget_tokens, None if top_k else brief.N_WITH_CODE)))
             return
-        nothing = "nothing here answers this: the ranker gave no document so high a probability as --min-score"
-        _answer(searcher, query, hits, as_json, f"{nothing} {min_score:g}" if min_score else "no hits")
+        most = max(searcher.settings.search.n_candidates, wanted or searcher.settings.search.top_k)
+        read = f"the ranker read {reading.read} of at most {most} documents" if reading else ""
+        nothing = f"nothing here answers this: {read}, and none is as probable as --min-score {min_score:g}"
+        _answer(searcher, query, hits, as_json, nothing if reading else "no hits")
 
 
 @app.command()
@@ -336,8 +334,10 @@ def _fill(searcher: Searcher, cluster: Cluster | None) -> None:
         Searcher(searcher.roots, searcher.encoder, retriever=retriever).fill(progress=progress)
 
 
-def _check_models(searcher: Searcher, mode: str | None, min_score: float) -> None:
-    """Say which stages of a mode that was asked for are left out; refuse a probability that nobody could give."""
+def _check_models(searcher: Searcher, mode: str | None, min_score: float) -> Counted | None:
+    """Say which stages of a mode that was asked for are left out; return the ranker that a probability is asked of."""
+    from dowse.search.rerank import Counted
+
     if min_score and (mode not in (None, "best") or searcher.ranker is None):
         raise ConfigError("--min-score needs the ranker, and it is off or not installed; name one with --ranker")
     missing = searcher.missing(mode) if mode else []
@@ -345,6 +345,7 @@ def _check_models(searcher: Searcher, mode: str | None, min_score: float) -> Non
         absent = " and ".join({"retriever": "bi-encoder", "ranker": "ranker"}[name] for name in missing)
         options = " and ".join(f"--{name}" for name in missing)
         _say(f"--mode {mode}: no {absent} here; train one with dowse train and name its folder with {options}")
+    return Counted(searcher.ranker) if min_score and searcher.ranker else None
 
 
 def _only(
