@@ -333,11 +333,13 @@ def test_the_command_trains_exports_calibrates_and_what_it_wrote_ranks(base, pai
     arguments = ["train", "ranker", pairs, "-o", tmp_path / "out", "--base", base, "--retriever", "bm25"]
     arguments += ["--max-steps", "12", "--learning-rate", "0.002", "--batch-size", "8", "--n-negatives", "3"]
     arguments += ["--max-tokens", "40", "--max-query-tokens", "12", "--no-bf16", "--ranker-input", "code"]
+    arguments += ["--max-label", "0.9"]
     command = [sys.executable, "-m", "dowse", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == f"the model is in {tmp_path / 'out'}"
     card, config = json.loads(done.stdout), json.loads((tmp_path / "out/int8/config.json").read_text())
+    assert card["settings"]["sampling"]["max_label"] == 0.9
     assert card["steps"] == 12 and card["agreement"] == config["agreement"] and config["trained"]["steps"] == 12
     assert config["agreement"]["spearman"] > 0.9 and config["weights"] == "int8" and config["input"] == "code"
     assert (config["max_tokens"], config["max_query_tokens"], config["layers"]) == (40, 12, 2)

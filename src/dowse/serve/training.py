@@ -86,6 +86,9 @@ SamplingScale = Annotated[
     float | None, typer.Option(min=0, help="1/temperature: 0 draws evenly, more prefers the best ranked.")
 ]
 FalseNegatives = Annotated[str | None, typer.Option(help="mask, weight or keep.")]
+MaxLabel = Annotated[
+    float | None, typer.Option(min=0, help="A document labelled above this counts as a false negative too.")
+]
 GradedShare = Annotated[
     float | None, typer.Option(min=0, max=1, help="How much of the target labelled negatives share.")
 ]
@@ -237,6 +240,7 @@ def ranker(
     max_score: MaxScore = None,
     sampling_scale: SamplingScale = None,
     false_negatives: FalseNegatives = None,
+    max_label: MaxLabel = None,
     graded_share: GradedShare = None,
     layers: Layers = None,
     layers_kept: LayersKept = None,
@@ -258,7 +262,7 @@ def ranker(
         "base": base, "preset": preset, "languages": tuple(language) if language else None,
         "ranker_input": ranker_input, "negatives": negatives, "n_negatives": n_negatives, "first_rank": first_rank,
         "last_rank": last_rank, "min_score": min_score, "max_score": max_score, "sampling_scale": sampling_scale,
-        "false_negatives": false_negatives, "graded_share": graded_share, "layers": layers,
+        "false_negatives": false_negatives, "max_label": max_label, "graded_share": graded_share, "layers": layers,
         "layers_kept": layers_kept, "distill_from": str(distill_from) if distill_from else None,
         "max_queries": max_queries, "max_tokens": max_tokens, "max_query_tokens": max_query_tokens, "epochs": epochs,
         "max_steps": max_steps, "batch_size": batch_size, "learning_rate": learning_rate,
