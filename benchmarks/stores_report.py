@@ -23,7 +23,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from dowse.evaluate.plots import COLOURS
+from dowse.drawing import COLOURS
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"

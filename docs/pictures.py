@@ -28,8 +28,8 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from dowse.evaluate.plots import _STYLE as STYLE
-from dowse.evaluate.plots import COLOURS, quality_against_latency
+from dowse.drawing import COLOURS, STYLE
+from dowse.evaluate.plots import quality_against_latency
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -229,10 +229,10 @@ def draw_stores() -> None:
 
 
 def draw_labels(folder: Path) -> None:
-    """Draw the labels of a folder in the style of the charts; the folder stays as it is."""
+    """Draw the labels of a folder; the folder stays as it is."""
     from dowse.label.report import write_report
 
-    with tempfile.TemporaryDirectory() as name, rc_context(STYLE):
+    with tempfile.TemporaryDirectory() as name:
         copy = Path(shutil.copytree(folder, Path(name) / "labelled"))
         write_report(copy, json.loads((copy / "counts.json").read_text(encoding="utf-8")))
         shutil.copyfile(copy / "labels.png", IMAGES / "labels.png")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "dowse"
-BASE = {"types", "errors", "config", "records", "cluster", "pool", "lock", "parquet", "languages"}
+BASE = {"types", "errors", "config", "records", "cluster", "pool", "lock", "parquet", "drawing", "languages"}
 STEPS = ["mine", "label", "train", "evaluate", "index", "search", "serve"]
 FRONT_DOORS = {"__init__", "__main__"}
 MODULES = sorted(SOURCE.rglob("*.py"))

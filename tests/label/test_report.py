@@ -14,7 +14,8 @@ from dowse.label.report import draw_labels, rows_fitted, write_report
 from dowse.label.settings import LabelSettings
 from dowse.label.suspects import Mixture
 
-COLOURS = {"random": (0x9A, 0xA5, 0xB1), "suspect": (0xE8, 0x87, 0x1E), "positive": (0x1B, 0x4F, 0x9C)}
+COLOURS = {"random": (0x7D, 0x5B, 0xA6), "suspect": (0xED, 0xAE, 0x49), "positive": (0x2F, 0x66, 0x90)}
+"""The fifth, third and first of all drawings."""
 
 
 def pixels(path, colour):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dowse.drawing import COLOURS, INK, STYLE
 from dowse.errors import MissingExtraError
 
 try:
@@ -21,19 +22,6 @@ try:
 except ImportError as error:
     raise MissingExtraError("a report", "evaluate") from error
 
-COLOURS = ("#2f6690", "#d1495b", "#edae49", "#66a182", "#7d5ba6", "#8d99ae")
-INK = "#1f2933"
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#9aa5b1",
-    "text.color": INK,
-    "axes.labelcolor": INK,
-}
 _PROLOGUE = re.compile(r"^.*?(?=<svg)", re.DOTALL)
 _IDS = re.compile(r'\bid="|url\(#|href="#')
 """What stands before a name that must be one figure's own."""
@@ -132,7 +120,7 @@ def training_curves(logs: Mapping[str, Sequence[tuple[float, float]]]) -> Figure
 def as_svg(figure: Figure, name: str) -> str:
     """Return a figure as an SVG element whose ids are its own, so that several can stand on one page."""
     buffer = io.StringIO()
-    with rc_context({**_STYLE, "svg.hashsalt": name}):
+    with rc_context({**STYLE, "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return _IDS.sub(rf"\g<0>{name}-", _PROLOGUE.sub("", buffer.getvalue()))
 
@@ -140,12 +128,12 @@ def as_svg(figure: Figure, name: str) -> str:
 def save_png(figure: Figure, path: Path) -> None:
     """Write a figure as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure.savefig(path, dpi=150)
 
 
 def _drawn(width: float, height: float) -> tuple[Figure, Axes]:
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         return figure, figure.subplots()
 

@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dowse.drawing import COLOURS, INK, STYLE
 from dowse.errors import MissingExtraError
 from dowse.label.rows import read_labelled
 from dowse.label.suspects import Mixture
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from dowse.label.settings import LabelSettings
 
 MANY = 0.5
@@ -32,7 +35,7 @@ _BINS = np.linspace(0.0, 1.0, 201)
 _SAMPLES = 10
 _CODE_LINES = 12
 _KINDS = ("random", "hard", "rejected", "suspect", "positive")
-_COLOURS = {"random": "#9aa5b1", "hard": "#5b8fb9", "rejected": "#8d6a9f", "suspect": "#e8871e", "positive": "#1b4f9c"}
+_COLOURS = dict(zip(("positive", "rejected", "suspect", "hard", "random"), COLOURS, strict=False))
 
 
 def write_card(folder: Path, settings: LabelSettings, figures: Mapping[str, Any]) -> None:
@@ -102,9 +105,16 @@ def write_report(folder: Path, figures: Mapping[str, Any], seed: int = 0) -> Pat
 def draw_labels(path: Path, bins: Mapping[str, NDArray[np.int64]], mixture: Mixture | None) -> None:
     """Draw the measured labels by kind, stacked, with the mixture's components and where they cross."""
     try:
-        from matplotlib.figure import Figure
+        from matplotlib import rc_context
     except ImportError as error:
         raise MissingExtraError("dowse label --report", "data") from error
+    with rc_context(STYLE):
+        _drawn(bins, mixture).savefig(path, dpi=130)
+
+
+def _drawn(bins: Mapping[str, NDArray[np.int64]], mixture: Mixture | None) -> Figure:
+    from matplotlib.figure import Figure
+
     width = float(_BINS[1] - _BINS[0])
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     axes = figure.subplots()
@@ -120,9 +130,9 @@ def draw_labels(path: Path, bins: Mapping[str, NDArray[np.int64]], mixture: Mixt
         scale = width * rows_fitted(bins, mixture)
         kinds = (("--", "unlike, as fitted"), ("-", "alike, as fitted"))
         for density, (style, name) in zip(mixture.densities(at), kinds, strict=True):
-            axes.plot(at, density * scale, style, color="#1f2933", linewidth=1.2, label=name)
+            axes.plot(at, density * scale, style, color=INK, linewidth=1.2, label=name)
         if mixture.threshold is not None:
-            axes.axvline(mixture.threshold, color="#1f2933", linewidth=1, linestyle=":")
+            axes.axvline(mixture.threshold, color=INK, linewidth=1, linestyle=":")
             axes.annotate(
                 f"s* = {mixture.threshold:.3f}",
                 (mixture.threshold, axes.get_ylim()[1] * 0.96),
@@ -135,7 +145,7 @@ def draw_labels(path: Path, bins: Mapping[str, NDArray[np.int64]], mixture: Mixt
     axes.set_xlabel("measured label, (1 + cos) / 2")
     axes.set_ylabel("rows")
     axes.legend(frameon=False, loc="upper right")
-    figure.savefig(path, dpi=130)
+    return figure
 
 
 def rows_fitted(bins: Mapping[str, NDArray[np.int64]], mixture: Mixture) -> int:
