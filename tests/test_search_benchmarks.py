@@ -13,6 +13,7 @@ import failures
 import fit_cascade
 import fit_fusion
 import fit_share
+import indexing
 import newcomer
 import numpy as np
 import peer_grep
@@ -230,3 +231,15 @@ def test_what_a_ranker_reads_is_fitted_on_dev_and_measured_on_test(tmp_path, mon
     test = record["figures"]["test"]["mined test"]
     assert test["queries"] == test["documents"] == 12
     assert test["difference"]["value"] == pytest.approx(test["with the ranker"] - test["retriever"])
+
+
+def test_an_index_is_timed_by_one_process_and_by_several_and_after_one_file_of_it_was_saved(tmp_path, monkeypatch):
+    folder = write_files(tmp_path / "project", FILES)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    monkeypatch.setattr(sys, "argv", ["indexing", str(folder), "--rounds", "1", "--results", str(tmp_path / "results")])
+    indexing.main()
+    (written,) = (tmp_path / "results").glob("indexing-*.json")
+    figures = json.loads(written.read_text())["figures"]["project"]
+    assert figures["documents"] > 0 and figures["ratio"] == figures["several_s"] / figures["alone_s"]
+    assert 0 < figures["one_file_changed_ms"] < 1000 * figures["alone_s"]
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
