@@ -1,4 +1,7 @@
+import ast
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,6 +112,10 @@ def test_names_that_only_look_like_tests_are_not(path):
 def test_examples_entrances_and_declarations_are_recognised():
     assert evidence.is_aside(query("x"), candidates(("examples/a.py",), ("src/a.py",))).tolist() == [1, 0]
     assert evidence.is_aside(query("an example"), candidates(("examples/a.py",))).tolist() == [0]
+    documented = candidates(
+        ("docs/a.py",), ("doc_samples/a.py",), ("docs-site/a.ts",), ("src/docs.py",), ("docstore/a.py",)
+    )
+    assert evidence.is_aside(query("x"), documented).tolist() == [1, 1, 1, 0, 0]
     assert evidence.is_entrance(query("x"), candidates(("a/__init__.py",), ("b/index.ts",), ("init.py",))).tolist() == [
         1,
         1,
@@ -171,3 +178,18 @@ def test_pooling_two_roots_keeps_their_files_apart():
     both = pooled([first, replace(second, roots=np.ones(1, np.int64))])
     assert both.files.tolist() == [0, 1, 2]
     assert len(both.entries) == len(both.ids) == 3
+
+
+def test_no_rule_of_search_names_a_repository_that_it_is_measured_on():
+    root = Path(__file__).parents[2]
+    reserved = (root / "configs/reserved.txt").read_text().splitlines()
+    names = {line.rpartition("/")[2].lower() for line in reserved if line and not line.startswith("#")}
+    assert {"fastapi", "gin", "zod"} <= names
+    names -= {"json"}  # a format before it is a library's name
+    for file in (root / "src/dowse/search").glob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        rules = [
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        assert not names & set(re.findall(r"[a-z0-9_-]+", " ".join(rules).lower())), file
+    assert not names & set(re.findall(r"[a-z0-9_-]+", (root / "src/dowse/search/weights.json").read_text().lower()))

@@ -360,7 +360,7 @@ _TEST = re.compile(
     r"|[._-](test|tests|spec)\.|[a-z](Test|Tests|Spec|IT)\."
 )
 _ASIDE = re.compile(
-    r"(^|/)(examples?|samples?|demos?|docs?(_src)?|bench(es|marks?)?|vendor(ed)?|third_party|extern(al)?|_?compat|legacy"
+    r"(^|/)(examples?|samples?|demos?|docs?([_-][a-z]+)?|bench(es|marks?)?|vendor(ed)?|third_party|extern(al)?|_?compat|legacy"
     r"|scripts?|tools?|migrations?|playground|win(dows|32)?)/",
     re.IGNORECASE,
 )
