@@ -131,7 +131,8 @@ def train(arm: Arm, seed: int, labelled: Path, output: Path, args: argparse.Name
     )
     if args.base == STATIC:
         rows = replace(STATIC_TRAINING.rows, max_queries=args.queries)
-        training = replace(STATIC_TRAINING, rows=rows, loss=own, seed=seed, epochs=args.epochs)
+        batches = replace(STATIC_TRAINING.batches, batch_size=args.batch_size or STATIC_TRAINING.batches.batch_size)
+        training = replace(STATIC_TRAINING, rows=rows, batches=batches, loss=own, seed=seed, epochs=args.epochs)
         card = train_static(labelled, output, StaticOptions(base_folder(args.distilled), training=training))
         return output / "int8", card["rows"]["queries"]
     options = RetrieverOptions(
@@ -143,7 +144,8 @@ def train(arm: Arm, seed: int, labelled: Path, output: Path, args: argparse.Name
         frozen_layers=args.frozen_layers,
         seed=seed,
     )
-    options = replace(options, rows=replace(options.rows, max_queries=args.queries))
+    batches = replace(options.batches, batch_size=args.batch_size or options.batches.batch_size)
+    options = replace(options, rows=replace(options.rows, max_queries=args.queries), batches=batches)
     torch.manual_seed(seed)
     model = st.SentenceTransformer(str(base_folder(args.base)), model_kwargs={"attn_implementation": "eager"})
     card = fit(model, checked_rows(labelled, options, ()), output, options, None)
@@ -226,6 +228,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--queries", type=int, default=15_000, help="trained on at most, of the labelled")
     parser.add_argument("--epochs", type=float, default=1.0)
+    parser.add_argument("--batch-size", type=int, default=0, help="queries in a batch; 0: those of the base's recipe")
     parser.add_argument("--learning-rate", type=float, default=5e-5)
     parser.add_argument("--document-tokens", type=int, default=128)
     parser.add_argument("--frozen-layers", type=int, default=0)

@@ -8,7 +8,7 @@ measured here, and a table without a record says so. All figures are percent.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise, product
+from itertools import chain, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,7 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
         "others report it.",
         *_each(of["ablation"], ablation, _table(["trained with", "paper", "gain"], [*map(_published, ABLATION)])),
         "",
+        *chain.from_iterable(causes(record) for record in records if record["name"] == "order-causes"),
         "### Without training on the benchmark",
         "",
         *zero_shot(records),
@@ -141,6 +142,19 @@ def ablation(record: Mapping[str, Any]) -> list[str]:
         ("measured on", "CoSQA, AdvTest and CSN's six languages, whole", sizes),
     ]
     return [*_table(head, rows), "", *_differing(differences, record)]
+
+
+def causes(record: Mapping[str, Any]) -> list[str]:
+    """Return what the order loss gains where its weight, the batches or the labels are others."""
+    rows = [
+        [name, f"{100 * of['InfoNCE only']:.2f}", f"{100 * of['InfoNCE + order']:.2f}", _gain(of["difference"])]
+        for name, of in record["figures"].items()
+    ]
+    settings = record["settings"]
+    size = f"{settings['asked']:,} queries of mined dev, {settings['metric']}, {settings['seeds']} seeds"
+    head = ["changed", "InfoNCE only", "InfoNCE + order", "gain"]
+    file = f"{record['name']}-{record['commit'][:12]}.json"
+    return [f"### What the gain depends on: token vectors, {size} ([{file}]({file}))", "", *_table(head, rows), ""]
 
 
 def zero_shot(records: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -52,11 +52,17 @@ if [ -n "$data" ]; then asked+=(--cosqa "$data/cosqa"); fi
 if [ ! -f "$work/pairs/manifest.json" ]; then mine_pairs "$work" "$data" "$every"; fi
 
 # Suspects by both selectors, so that each arm takes its own.
-"$python" -m dowse label "$work/pairs" -o "$work/labelled-both" --in-groups --negatives 7 --ast-cutoff 0.2 \
-  ${JUDGE:+--judge "$JUDGE"} ${JUDGE_MODEL:+--judge-model "$JUDGE_MODEL"}
+label() {
+  "$python" -m dowse label "$work/pairs" -o "$work/$1" --in-groups --negatives "$2" --ast-cutoff 0.2 \
+    ${JUDGE:+--judge "$JUDGE"} ${JUDGE_MODEL:+--judge-model "$JUDGE_MODEL"}
+}
+label labelled-both 7
+label labelled-15 15
 
 "$python" "$repository/benchmarks/ablation.py" "$work/labelled-both" --pairs "$work/pairs" --work "$work/ablation" \
   --results "$results" ${asked[@]+"${asked[@]}"} "${ablation[@]}" ${more_ablation[@]+"${more_ablation[@]}"}
+"$python" "$repository/benchmarks/order_causes.py" "$work/labelled-both" "$work/labelled-15" --pairs "$work/pairs" \
+  --work "$work/order-causes" --results "$results"
 rank() {
   "$python" "$repository/benchmarks/ranker_table.py" "$work/labelled-both" --pairs "$work/pairs" \
     --work "$work/ranker-table" --retriever "$retriever" --results "$results" ${asked[@]+"${asked[@]}"} \

@@ -110,6 +110,20 @@ def test_each_arm_stands_beside_the_papers_and_every_difference_is_said(tmp_path
     assert "Nothing was measured" not in "\n".join(page)
 
 
+def test_what_the_order_losss_gain_depends_on_stands_below_the_ablation(tmp_path):
+    write_both(tmp_path)
+    figures = {"order weight 0.3": {"InfoNCE only": 0.5, "InfoNCE + order": 0.51, "difference": difference(0.01)}}
+    write(tmp_path, "order-causes", figures, {"asked": 2_000, "metric": "mrr@10", "seeds": 3})
+    done, page = page_of(tmp_path)
+    assert done.returncode == 0, done.stderr
+    at = page.index(
+        "### What the gain depends on: token vectors, 2,000 queries of mined dev, mrr@10, 3 seeds"
+        " ([order-causes-aaaaaaaaaaaa.json](order-causes-aaaaaaaaaaaa.json))"
+    )
+    assert "| order weight 0.3 | 50.00 | 51.00 | +1.00 [+0.00, +2.00], p = 0.004 |" in page[at:]
+    assert page.index("### ablation-some-base") < at < page.index("### Without training on the benchmark")
+
+
 def test_a_record_from_before_scores_were_scaled_is_read_and_says_its_own_formula(tmp_path):
     write_both(tmp_path)
     place = tmp_path / "ranker-static-aaaaaaaaaaaa.json"
@@ -182,6 +196,9 @@ def test_the_recipe_hands_a_judge_on_with_its_model(tmp_path, judge, model):
     given = {"PYTHON": str(stub), "RESULTS": str(tmp_path / "results"), "JUDGE": judge, "JUDGE_MODEL": model}
     command = ["bash", str(ROOT / "recipes" / "reproduce.sh"), str(work)]
     subprocess.run(command, env=os.environ | given, check=True, timeout=60)
-    [label] = [run.splitlines() for run in said.read_text().split("--end--\n") if run.startswith("-m\ndowse\nlabel\n")]
+    runs = [run.splitlines() for run in said.read_text().split("--end--\n")]
+    labels = [run for run in runs if run[:3] == ["-m", "dowse", "label"]]
     expected = [*(["--judge", judge] if judge else []), *(["--judge-model", model] if model else [])]
-    assert label[label.index("0.2") + 1 :] == expected
+    assert [label[label.index("0.2") + 1 :] for label in labels] == [expected] * 2
+    [causes] = [run for run in runs if run[:1] and run[0].endswith("order_causes.py")]
+    assert causes[1:3] == [label[label.index("-o") + 1] for label in labels]
