@@ -25,8 +25,8 @@ from rich.table import Table
 from tokenizers import Tokenizer
 
 from dowse import Searcher
-from dowse.evaluate.benchmarks import AnnotatedRepository, load_annotated
-from dowse.evaluate.metrics import Location, hits_target
+from dowse.evaluate.annotated import AnnotatedRepository, load_annotated
+from dowse.evaluate.annotated_metrics import Location, hits_target
 from dowse.languages.identifiers import parts, words
 from dowse.languages.terms import QUESTION_WORDS
 from dowse.records import write_result

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dowse.errors import ConfigError, DowseError
-from dowse.evaluate.benchmarks import (
+from dowse.evaluate.annotated import (
     AnnotatedRepository,
     Score,
     check_checkout,
@@ -27,7 +27,7 @@ from dowse.evaluate.benchmarks import (
     mean_by,
     mean_over_repositories,
 )
-from dowse.evaluate.metrics import Location, official_ndcg, strict_ndcg
+from dowse.evaluate.annotated_metrics import Location, official_ndcg, strict_ndcg
 from dowse.records import sha256, write_result
 
 HERE = Path(__file__).resolve().parent

@@ -25,8 +25,8 @@ from annotated import check_checkouts
 from numpy.typing import NDArray
 
 from dowse import Searcher
-from dowse.evaluate.benchmarks import AnnotatedQuery, AnnotatedRepository, load_annotated
-from dowse.evaluate.metrics import K, Location, hits_target, strict_ndcg
+from dowse.evaluate.annotated import AnnotatedQuery, AnnotatedRepository, load_annotated
+from dowse.evaluate.annotated_metrics import K, Location, hits_target, strict_ndcg
 from dowse.records import write_result
 from dowse.search.evidence import Candidates, dense_file, lexical_file
 from dowse.search.fuse import score, settle

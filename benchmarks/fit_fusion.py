@@ -33,8 +33,8 @@ import torch
 from annotated import check_checkouts
 from scipy.optimize import minimize
 
-from dowse.evaluate.benchmarks import AnnotatedQuery, Score, load_annotated, mean_by, mean_over_repositories
-from dowse.evaluate.metrics import Location, hits_target, official_ndcg, strict_ndcg
+from dowse.evaluate.annotated import AnnotatedQuery, Score, load_annotated, mean_by, mean_over_repositories
+from dowse.evaluate.annotated_metrics import Location, hits_target, official_ndcg, strict_ndcg
 from dowse.models.biencoder import BiEncoder
 from dowse.models.static import default_static
 from dowse.records import write_json, write_result

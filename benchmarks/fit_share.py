@@ -27,8 +27,8 @@ from measure import UNHURRIED_MS
 from numpy.typing import NDArray
 
 from dowse import Searcher
-from dowse.evaluate.benchmarks import AnnotatedRepository, Score, load_annotated, mean_over_repositories
-from dowse.evaluate.metrics import K, Location, official_ndcg
+from dowse.evaluate.annotated import AnnotatedRepository, Score, load_annotated, mean_over_repositories
+from dowse.evaluate.annotated_metrics import K, Location, official_ndcg
 from dowse.evaluate.resampling import CONFIDENCE, RESAMPLES, means
 from dowse.models.cascade import Combination, cascaded, scaled
 from dowse.models.crossencoder import CrossEncoder

@@ -30,7 +30,7 @@ from fit_share import paired, read_best, shares_of_the_others
 from measure import UNHURRIED_MS, folder_mb, p50, timed
 
 from dowse.config import SearchSettings
-from dowse.evaluate.benchmarks import Score, load_annotated, mean_by, mean_over_repositories
+from dowse.evaluate.annotated import Score, load_annotated, mean_by, mean_over_repositories
 from dowse.index.lexical import LexicalIndex
 from dowse.languages.identifiers import words
 from dowse.languages.terms import stemmed

@@ -26,7 +26,7 @@ from measure import UNHURRIED_MS
 from sources import FILES, write_files
 
 from dowse import Searcher
-from dowse.evaluate.benchmarks import Score
+from dowse.evaluate.annotated import Score
 from dowse.models.biencoder import BiEncoder
 
 REPOSITORY = {"name": "shop", "language": "python", "url": "https://example.org/shop", "revision": "0" * 40}

@@ -2,5 +2,5 @@
 
 `tasks` says what a benchmark is, `catalogue` finds one by its name, `harness` ranks and measures, `suite` makes the
 rows of a table and `report` a page of them. The annotated repositories have a reader and metrics of their own:
-`benchmarks`, `metrics`, `repositories`.
+`annotated`, `annotated_metrics`, `annotated_subjects`.
 """

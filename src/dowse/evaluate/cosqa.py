@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dowse.errors import ConfigError, DataError
-from dowse.evaluate.files import check_count, read_json, text_of
+from dowse.evaluate.files import check_count, read_json, read_objects, text_of
 from dowse.evaluate.protocols import OASIS, Protocol
 from dowse.evaluate.tasks import Task, bare
 
@@ -47,8 +47,7 @@ def load_cosqa(
     codes = _codes(folder, keep_docstrings)
     place = folder / f"cosqa-retrieval-{split}-500.json"
     queries, qrels = {}, {}
-    for number, row in enumerate(read_json(place, list)):
-        where = f"{place} entry {number}"
+    for where, row in read_objects(place):
         query_id, answer = text_of(row, "idx", where), str(row.get("retrieval_idx"))
         if answer not in codes:
             raise DataError(f"{where}: retrieval_idx is {answer}, expected the number of a code; fetch the file again")
@@ -68,10 +67,9 @@ def _codes(folder: Path, keep_docstrings: bool) -> dict[str, str]:
     codes: dict[str, str] = {}
     if merged.is_file() or not published.is_file():
         key = "code" if keep_docstrings else "code_wo_comment"
-        rows: list[tuple[Any, Any, str]] = []
-        for number, row in enumerate(read_json(merged, list)):
-            where = f"{merged} entry {number}"
-            rows.append((row.get("url") if isinstance(row, dict) else None, text_of(row, key, where), where))
+        rows: list[tuple[Any, Any, str]] = [
+            (row.get("url"), text_of(row, key, where), where) for where, row in read_objects(merged)
+        ]
     elif keep_docstrings:
         rows = [
             (number, code, f"{published} entry {at}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +33,17 @@ def read_json(place: Path, kind: type[T]) -> T:
     return value
 
 
+def read_objects(place: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the objects of a JSON file that holds a list of them, each with where it stands.
+
+    Raises:
+        DataError: The file is missing, no JSON, no list, or an entry is no object.
+    """
+    for number, row in enumerate(read_json(place, list)):
+        where = f"{place} entry {number}"
+        yield where, object_of(row, where)
+
+
 def read_json_lines(place: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the objects of a file of JSON lines, plain or as .gz, each with where it stands.
 
@@ -51,22 +62,31 @@ def read_json_lines(place: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     row = json.loads(line)
                 except ValueError as error:
                     raise DataError(f"{where} is not JSON ({error}); {AGAIN}") from None
-                if not isinstance(row, dict):
-                    raise DataError(f"{where} holds a {type(row).__name__}, expected an object; {AGAIN}")
-                yield where, row
+                yield where, object_of(row, where)
     except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
         raise DataError(f"{place} is damaged ({error}), expected JSON lines; {AGAIN}") from None
     except OSError as error:
         raise _missing(place, error) from None
 
 
-def text_of(row: object, key: str, where: str) -> str:
+def object_of(value: object, where: str) -> dict[str, Any]:
+    """Return what must be a JSON object.
+
+    Raises:
+        DataError: It is none.
+    """
+    if not isinstance(value, dict):
+        raise DataError(f"{where} holds {value!r:.40}, expected an object; {AGAIN}")
+    return value
+
+
+def text_of(row: Mapping[str, Any], key: str, where: str) -> str:
     """Return a field that must hold some text.
 
     Raises:
         DataError: It does not.
     """
-    value = row.get(key) if isinstance(row, dict) else None
+    value = row.get(key)
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{where}: {key} is {value!r}, expected text that is not blank; {AGAIN}")
     return value

@@ -212,8 +212,8 @@ def _annotated(
     as_json: bool,
 ) -> None:
     """Ask every subject about the annotated repositories."""
-    from dowse.evaluate import repositories as annotated
-    from dowse.evaluate.benchmarks import load_annotated
+    from dowse.evaluate import annotated_subjects
+    from dowse.evaluate.annotated import load_annotated
     from dowse.evaluate.encoders import default_retriever, open_encoder
     from dowse.evaluate.protocols import OASIS
     from dowse.serve.progress import stage_progress
@@ -221,23 +221,23 @@ def _annotated(
     if checkouts is None:
         raise ConfigError(f"{ANNOTATED} searches the repositories themselves; name the folder of their --checkouts")
 
-    def subject(name: str) -> annotated.Subject:
+    def subject(name: str) -> annotated_subjects.Subject:
         if name == "searcher":
-            return annotated.searcher_subject(open_searcher)
+            return annotated_subjects.searcher_subject(open_searcher)
         if name == "bm25":
-            return annotated.bm25_subject(open_searcher)
+            return annotated_subjects.bm25_subject(open_searcher)
         if name == "ripgrep":
-            return annotated.ripgrep
+            return annotated_subjects.ripgrep
         if name == "semble":
-            return annotated.semble_subject(None)
-        return annotated.retriever_subject(open_searcher, open_encoder(name, OASIS), cache)
+            return annotated_subjects.semble_subject(None)
+        return annotated_subjects.retriever_subject(open_searcher, open_encoder(name, OASIS), cache)
 
     questions = load_annotated(data)
     names = ["searcher" if searcher else retriever or default_retriever(), *baselines]
     subjects = [(name, subject(name)) for name in names]
     with stage_progress() as told:
         rows = [
-            {"name": name} | annotated.ask_repositories(questions, checkouts, asked, told=told)
+            {"name": name} | annotated_subjects.ask_repositories(questions, checkouts, asked, told=told)
             for name, asked in subjects
         ]
     _show({"benchmark": ANNOTATED, "split": "all", **rows[0], "baselines": rows[1:]}, as_json)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from dowse.errors import DataError
-from dowse.evaluate.benchmarks import Score, load_annotated, mean_by, mean_over_repositories
-from dowse.evaluate.metrics import Location
+from dowse.evaluate.annotated import Score, load_annotated, mean_by, mean_over_repositories
+from dowse.evaluate.annotated_metrics import Location
 
 REPOSITORY = {
     "name": "gin",
@@ -45,7 +45,7 @@ def test_repositories_and_targets_are_read_as_written(tmp_path):
         ({"category": None}, "category is None"),
         ({"relevant": []}, "there is no target"),
         ({"relevant": "tree.go"}, "relevant is 'tree.go'"),
-        ({"relevant": [7]}, "7 is a int"),
+        ({"relevant": [7]}, "holds 7, expected an object"),
         ({"relevant": ["/etc/passwd"]}, "target is '/etc/passwd'"),
         ({"relevant": ["../tree.go"]}, "target is '../tree.go'"),
         ({"relevant": [{"path": "tree.go", "start_line": 9, "end_line": 3}]}, "lines 9 to 3"),

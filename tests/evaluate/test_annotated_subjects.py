@@ -11,9 +11,9 @@ from repos import make_repository
 from sources import FILES, write_files
 
 from dowse.errors import ConfigError
-from dowse.evaluate.benchmarks import AnnotatedQuery, AnnotatedRepository, check_checkout
-from dowse.evaluate.metrics import Location
-from dowse.evaluate.repositories import (
+from dowse.evaluate.annotated import AnnotatedQuery, AnnotatedRepository, check_checkout
+from dowse.evaluate.annotated_metrics import Location
+from dowse.evaluate.annotated_subjects import (
     ask_repositories,
     bm25_subject,
     most_matches,

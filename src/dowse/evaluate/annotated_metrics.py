@@ -1,6 +1,6 @@
 """Step 4 of 7, evaluate: ranked hits + annotated targets → NDCG@10 of the annotated-repository benchmark.
 
-Reads hits as locations (path, start_line, end_line), best first, and leaves reading files to `benchmarks`. The metric
+Reads hits as locations (path, start_line, end_line), best first, and leaves reading files to `annotated`. The metric
 grades files and line ranges rather than document ids, because every searcher cuts files in its own way; that is why it
 is not one of the standard library implementations. Relevance is binary:
 

@@ -1,4 +1,4 @@
-"""Step 4 of 7, evaluate: benchmark files → questions with their targets, and scores → their means.
+"""Step 4 of 7, evaluate: the annotated benchmark's files → questions with their targets; scores → their means.
 
 Reads a folder with `repos.json` (name, language, url, revision, benchmark_root of each repository) and
 `annotations/<name>.json` (its questions). Every field is checked where it is read, because a misspelt target would
@@ -8,14 +8,14 @@ otherwise only show as a lower score. Fetching the repositories and asking a sea
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from statistics import fmean
 
 from dowse.errors import ConfigError, DataError
-from dowse.evaluate.files import read_json, text_of
-from dowse.evaluate.metrics import Location
+from dowse.evaluate.annotated_metrics import Location
+from dowse.evaluate.files import object_of, read_objects, text_of
 from dowse.records import UNKNOWN, source_commit
 
 
@@ -61,9 +61,7 @@ def load_annotated(folder: Path) -> list[AnnotatedRepository]:
     """
     place = folder / "repos.json"
     repositories = []
-    for number, row in enumerate(read_json(place, list)):
-        where = f"{place} entry {number}"
-        record = _record(row, where)
+    for where, record in read_objects(place):
         name = text_of(record, "name", where)
         root = record.get("benchmark_root")
         repositories.append(
@@ -117,14 +115,8 @@ def mean_by(scores: Iterable[Score], field: str) -> dict[str, float]:
 
 def _load_queries(place: Path) -> tuple[AnnotatedQuery, ...]:
     queries = []
-    for number, row in enumerate(read_json(place, list)):
-        where = f"{place} entry {number}"
-        record = _record(row, where)
-        targets = tuple(
-            _target(target, where) for key in ("relevant", "secondary") for target in _sequence(record, key, where)
-        )
-        if not targets:
-            raise DataError(f"{where}: there is no target, expected one path in 'relevant' at least; drop the query")
+    for where, record in read_objects(place):
+        targets = _targets(record, where)
         queries.append(
             AnnotatedQuery(text_of(record, "query", where), targets, category=text_of(record, "category", where))
         )
@@ -133,10 +125,22 @@ def _load_queries(place: Path) -> tuple[AnnotatedQuery, ...]:
     return tuple(queries)
 
 
+def _targets(record: Mapping[str, object], where: str) -> tuple[Location, ...]:
+    targets: list[Location] = []
+    for key in ("relevant", "secondary"):
+        listed = record.get(key)
+        if not isinstance(listed, list):
+            raise DataError(f"{where}: {key} is {listed!r}, expected a list of targets; correct the file")
+        targets += [_target(value, where) for value in listed]
+    if not targets:
+        raise DataError(f"{where}: there is no target, expected one path in 'relevant' at least; drop the query")
+    return tuple(targets)
+
+
 def _target(value: object, where: str) -> Location:
     if isinstance(value, str):
         return Location(_relative(value, "target", where))
-    record = _record(value, where)
+    record = object_of(value, where)
     path = _relative(record.get("path"), "path", where)
     start, end = record.get("start_line"), record.get("end_line")
     if not (type(start) is int and type(end) is int and 1 <= start <= end):
@@ -144,19 +148,6 @@ def _target(value: object, where: str) -> Location:
             f"{where}: target {path} has lines {start!r} to {end!r}, expected whole numbers with 1 <= start <= end"
         )
     return Location(path, start, end)
-
-
-def _record(value: object, where: str) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise DataError(f"{where}: {value!r} is a {type(value).__name__}, expected an object; correct the file")
-    return value
-
-
-def _sequence(record: Mapping[str, object], key: str, where: str) -> Sequence[object]:
-    value = record.get(key)
-    if not isinstance(value, list):
-        raise DataError(f"{where}: {key} is {value!r}, expected a list of targets; correct the file")
-    return value
 
 
 def _relative(value: object, key: str, where: str) -> str:

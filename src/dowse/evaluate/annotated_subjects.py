@@ -1,7 +1,7 @@
 """Step 4 of 7, evaluate: the annotated repositories, asked of any searcher: Dowse's own, a model, ripgrep, semble.
 
-`benchmarks` reads the questions, `metrics` scores them. Here every subject is a function that is given a checkout and
-its questions and answers with places, best first, and with the files it had indexed.
+`annotated` reads the questions, `annotated_metrics` scores them. Here every subject is a function that is given a
+checkout and its questions and answers with places, best first, and with the files it had indexed.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from dowse.errors import ConfigError
+from dowse.evaluate.annotated import AnnotatedRepository, Score, check_checkout, mean_by, mean_over_repositories
+from dowse.evaluate.annotated_metrics import K, Location, official_ndcg, strict_ndcg
 from dowse.evaluate.baselines import evaluate_bm25
-from dowse.evaluate.benchmarks import AnnotatedRepository, Score, check_checkout, mean_by, mean_over_repositories
-from dowse.evaluate.harness import Told, evaluate
-from dowse.evaluate.metrics import K, Location, official_ndcg, strict_ndcg
+from dowse.evaluate.harness import evaluate
 from dowse.evaluate.runs import Run
 from dowse.evaluate.tasks import Task
 from dowse.evaluate.trees import OpenSearcher
 from dowse.languages.identifiers import words
-from dowse.types import Encoder
+from dowse.types import Encoder, StageProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ Subject = Callable[[Path, Sequence[str]], Answers]
 
 
 def ask_repositories(
-    repositories: Sequence[AnnotatedRepository], checkouts: Path, subject: Subject, *, told: Told | None = None
+    repositories: Sequence[AnnotatedRepository], checkouts: Path, subject: Subject, *, told: StageProgress | None = None
 ) -> dict[str, Any]:
     """Ask one subject about every repository, and return its NDCG@10 by both rules, by category and repository.
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dowse.evaluate.metrics import (
+from dowse.evaluate.annotated_metrics import (
     Location,
     first_ranks,
     hits_target,
