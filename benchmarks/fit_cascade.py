@@ -20,7 +20,7 @@ import numpy as np
 from arms import METRIC
 from numpy.typing import NDArray
 
-from dowse.evaluate.cascade import Combination, Scored, rescore
+from dowse.evaluate.cascade import Scored, rescore
 from dowse.evaluate.cosqa import load_cosqa
 from dowse.evaluate.encoders import open_encoder, open_ranker
 from dowse.evaluate.harness import evaluate, measure
@@ -28,6 +28,7 @@ from dowse.evaluate.mined import load_mined
 from dowse.evaluate.protocols import OASIS
 from dowse.evaluate.resampling import difference
 from dowse.evaluate.tasks import Task
+from dowse.models.cascade import Combination
 from dowse.records import write_result
 from dowse.types import Encoder, Ranker
 

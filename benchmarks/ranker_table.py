@@ -29,7 +29,7 @@ import numpy as np
 from arms import METRIC, check_apart, measured_before, settings_of
 from ranker_arms import BASES, BUILT_ON, RETRIEVER, SIX, SWEEPS, Arm, asked
 
-from dowse.evaluate.cascade import AVERAGE, REPLACE, Scored, k_curve, rescore
+from dowse.evaluate.cascade import Scored, k_curve, rescore
 from dowse.evaluate.cosqa import load_cosqa
 from dowse.evaluate.encoders import open_encoder, open_ranker
 from dowse.evaluate.harness import evaluate, measure
@@ -39,6 +39,7 @@ from dowse.evaluate.protocols import OASIS
 from dowse.evaluate.resampling import difference
 from dowse.evaluate.tasks import Task
 from dowse.models.backbones import weights_of
+from dowse.models.cascade import AVERAGE, REPLACE
 from dowse.models.ranking import DenseRanking, Ranked
 from dowse.records import sha256, source_commit, write_json, write_result
 from dowse.train.judged import judged_lists

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dowse.evaluate.harness import Told
 from dowse.evaluate.runs import Ranking, Run
 from dowse.evaluate.tasks import Task
 from dowse.models.bm25 import BM25
 from dowse.models.ranking import best_of_rows
+from dowse.types import StageProgress
 
 
-def evaluate_bm25(task: Task, *, told: Told | None = None) -> Run:
+def evaluate_bm25(task: Task, *, told: StageProgress | None = None) -> Run:
     """Rank a task's documents by BM25; those that share no word with a query stay unranked.
 
     Raises:

@@ -16,13 +16,10 @@ from numpy.typing import NDArray
 
 from dowse.cluster import with_model
 from dowse.errors import ConfigError
-from dowse.evaluate.harness import Told
 from dowse.evaluate.runs import Ranking, Run
 from dowse.evaluate.tasks import Task
-from dowse.models.cascade import AVERAGE, REPLACE, Combination, cascaded, scaled, scored
-from dowse.types import Ranker
-
-__all__ = ["AVERAGE", "N_CANDIDATES", "REPLACE", "Combination", "Scored", "k_curve", "rescore"]
+from dowse.models.cascade import REPLACE, Combination, cascaded, scaled, scored
+from dowse.types import Ranker, StageProgress
 
 N_CANDIDATES = 10
 """The paper's k: beyond it its figures hardly rise, and the time does."""
@@ -56,7 +53,7 @@ class Scored:
 
 
 def rescore(
-    task: Task, run: Run, ranker: Ranker, n_candidates: int = N_CANDIDATES, *, told: Told | None = None
+    task: Task, run: Run, ranker: Ranker, n_candidates: int = N_CANDIDATES, *, told: StageProgress | None = None
 ) -> Scored:
     """Let a ranker score the first documents of each query.
 

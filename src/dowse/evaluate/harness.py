@@ -28,8 +28,6 @@ from dowse.types import Embeddings, Encoder, StageProgress
 METRICS = ("mrr@1000", "mrr@10", "ndcg@10", "recall@100", "map")
 """What is measured unless other metrics are named."""
 
-Told = StageProgress
-
 _METRIC = re.compile(r"(mrr|judged-ndcg|ndcg|recall|map|precision|success)(?:@([1-9][0-9]*))?")
 _LIBRARY_NAMES = {
     "mrr": "RR",
@@ -73,7 +71,7 @@ class Figures:
 
 
 def evaluate(
-    task: Task, encoder: Encoder, *, name: str = "", cache: Path | None = None, told: Told | None = None
+    task: Task, encoder: Encoder, *, name: str = "", cache: Path | None = None, told: StageProgress | None = None
 ) -> Run:
     """Rank a task's documents for its queries by the dot product of their embeddings.
 
@@ -179,7 +177,7 @@ def library_metrics(metrics: Sequence[str]) -> dict[Any, str]:
         raise MissingExtraError("dowse evaluate", "evaluate") from error
 
 
-def _embed(embedder: CachedEncoder, texts: list[str], side: Side, told: Told | None) -> Embeddings:
+def _embed(embedder: CachedEncoder, texts: list[str], side: Side, told: StageProgress | None) -> Embeddings:
     done, total = 0, len(set(texts))
 
     def advance(further: int) -> None:

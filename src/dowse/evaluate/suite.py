@@ -19,7 +19,7 @@ from dowse.evaluate.cascade import N_CANDIDATES, Scored, rescore
 from dowse.evaluate.catalogue import TaskOptions, default_metrics, load_tasks
 from dowse.evaluate.compare import compare
 from dowse.evaluate.encoders import default_retriever, open_encoder, open_ranker
-from dowse.evaluate.harness import Figures, Told, evaluate, library_metrics, measure, score
+from dowse.evaluate.harness import Figures, evaluate, library_metrics, measure, score
 from dowse.evaluate.latency import ranker_ms, retriever_ms
 from dowse.evaluate.protocols import protocol_named
 from dowse.evaluate.robustness import check_variant
@@ -28,7 +28,7 @@ from dowse.evaluate.summary import row
 from dowse.evaluate.tasks import Task
 from dowse.evaluate.trees import OpenSearcher, evaluate_searcher
 from dowse.models.cascade import REPLACE, Combination
-from dowse.types import Encoder, Ranker
+from dowse.types import Encoder, Ranker, StageProgress
 
 BM25 = "bm25"
 
@@ -87,7 +87,7 @@ class _Ranked:
 
 
 def measure_all(
-    options: TaskOptions, plan: Plan, *, open_searcher: OpenSearcher | None = None, told: Told | None = None
+    options: TaskOptions, plan: Plan, *, open_searcher: OpenSearcher | None = None, told: StageProgress | None = None
 ) -> Measured:
     """Measure everything that a plan names.
 
@@ -140,7 +140,7 @@ def _ranked(
     plan: Plan,
     open_searcher: OpenSearcher | None,
     metrics: Sequence[str],
-    told: Told | None,
+    told: StageProgress | None,
 ) -> _Ranked:
     """Let what was asked about rank some tasks."""
     if not plan.use_searcher:
@@ -153,7 +153,7 @@ def _ranked(
 
 
 def _ranked_by_models(
-    tasks: list[Task], options: TaskOptions, plan: Plan, metrics: Sequence[str], told: Told | None
+    tasks: list[Task], options: TaskOptions, plan: Plan, metrics: Sequence[str], told: StageProgress | None
 ) -> _Ranked:
     name = plan.retriever or default_retriever()
     encoder = opened(plan.cluster, open_encoder, name, protocol_named(options.protocol))
@@ -188,7 +188,7 @@ def _ranked_by_models(
 
 
 def _baseline_row(
-    measured: Measured, name: str, options: TaskOptions, plan: Plan, metrics: Sequence[str], told: Told | None
+    measured: Measured, name: str, options: TaskOptions, plan: Plan, metrics: Sequence[str], told: StageProgress | None
 ) -> dict[str, Any]:
     """Measure a baseline on the tasks of `measured`, and how far what was measured there is ahead of it."""
     tasks = measured.tasks

@@ -16,11 +16,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from dowse.errors import ConfigError
-from dowse.evaluate.harness import Told
 from dowse.evaluate.runs import Ranking, Run
 from dowse.evaluate.tasks import Task
 from dowse.languages import LANGUAGES
-from dowse.types import Document, TreeSearcher
+from dowse.types import Document, StageProgress, TreeSearcher
 
 OpenSearcher = Callable[[Path, Path], AbstractContextManager[TreeSearcher]]
 """Is given a source tree and a folder for the index, and opens a searcher over the tree."""
@@ -30,7 +29,7 @@ HITS_PER_DOCUMENT = 2
 
 
 def evaluate_searcher(
-    task: Task, open_searcher: OpenSearcher, *, depth: int = 100, told: Told | None = None
+    task: Task, open_searcher: OpenSearcher, *, depth: int = 100, told: StageProgress | None = None
 ) -> tuple[Run, int]:
     """Ask a searcher a task's queries; return the run and how many documents it did not index.
 
