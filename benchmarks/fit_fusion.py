@@ -249,10 +249,9 @@ def attempts(rows: list[Asked], boosts: tuple[float, float, float], penalty: flo
 
 
 def finish(
-    rows: list[Asked], tried: Sequence[Tried], boosts: tuple[float, float, float], names: Sequence[str]
+    rows: list[Asked], best: Tried, tried: Sequence[Tried], boosts: tuple[float, float, float], names: Sequence[str]
 ) -> tuple:
-    """Fit the best setting on all repositories; return the weights as they are kept, and the figures."""
-    best = max(tried, key=lambda one: one.mean)
+    """Fit the best of the settings on all repositories; return the weights as they are kept, and the figures."""
     final = Weights(boosts, fit(rows, best.penalty), best.repeat)
     scores = [Score(row.repository, row.annotated.category, ndcg(row, final)) for row in rows]
     kept = {kind: dict(zip(names, np.round(w, 4).tolist(), strict=True)) for kind, w in final.features.items()}
@@ -299,7 +298,7 @@ def main() -> None:
         every = [*chain.from_iterable(tried.values()), *more]
         best = max(every, key=lambda one: one.mean)
         stages, figures = {}, {}
-        stages["instant"], figures["instant"] = finish(rows, every, boosts, list(FEATURES))
+        stages["instant"], figures["instant"] = finish(rows, best, every, boosts, list(FEATURES))
         figures["instant"]["one feature alone"] = {
             n: alone(rows, boosts, n, list(FEATURES)) for n in ("lexical", "dense")
         }
@@ -309,7 +308,7 @@ def main() -> None:
             whole = look_at_all(rows, searchers, retriever)
             behind = [one for p in PENALTIES for one in attempts(whole, boosts, p)]
             second = max(behind, key=lambda one: one.mean)
-            stages["retriever"], figures["retriever"] = finish(whole, behind, boosts, names)
+            stages["retriever"], figures["retriever"] = finish(whole, second, behind, boosts, names)
             figures["retriever"]["one feature alone"] = {"retriever": alone(whole, boosts, "retriever", names)}
             figures["retriever"]["left out by candidates looked at"] = {
                 n: mean_over_repositories(left_out(look_at_best(whole, n, best.fits), second.fits)) for n in LOOKED_AT
