@@ -19,6 +19,7 @@ BASE = {"types", "errors", "config", "records", "cluster", "pool", "lock", "parq
 STEPS = ["mine", "label", "train", "evaluate", "index", "search", "serve"]
 FRONT_DOORS = {"__init__", "__main__"}
 MODULES = sorted(SOURCE.rglob("*.py"))
+BUILDERS = {"__init__", "__post_init__"}
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 60, 8
 HEAVY = {"torch", "transformers", "sentence_transformers", "datasets"} | {"fastapi", "uvicorn", "mcp", "lance", "ray"}
 
@@ -183,6 +184,56 @@ def test_a_module_is_documented_and_of_readable_size(path):
             names = [parameter.arg for parameter in parameters if parameter.arg not in ("self", "cls")]
             is_command = any("command" in ast.unparse(decorator) for decorator in node.decorator_list)
             assert is_command or len(names) <= MAX_PARAMETERS, f"{node.name} takes {len(names)} parameters"
+
+
+def raises_in_silence(tree: ast.Module) -> list[str]:
+    """Return what is public, raises by itself, and says so neither in its docstring nor, to build it, in its class's.
+
+    Not what a framework calls, `@commands.command()` or `@router.get(…)`: users read its docstring.
+    """
+    found = []
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    for owner in (tree, *classes):
+        for node in owner.body:
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if node.name.startswith("_") and node.name not in BUILDERS:
+                continue
+            if any(isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) for one in node.decorator_list):
+                continue
+            said = ast.get_docstring(node) or ""
+            if node.name in BUILDERS:
+                said += ast.get_docstring(owner) or ""
+            raised = {ast.unparse(error).partition("(")[0] for error in raised_by(node)}
+            if raised and not any(word in said for word in ("Raises", *raised)):
+                found.append(f"{getattr(owner, 'name', '')}.{node.name}".removeprefix("."))
+    return found
+
+
+def raised_by(node: ast.AST) -> Iterator[ast.expr]:
+    """Yield what a function raises itself, without the functions within it."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Raise) and child.exc is not None:
+            yield child.exc
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            yield from raised_by(child)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: dotted(path, SOURCE))
+def test_what_raises_says_so(path):
+    assert raises_in_silence(ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+def test_the_reader_of_raises_tells_right_from_wrong():
+    silent = "def open_it(): raise OSError"
+    aside = "def _open(): raise OSError\ndef opens():\n    def inner(): raise OSError\n    return inner"
+    shown = "@commands.command()\ndef open_it(): raise OSError"
+    named = "def open_it():\n    'Raise OSError.'\n    raise OSError('closed')"
+    built = "class Door:\n    {}\n    def __init__(self): raise OSError\n    def shut(self): raise make()"
+    assert raises_in_silence(ast.parse(silent)) == ["open_it"]
+    assert raises_in_silence(ast.parse("\n".join([aside, shown, named]))) == []
+    assert raises_in_silence(ast.parse(built.format("'A door.'"))) == ["Door.__init__", "Door.shut"]
+    assert raises_in_silence(ast.parse(built.format("'A door, or OSError.'"))) == ["Door.shut"]
 
 
 def modules_loaded_by(statement: str, home: Path) -> set[str]:

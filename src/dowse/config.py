@@ -92,7 +92,11 @@ class SearchSettings:
     budget_ms: int = 500
 
     def __post_init__(self) -> None:
-        """Refuse a mode that is not known; a model's folder is looked for when it is asked (`search.models`)."""
+        """Refuse a mode that is not known; a model's folder is looked for when it is asked (`search.models`).
+
+        Raises:
+            ConfigError: The mode is none of those.
+        """
         if self.mode not in (AUTO, *MODES):
             raise ConfigError(f"[search] mode is {self.mode!r}{suggestion(self.mode, (AUTO, *MODES))}")
 

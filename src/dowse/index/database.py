@@ -23,7 +23,11 @@ _ELSEWHERE = (PermissionError, FileExistsError, NotADirectoryError)
 
 @contextmanager
 def translated(folder: Path) -> Iterator[None]:
-    """Say in one sentence what went wrong with an index folder, whichever library noticed."""
+    """Say in one sentence what went wrong with an index folder, whichever library noticed.
+
+    Raises:
+        IndexFormatError: SQLite, the system or the library of words refused something.
+    """
     try:
         yield
     except (sqlite3.DatabaseError, OSError, ValueError) as error:

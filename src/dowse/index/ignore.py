@@ -134,6 +134,9 @@ def translate(glob: str) -> str:
 
     Every `*` but the last of a path segment, and every `**/` but the last, takes the shortest match and keeps it
     (an atomic group): that loses nothing, and keeps a pattern with many stars from taking exponential time.
+
+    Raises:
+        _Unmatchable: Git lets it match nothing.
     """
     out: list[str] = []
     star: int | None = None  # where in `out` the latest `*` of this segment stands

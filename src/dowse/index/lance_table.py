@@ -106,7 +106,12 @@ def among(column: str, values: Sequence[str] | Sequence[int]) -> str:
 
 @contextmanager
 def translated(address: str) -> Iterator[None]:
-    """Say in one sentence what went wrong with a store, without the engine's own source lines."""
+    """Say in one sentence what went wrong with a store, without the engine's own source lines.
+
+    Raises:
+        BusyError: Others are writing to it.
+        IndexFormatError: The engine or the system refused something.
+    """
     try:
         yield
     except CommitConflictError:

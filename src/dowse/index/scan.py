@@ -138,7 +138,11 @@ def scan(root: Path, settings: IndexSettings, previous: Tree | None = None) -> T
 
 
 def checked_root(root: Path) -> Path:
-    """Return the real path of `root`, which may be a symlink, once it is known to be a readable directory."""
+    """Return the real path of `root`, which may be a symlink, once it is known to be a readable directory.
+
+    Raises:
+        ConfigError: It is not.
+    """
     try:
         directory = root.resolve(strict=True)
         with os.scandir(directory):

@@ -129,6 +129,9 @@ def letter(text: str) -> str:
 
     >>> letter("F"), letter("Both count lines, but only code A is exact.\\n**A**")
     ('F', 'A')
+
+    Raises:
+        ValueError: Its last line names neither letter, or both.
     """
     lines = text.strip().splitlines()
     found = set(_LETTER.findall(lines[-1])) if lines else set()

@@ -103,7 +103,11 @@ def write_report(folder: Path, figures: Mapping[str, Any], seed: int = 0) -> Pat
 
 
 def draw_labels(path: Path, bins: Mapping[str, NDArray[np.int64]], mixture: Mixture | None) -> None:
-    """Draw the measured labels by kind, stacked, with the mixture's components and where they cross."""
+    """Draw the measured labels by kind, stacked, with the mixture's components and where they cross.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     try:
         from matplotlib import rc_context
     except ImportError as error:

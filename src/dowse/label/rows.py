@@ -94,7 +94,11 @@ def read_labelled(folder: Path, columns: Sequence[str] | None = None, batch_rows
 
 
 def labelled_files(folder: Path) -> list[Path]:
-    """Return the files of a finished labelled folder, in order."""
+    """Return the files of a finished labelled folder, in order.
+
+    Raises:
+        DataError: It holds no labels, or its labelling is unfinished.
+    """
     files = sorted(folder.glob("labels-*.parquet"))
     if not files or not (folder / "manifest.json").is_file():
         fault = "has labels but no manifest.json: unfinished" if files else "holds no labels-*.parquet"

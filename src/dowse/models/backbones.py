@@ -89,6 +89,12 @@ class Backbone:
     data_flow_nodes: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            ConfigError: A setting is of another type.
+            ModelError: A setting is outside its range.
+        """
         check_values(self)
         if self.pooling not in POOLINGS:
             raise ModelError(f"backbone {self.name}: pooling is {self.pooling!r}{suggestion(self.pooling, POOLINGS)}")

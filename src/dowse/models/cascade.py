@@ -45,6 +45,9 @@ class Combination:
 
         >>> Combination.named("average"), Combination.named("0.8")
         (Combination(alpha=0.5), Combination(alpha=0.8))
+
+        Raises:
+            ConfigError: It is none of these.
         """
         try:
             return cls({"replace": 1.0, "average": 0.5}[said] if said in ("replace", "average") else float(said))

@@ -24,7 +24,11 @@ class Pace:
         self._lock = threading.Lock()
 
     def wait(self, units: int, stopping: threading.Event) -> None:
-        """Take a place in the line and sleep until it is due, or raise once told to stop."""
+        """Take a place in the line and sleep until it is due, or until told to stop.
+
+        Raises:
+            Stopped: It was told to.
+        """
         with self._lock:
             start = max(time.monotonic(), self._free_at)
             self._free_at = start + units * self._seconds_each

@@ -129,6 +129,9 @@ class StaticEncoder:
         Args:
             documents: The words of each document's path and text.
             names: The words of each document's file name and qualified symbol; none where None.
+
+        Raises:
+            ValueError: There are not as many names as documents.
         """
         embeddings = self._parts(documents)
         if names is not None:

@@ -58,7 +58,11 @@ def open_roots(
     rebuild: bool = False,
     look_only: bool = False,
 ) -> list[Root]:
-    """Open the indexes of several folders, as `Searcher.open` says."""
+    """Open the indexes of several folders, as `Searcher.open` says.
+
+    Raises:
+        ConfigError: A folder cannot be read, or is not indexed yet where it is looked at only.
+    """
     address = load_settings(None, overrides).index.store
     if not paths:
         if address is not None:

@@ -117,9 +117,7 @@ class Tools:
     ) -> str:
         """Read lines of an indexed file as they are on disk now, for instance around a hit."""
         view = self._view(context)
-        budget = _budget(budget_tokens)
-        if not 0 <= around <= MAX_CONTEXT:
-            raise ToolError(f"change around: it is {around}, expected 0 to {MAX_CONTEXT}")
+        budget, around = _budget(budget_tokens), _around(around)
         with _named("path, start_line or end_line"):
             await _wait(view, _known(view, [repository], "repository"))
             place = Place(repository, path, start_line, end_line)
@@ -179,6 +177,12 @@ def _budget(budget_tokens: int) -> int:
     if budget_tokens < LEAST_TOKENS:
         raise ToolError(f"change budget_tokens: it is {budget_tokens}, expected at least {LEAST_TOKENS}")
     return budget_tokens
+
+
+def _around(around: int) -> int:
+    if not 0 <= around <= MAX_CONTEXT:
+        raise ToolError(f"change around: it is {around}, expected 0 to {MAX_CONTEXT}")
+    return around
 
 
 @contextmanager

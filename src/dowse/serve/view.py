@@ -69,7 +69,11 @@ class Question:
     mode: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is out of bounds."""
+        """Refuse what is out of bounds.
+
+        Raises:
+            ConfigError: The query is empty, or `top_k` or `offset` is outside its range.
+        """
         if not self.query.strip():
             raise ConfigError("the query is empty; say what the code does, for instance 'parse a date'")
         if not 1 <= self.top_k <= MAX_HITS:

@@ -69,7 +69,11 @@ class LossOptions:
     matryoshka: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a value of another kind, or out of its range."""
+        """Refuse a value of another kind, or out of its range.
+
+        Raises:
+            ConfigError: It is one, or no part of the loss counts.
+        """
         check_values(self)
         check_ranges(self, **dict.fromkeys(("contrastive_weight", "order_weight", "angle_weight"), (0, inf)))
         check_ranges(self, scale=(1e-6, inf), order_margin=(0, inf), matryoshka=(1, inf))

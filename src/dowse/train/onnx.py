@@ -171,7 +171,11 @@ def _write(
 
 
 def load_traceable(trained: Path) -> SentenceTransformer:
-    """Open the model so that it can be traced: on the CPU, its attention written out."""
+    """Open the model so that it can be traced: on the CPU, its attention written out.
+
+    Raises:
+        ModelError: It is none that search can run, or cannot be loaded.
+    """
     if not (trained / "modules.json").is_file() or not (trained / "tokenizer.json").is_file():
         raise ModelError(
             f"{trained} lacks modules.json or tokenizer.json, expected a sentence-transformers folder; "

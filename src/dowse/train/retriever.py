@@ -84,7 +84,11 @@ class RetrieverOptions(RunOptions):
     backbone: Backbone | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a value of another kind, and a share that is none."""
+        """Refuse a value of another kind, and a share that is none.
+
+        Raises:
+            ConfigError: It is one.
+        """
         check_values(self)
         check_run(self)
         check_ranges(self, max_query_tokens=(1, inf), max_document_tokens=(1, inf))

@@ -161,7 +161,11 @@ class StopsWhenDiverged(TrainerCallback):
         self._first: float | None = None
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
-        """Look at every logged loss."""
+        """Look at every logged loss.
+
+        Raises:
+            ModelError: It diverges.
+        """
         loss = (logs or {}).get("loss")
         if loss is None:
             return
@@ -228,7 +232,11 @@ def first_epoch(output: Path) -> int:
 
 @contextmanager
 def as_model_error(output: Path) -> Iterator[None]:
-    """Turn what the library says of memory, of a disk, or of a checkpoint that does not fit into errors of ours."""
+    """Turn what the library says of memory, of a disk, or of a checkpoint that does not fit into errors of ours.
+
+    Raises:
+        ModelError: It said one of these.
+    """
     try:
         yield
     except torch.OutOfMemoryError:
