@@ -36,7 +36,7 @@ from dowse.languages.identifiers import words
 from dowse.languages.terms import stemmed
 from dowse.models.biencoder import BiEncoder
 from dowse.models.crossencoder import CrossEncoder
-from dowse.models.text import document_text
+from dowse.models.text import enriched
 from dowse.records import write_result
 from dowse.search.evidence import FEATURES, RETRIEVER_FEATURES
 from dowse.search.fuse import Weights, fitted_weights, settle
@@ -138,7 +138,7 @@ def index_costs(searchers: dict[str, Searcher], retriever: BiEncoder | None) -> 
         documents = list(searcher.documents())
         for name, encoder in encoders.items():
             sample = documents[:: max(1, len(documents) // N_SAMPLE[name])]
-            texts = [document_text(document.path, document.symbol, document.text) for document in sample]
+            texts = [enriched(document) for document in sample]
             embed = partial(encoder.encode_documents, texts)
             seconds[name] += timed(embed) * len(documents) / len(sample)
             megabytes[name] += len(documents) * (encoder.dimensions + 4) / 2**20  # int8, and a scale or a hash each

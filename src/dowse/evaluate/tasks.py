@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from dowse.errors import ConfigError, DataError
-from dowse.models.text import document_text
+from dowse.models.text import enriched
 from dowse.types import Document
 
 DEPTH = 1000
@@ -78,10 +78,7 @@ class Task:
     @property
     def texts(self) -> dict[str, str]:
         """Every document as models are given it, by document_id."""
-        return {
-            document_id: self._given(document_text(document.path, document.symbol, document.text))
-            for document_id, document in self.corpus.items()
-        }
+        return {document_id: self._given(enriched(document)) for document_id, document in self.corpus.items()}
 
     @property
     def codes(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from dowse.languages import language_of
+from dowse.types import Document
 
 _PATH_PARTS = 3
 """The last parts of a path name the module; those before repeat in every document and would take the code's place."""
@@ -28,6 +29,11 @@ def document_text(path: str, symbol: str | None, text: str) -> str:
     place = "/".join(path.split("/")[-_PATH_PARTS:])
     head = " ".join(part for part in (place, symbol) if part)
     return f"{head}\n{text}" if head else text
+
+
+def enriched(document: Document) -> str:
+    """Return a document of an index or a corpus as encoders read it, and rankers whose input is called that."""
+    return document_text(document.path, document.symbol, document.text)
 
 
 def split_document_text(text: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dowse.index.store import Store
 from dowse.models.cascade import AVERAGE, Combination, cascaded, scaled, scored
-from dowse.models.text import document_text
+from dowse.models.text import enriched
 from dowse.search.candidates import fetched
 from dowse.search.fuse import Found
 from dowse.types import CalibratedRanker, Document
@@ -98,9 +98,7 @@ def rerank(
 
 def text_of(ranker: CalibratedRanker, document: Document) -> str:
     """Return what a ranker reads of a document."""
-    if ranker.input == "code":
-        return document.text
-    return document_text(document.path, document.symbol, document.text)
+    return document.text if ranker.input == "code" else enriched(document)
 
 
 def probabilities(

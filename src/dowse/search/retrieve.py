@@ -21,10 +21,10 @@ from dowse.errors import IndexFormatError
 from dowse.index.cache import EmbeddingCache, Hashes, hash_of
 from dowse.index.dense import pack, unpack
 from dowse.index.store import Filter, Store
-from dowse.models.text import document_text
+from dowse.models.text import enriched
 from dowse.search.candidates import fetched
 from dowse.search.evidence import Candidates
-from dowse.types import Document, Embeddings, Encoder, Progress
+from dowse.types import Embeddings, Encoder, Progress
 
 TEXTS_AT_ONCE = 4
 """Embedded between two looks at the clock: a core each on a usual machine, a tenth of a second on a slow one."""
@@ -108,7 +108,7 @@ def fill(store: Store, encoder: Encoder, until: float | None = None, progress: P
             if until is not None and time.monotonic() >= until:
                 return
             some = np.array(missing[start : start + TEXTS_KEPT_AT_ONCE], np.int64)
-            yield [_text(document) for document in store.fetch(some).values()]
+            yield [enriched(document) for document in store.fetch(some).values()]
 
     for made, embeddings in with_model(encoder, _embedded, texts()):
         if not cache.add(made, embeddings):
@@ -128,15 +128,11 @@ def _embedded(encoder: Encoder, texts: Sequence[str]) -> tuple[Hashes, Embedding
     return np.array([hash_of(text) for text in texts], np.int64), encoder.encode_documents(texts)
 
 
-def _text(document: Document) -> str:
-    return document_text(document.path, document.symbol, document.text)
-
-
 def _texts(stores: Sequence[Store], candidates: Candidates, positions: Sequence[int]) -> dict[int, str]:
     """Fetch what is embedded of some candidates, by their position; what is gone by now is left out."""
     places = {at: (int(candidates.roots[at]), int(candidates.ids[at])) for at in positions}
     known = fetched(stores, places.values())
-    return {at: _text(known[place]) for at, place in places.items() if place in known}
+    return {at: enriched(known[place]) for at, place in places.items() if place in known}
 
 
 def _keep(store: Store, encoder: Encoder, made: Sequence[tuple[int, NDArray[np.float32]]]) -> None:

@@ -125,7 +125,7 @@ class Collator:
         """Return `query_…` and `document_…` tensors and, as `label`, the fields of `Relations` by name."""
         rows = self._rows
         chosen = [feature["row"] for feature in features]
-        spans = [slice(rows.offsets[row], rows.offsets[row + 1]) for row in chosen]
+        spans = [rows.span(row) for row in chosen]
         numbers = np.concatenate([rows.document[span] for span in spans])
         documents, column = np.unique(numbers, return_inverse=True)
         query = np.repeat(np.arange(len(chosen)), [span.stop - span.start for span in spans])

@@ -45,18 +45,18 @@ class Corpus:
 
     def positives(self, row: int) -> NDArray[np.int64]:
         """Return the documents that answer a query, at least one, the first the one it came with."""
-        span = self._span(row)
+        span = self.rows.span(row)
         return self.rows.document[span][self.rows.is_positive[span]]
 
     def label_of_answer(self, row: int) -> float:
         """Return the label of the answer that a query came with; 1 where nothing was measured."""
-        span = self._span(row)
+        span = self.rows.span(row)
         label = float(self.rows.label[span][self.rows.is_positive[span]][0])
         return 1.0 if np.isnan(label) else label
 
     def labelled(self, row: int) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
         """Return a query's labelled negatives, (K,), their labels, (K,), and which of them are suspect, (K,)."""
-        span, rows = self._span(row), self.rows
+        span, rows = self.rows.span(row), self.rows
         kept = ~rows.is_positive[span] & ~np.isnan(rows.label[span])
         return rows.document[span][kept], rows.label[span][kept], rows.is_suspect[span][kept]
 
@@ -77,9 +77,6 @@ class Corpus:
         """Return documents as they are read, as code alone or under path and symbol."""
         of = self.codes if as_code else self.rows.documents
         return [of[number] for number in documents]
-
-    def _span(self, row: int) -> slice:
-        return slice(self.rows.offsets[row], self.rows.offsets[row + 1])
 
 
 def read_corpus(folder: Path, options: RowOptions, questions: Sequence[Path] = ()) -> Corpus:

@@ -248,7 +248,7 @@ def dev_evaluator(folder: Path, options: RowOptions) -> InformationRetrievalEval
         forms.setdefault(function, set()).add(str(document))
     answers: dict[str, set[str]] = {}
     for row in asked:
-        span = slice(rows.offsets[row], rows.offsets[row + 1])
+        span = rows.span(row)
         functions = rows.document_ids[rows.document[span][rows.is_positive[span]]].tolist()
         answers[str(row)] = {document for function in functions for document in forms[function]}
     return InformationRetrievalEvaluator(

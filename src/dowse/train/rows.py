@@ -137,9 +137,13 @@ class TrainingRows:
     def __len__(self) -> int:
         return len(self.queries)
 
+    def span(self, row: int) -> slice:
+        """Return where the relations of a query lie among all R."""
+        return slice(self.offsets[row], self.offsets[row + 1])
+
     def answer(self, row: int) -> str:
         """Return the text of a query's first positive."""
-        span = slice(self.offsets[row], self.offsets[row + 1])
+        span = self.span(row)
         return self.documents[int(self.document[span][self.is_positive[span]][0])]
 
     def answered(self) -> list[int]:
@@ -151,10 +155,7 @@ class TrainingRows:
     def groups(self) -> NDArray[np.int64]:
         """Return for every query, (Q,), the first that is compared with the same functions, or itself."""
         functions, firsts = self.document_ids[self.document], dict[bytes, int]()
-        spans = zip(self.offsets[:-1].tolist(), self.offsets[1:].tolist(), strict=True)
-        found = [
-            firsts.setdefault(np.unique(functions[begin:end]).tobytes(), row) for row, (begin, end) in enumerate(spans)
-        ]
+        found = [firsts.setdefault(np.unique(functions[self.span(row)]).tobytes(), row) for row in range(len(self))]
         return np.array(found, np.int64)
 
     def sample(self, queries: int, seed: int) -> TrainingRows:
@@ -172,7 +173,7 @@ class TrainingRows:
 
     def relations(self, row: int) -> Iterator[Relation]:
         """Yield what is known of one query."""
-        for at in range(self.offsets[row], self.offsets[row + 1]):
+        for at in range(len(self.document))[self.span(row)]:
             yield Relation(
                 text=self.documents[self.document[at]],
                 label=float(self.label[at]),
