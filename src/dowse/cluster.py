@@ -8,6 +8,11 @@ cluster is joined and not before; nothing is told to its makers, and nothing goe
 
 Every machine needs this Python with the same Dowse, and finds the folders that are named (of models, and of the
 repositories to be mined) at the same paths.
+
+Dowse has work done elsewhere in three ways, and this one is for other machines. On this machine there is `dowse.pool`
+for what may run inside anybody's program (index): results come in order, and a worker that is lost costs time alone.
+And there is `dowse.mine.processes` for commands that run for hours (mine, label): a process that is killed, mostly for
+want of memory, ends the run with a remedy, since what is finished is kept.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ A worker is another Python that is told once what to do, and then does it with o
 and answers travels through its two pipes. `multiprocessing` would run the program that uses Dowse a second time in
 each, unless its author had guarded against that; a worker runs nothing of it. It has the terminal's Ctrl-C kept from
 it, ends with its pipes, whatever ends this process, and where it fails its items are done here: so having workers
-changes how long work takes and nothing else.
+changes how long work takes and nothing else. What Dowse's other two ways are for is said in `dowse.cluster`, through
+which index comes here.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ hidden entries, version control's own folders, dependencies (below), symlinks, s
 
 A folder called vendor, third_party, build or dist is as likely to hold a project's own source, so only names that
 package managers own, and folders that carry a tool's mark, count as dependencies; git ignores the rest in practice.
+`mine.filter` goes by more names, and leaves tests out too: it can do without a pair, here a file would never be found.
 """
 
 from __future__ import annotations

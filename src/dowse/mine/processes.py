@@ -1,6 +1,7 @@
 """Step 1 of 7, mine: processes for work of Dowse's own, which end with the one that started them, whatever ends it.
 
-Used by mine and by label. Imports nothing of Dowse but its errors, so that a process starts fast.
+Used by mine and by label; what Dowse's other two ways to have work done are for is said in `dowse.cluster`. Imports
+nothing of Dowse but its errors, so that a process starts fast.
 """
 
 from __future__ import annotations
