@@ -168,6 +168,11 @@ def estimate(
     return Estimate(*totals)
 
 
+def _within(limits: Limits, source: Source) -> Source:
+    """Return a source, told the limits if it pays for functions, so that it asks about no other than are kept."""
+    return replace(source, limits=limits) if isinstance(source, LlmQueries) else source
+
+
 def _begin(output: Path) -> None:
     """Make the folder, or take up one that was mined into before: what is there already will be replaced.
 
@@ -190,11 +195,6 @@ def _is_mined(folder: Path) -> bool:
         return all(name in config for name in ("sources", "limits", "benchmark_functions"))
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _within(limits: Limits, source: Source) -> Source:
-    """Return a source, told the limits if it pays for functions, so that it asks about no other than are kept."""
-    return replace(source, limits=limits) if isinstance(source, LlmQueries) else source
 
 
 def _tasks(run: _Run, arguments: Sequence[str | Path]) -> list[Task]:

@@ -67,13 +67,6 @@ def shards_on_cluster(cluster: Cluster, tasks: Sequence[Task], tell: Callable[[f
         tell(done)
 
 
-def _mined(task: Task) -> dict[str, bytes]:
-    """Return the shards of a task by their file names."""
-    with TemporaryDirectory() as folder:
-        mine_repository(replace(task, folder=Path(folder)), lambda part: None)
-        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-
-
 def _begin(told: SimpleQueue[Said]) -> None:
     """Prepare a process: the parent's end is its end."""
     global _told
@@ -91,3 +84,10 @@ def _work(number: int, task: Task) -> None:
             _told.put((number, part))
 
     mine_repository(task, tell)
+
+
+def _mined(task: Task) -> dict[str, bytes]:
+    """Return the shards of a task by their file names."""
+    with TemporaryDirectory() as folder:
+        mine_repository(replace(task, folder=Path(folder)), lambda part: None)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
