@@ -2,7 +2,8 @@
 
 Writes trees of 3,000, 100,000 and 200,000 functions below a temporary folder (`source_tree`), measures each in a fresh
 process, and leaves `speed-<commit>.json` in `results/`. Documents are counted, not assumed: the trees hold about one
-per function. The reopened tree is the one of 100,000 functions, 10,000 files.
+per function. The reopened tree is the one of 100,000 functions, 10,000 files. With --peer-python semble indexes each
+tree and answers the same queries as well; its index is made and asked by one process and kept in memory.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
+from annotated import peer_model
 from measure import folder_mb, own_peak_rss_mb, p50, p95, run_job, small_tree, timed
 from source_tree import queries, write_tree
 
@@ -37,24 +39,30 @@ def main() -> None:
     parser.add_argument(
         "--scratch", type=Path, help="where the trees are written (2 GB), by default the system's place"
     )
+    parser.add_argument("--peer-python", help="a Python that has semble: measure it as well")
+    parser.add_argument("--peer-model", type=Path, help="the static model that semble is given, a model2vec folder")
     parser.add_argument("--child", choices=["build", "ask"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         job = json.load(sys.stdin)
         print(json.dumps({"build": build, "ask": ask}[arguments.child](job) | {"own_peak_rss_mb": own_peak_rss_mb()}))
         return
+    peer = (arguments.peer_python, peer_model(arguments.peer_model)) if arguments.peer_python else None
     figures = {}
     for size in arguments.sizes:
         with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
-            figures[f"{size:,} functions"] = measure(Path(scratch), size)
+            figures[f"{size:,} functions"] = found = measure(Path(scratch), size)
+            if peer:
+                found |= beside(peer, Path(scratch) / "tree")
+            print(f"{size:,} functions:", json.dumps({key: round(value, 3) for key, value in found.items()}, indent=2))
     settings = {"queries": QUERIES, "runs": RUNS, "reopens": REOPENS, "starts": STARTS, "sizes": list(arguments.sizes)}
     print("written:", write_result("speed", figures, settings, arguments.results))
 
 
-def measure(scratch: Path, size: int) -> dict[str, object]:
-    """Return the figures of one size, printed as they come."""
+def measure(scratch: Path, size: int) -> dict[str, float]:
+    """Return the figures of one size."""
     tree, index = scratch / "tree", scratch / "index"
-    figures: dict[str, object] = {"files": write_tree(tree, size), "tree_mb": folder_mb(tree)}
+    figures: dict[str, float] = {"files": write_tree(tree, size), "tree_mb": folder_mb(tree)}
     job = {"tree": str(tree), "index": str(index), "warm": str(scratch / "warm")}
     script = [sys.executable, str(Path(__file__).resolve()), "--child"]
     for child in ("build", "ask"):
@@ -62,9 +70,20 @@ def measure(scratch: Path, size: int) -> dict[str, object]:
         own, peak = answer.pop("own_peak_rss_mb"), answer.pop("peak_rss_mb")
         figures |= answer | {f"{child}_peak_rss_mb": max(own, peak)}
     figures |= {"index_mb": folder_mb(index), "docs_per_s": figures["documents"] / figures["index_s"]}
-    figures |= start_command(tree, index)
-    print(f"{size:,} functions:", json.dumps({key: round(value, 3) for key, value in figures.items()}, indent=2))
-    return figures
+    return figures | start_command(tree, index)
+
+
+def beside(peer: tuple[str, Path], tree: Path) -> dict[str, float]:
+    """Return semble's figures on a tree: a first index and, in the same process, every query several times."""
+    python, model = peer
+    job = {"folder": str(tree), "queries": queries(QUERIES), "top_ks": [10], "runs": RUNS, "model": str(model)}
+    answer = run_job([python, str(HERE / "peer_semble.py")], job)
+    return {
+        "semble_documents": answer["documents"],
+        "semble_index_s": answer["index_s"],
+        "semble_query_p50_ms": p50(answer["query_ms"]),
+        "semble_peak_rss_mb": max(answer["own_peak_rss_mb"], answer["peak_rss_mb"]),
+    }
 
 
 def build(job: dict[str, str]) -> dict[str, float]:
