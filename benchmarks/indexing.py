@@ -3,8 +3,9 @@
     python benchmarks/indexing.py FOLDER... [--rounds 7] [--results DIR]
 
 Each folder is indexed from nothing by a fresh process alone and by one that may start others (`[index] jobs`), in turn,
-and both must hold the same documents. Then, in a process that has the index open, one file is saved with another line
-at its end, and the time is taken until the index has it. What is changed is a copy. Writes `indexing-<commit>.json`.
+and both must hold the same documents; below 3 MB of source both are one process. Then, in a process that has the index
+open, one file is saved with another line at its end, and the time is taken until the index has it. What is changed is a
+copy. Writes `indexing-<commit>.json`.
 """
 
 from __future__ import annotations
@@ -50,13 +51,10 @@ def main() -> None:
 def measure(folder: Path, rounds: int) -> dict[str, float]:
     """Return the figures of one folder, medians over rounds, printed as they come."""
     answers: dict[int, list[dict[str, Any]]] = {1: [], SEVERAL: []}
-    for _ in range(rounds):
-        for jobs, found in answers.items():
-            found.append(
-                run_job(
-                    [sys.executable, str(Path(__file__).resolve()), "--child"], {"folder": str(folder), "jobs": jobs}
-                )
-            )
+    command = [sys.executable, str(Path(__file__).resolve()), "--child"]
+    for turn in range(rounds):
+        for jobs in (1, SEVERAL) if turn % 2 == 0 else (SEVERAL, 1):
+            answers[jobs].append(run_job(command, {"folder": str(folder), "jobs": jobs}))
     held = {answer["documents_sha256"] for found in answers.values() for answer in found}
     if len(held) != 1:
         sys.exit(f"error: {folder} has other documents when several processes index it")

@@ -54,7 +54,7 @@ def variants(folders: Mapping[str, Path]) -> dict[str, Training]:
     """Return what is compared with InfoNCE alone on the same labels and batches, by name."""
     first, *others = folders
     return (
-        {"as in the ablation": Training(first, order_weight=WEIGHT)}
+        {"as published": Training(first, order_weight=WEIGHT)}
         | {f"order weight {weight}": Training(first, order_weight=weight) for weight in WEIGHTS}
         | {f"batches of {size:,}": Training(first, size, WEIGHT) for size in BATCHES}
         | {f"labels of {name}": Training(name, order_weight=WEIGHT) for name in others}
@@ -67,8 +67,9 @@ def run(
     """Return what one training is worth for each query; from its file where it was measured before."""
     labelled = folders[training.labelled]
     file = args.work / f"{training.labelled}-{training.batch_size}-{training.order_weight}-{seed}.json"
-    inputs = settings_of(args, [labelled / "manifest.json", args.pairs / "manifest.json"])
-    settings = {**inputs, **asdict(training), "labelled": labelled.name, "seed": seed}
+    asked = settings_of(args, [labelled / "manifest.json", args.pairs / "manifest.json"])
+    asked = {name: value for name, value in asked.items() if name not in ("seeds", "labelled")}
+    settings = asked | asdict(training) | {"seed": seed}
     if found := measured_before(file, settings):
         return list(found["per_query"])
     arm = Arm(1 - training.order_weight, training.order_weight)
@@ -98,6 +99,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=HERE.parent / "results")
     args = parser.parse_args()
     folders = {folder.resolve().name: folder.resolve() for folder in args.labelled}
+    if len(folders) < len(args.labelled):
+        parser.error("two labelled folders have one name, by which the record tells them apart; rename one")
     args.work.mkdir(parents=True, exist_ok=True)
     task = load_mined(args.pairs, "dev", "docstrings").sample(args.asked)
 
@@ -118,8 +121,10 @@ def main() -> None:
         name: {"encoder": Path(one["config"]["encoder"]).name, "negatives": one["config"]["draw"]["negatives"]}
         for name, one in manifests.items()
     }
-    settings = settings_of(args, [args.pairs / "manifest.json"]) | {
+    inputs = [folder / "manifest.json" for folder in (*folders.values(), args.pairs)]
+    settings = settings_of(args, inputs) | {
         "metric": METRIC[TASK],
+        "asked": len(task.queries),
         "documents": len(task.corpus),
         "labels": labels,
         "base_sha256": sha256(weights_of(base_folder(args.distilled))),

@@ -12,7 +12,7 @@ from itertools import chain, pairwise, product
 from pathlib import Path
 from typing import Any
 
-from results_readme import write_page
+from results_readme import WAYS, write_page
 
 NONE = "–"
 
@@ -66,9 +66,6 @@ BY_K = {1: 73.9, 2: 75.9, 3: 76.9, 5: 78.1, 7: 79.0, 10: 79.1}
 """R2PS: CSN-Ruby by the number of documents that the ranker reads."""
 
 KS = (*BY_K, 20, 50)
-WAYS = {"replace": "replaced", "average": "averaged"}
-"""How the retriever's score and the ranker's become one, as records and as tables say it."""
-
 CURVES = {"replace": "k_curve", "average": "k_curve, averaged"}
 """An arm's figures by k; older records have the first only."""
 
@@ -153,8 +150,8 @@ def causes(record: Mapping[str, Any]) -> list[str]:
     settings = record["settings"]
     size = f"{settings['asked']:,} queries of mined dev, {settings['metric']}, {settings['seeds']} seeds"
     head = ["changed", "InfoNCE only", "InfoNCE + order", "gain"]
-    file = f"{record['name']}-{record['commit'][:12]}.json"
-    return [f"### What the gain depends on: token vectors, {size} ([{file}]({file}))", "", *_table(head, rows), ""]
+    found = f"[{record['file']}]({record['file']})"
+    return [f"### What the gain depends on: token vectors, {size} ({found})", "", *_table(head, rows), ""]
 
 
 def zero_shot(records: Sequence[Mapping[str, Any]]) -> list[str]:

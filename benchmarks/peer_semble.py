@@ -1,7 +1,7 @@
-"""semble as a child of `annotated.py`, run by a Python that has it; the model is a local model2vec folder.
+"""semble as a child of `annotated.py` and `scale.py`, run by a Python that has it.
 
-semble looks for earlier builds, and notes what it was asked, below its cache folder: each build gets an empty one.
-Its index stays in memory where Dowse's is on disk when the clock stops.
+The model is a local model2vec folder. semble looks for earlier builds, and notes what it was asked, below its cache
+folder: each build gets an empty one. Its index stays in memory where Dowse's is on disk when the clock stops.
 """
 
 from __future__ import annotations

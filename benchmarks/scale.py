@@ -21,7 +21,8 @@ from measure import folder_mb, own_peak_rss_mb, p50, p95, run_job, small_tree, t
 from source_tree import queries, write_tree
 
 from dowse import Searcher
-from dowse.records import write_result
+from dowse.errors import DowseError
+from dowse.records import sha256, write_result
 
 HERE = Path(__file__).resolve().parent
 SIZES = (3_000, 100_000, 200_000)
@@ -47,7 +48,14 @@ def main() -> None:
         job = json.load(sys.stdin)
         print(json.dumps({"build": build, "ask": ask}[arguments.child](job) | {"own_peak_rss_mb": own_peak_rss_mb()}))
         return
-    peer = (arguments.peer_python, peer_model(arguments.peer_model)) if arguments.peer_python else None
+    peer = None
+    settings = {"queries": QUERIES, "runs": RUNS, "reopens": REOPENS, "starts": STARTS, "sizes": list(arguments.sizes)}
+    if arguments.peer_python:
+        try:
+            peer = (arguments.peer_python, peer_model(arguments.peer_model))
+        except DowseError as error:
+            sys.exit(f"error: {error}")
+        settings["peer_model_sha256"] = sha256(peer[1] / "model.safetensors")
     figures = {}
     for size in arguments.sizes:
         with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
@@ -55,7 +63,6 @@ def main() -> None:
             if peer:
                 found |= beside(peer, Path(scratch) / "tree")
             print(f"{size:,} functions:", json.dumps({key: round(value, 3) for key, value in found.items()}, indent=2))
-    settings = {"queries": QUERIES, "runs": RUNS, "reopens": REOPENS, "starts": STARTS, "sizes": list(arguments.sizes)}
     print("written:", write_result("speed", figures, settings, arguments.results))
 
 

@@ -24,6 +24,7 @@ work=${1:?"name a folder to work in: recipes/default-models.sh WORK [DATA]"}
 data=${2:-}
 repository=$(cd "$(dirname "$0")/.." && pwd)
 dowse=("${PYTHON:-python3}" -m dowse)
+if [ -n "${ANNOTATED:-}" ]; then : "${BENCH:?"name the checkouts that the questions of ANNOTATED are about"}"; fi
 mkdir -p "$work"
 # shellcheck source=recipes/mining.sh
 source "$repository/recipes/mining.sh"
@@ -131,7 +132,7 @@ ranker_measured() {
 ranker_measured cascade-ranker fit_cascade.py "$ranker" --pairs "$work/pairs" ${data:+--cosqa "$data/cosqa"}
 if [ -n "${ANNOTATED:-}" ]; then
   ranker_measured share-of-the-ranker-after-retriever fit_share.py --ranker "$ranker" --data "$ANNOTATED" \
-    --checkouts "${BENCH:?"name the checkouts that the questions of ANNOTATED are about"}"
+    --checkouts "$BENCH"
 fi
 ranker_measured cascade-latency cascade_latency.py --ranker "$ranker"
 "${PYTHON:-python3}" - "$work" "$made_with" <<'PYTHON'

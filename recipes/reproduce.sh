@@ -12,14 +12,16 @@
 # RESULTS  where the records and papers.md are written; results/ of this repository if unset.
 # JUDGE    an OpenAI-compatible address or a cross-encoder's folder that judges suspects; every suspect rises if unset.
 # JUDGE_MODEL  the name of the judge at that address, for which the extra llm is needed too; a folder has none.
-# ABLATION, RANKER  further arguments for benchmarks/ablation.py and benchmarks/ranker_table.py, which count before those
-#          below: ABLATION="--queries 500 --seeds 1" RANKER="--queries 200 --seeds 1" tries the whole path.
+# ABLATION, CAUSES, RANKER  further arguments for benchmarks/ablation.py, order_causes.py and ranker_table.py, which count
+#          before those below: ABLATION="--queries 500 --seeds 1" CAUSES="--queries 500 --seeds 1 --epochs 1"
+#          RANKER="--queries 200 --seeds 1" tries the whole path.
 #
 # With a GPU all repositories are mined, 150,000 queries are trained on in an arm of OASIS and 60,000 in one of R2PS, with
 # all its sweeps, which are measured on dev; without one every eighth repository and those of configs/test.txt, at most
-# 15,000 queries an arm of OASIS, and 80 steps of 16 an arm of R2PS. Neither size has been run from end to end: what results/papers.md holds was made with
-# ABLATION="--base static --epochs 4", whose table of token vectors trains in minutes, and RANKER="--steps 64 --asked 150
-# --seeds 1".
+# 15,000 queries an arm of OASIS, and 80 steps of 16 an arm of R2PS. Neither size has been run from end to end: what
+# results/papers.md holds was made with ABLATION="--base static --epochs 4", whose table of token vectors trains in minutes,
+# then ABLATION="--document-tokens 64 --learning-rate 1e-4 --frozen-layers 3 --asked 1000 --ranked 3000" without CoSQA, and
+# RANKER="--steps 64 --asked 150 --seeds 1".
 set -euo pipefail
 work=${1:?"name a folder to work in: recipes/reproduce.sh WORK [DATA]"}
 data=${2:-}
@@ -45,24 +47,22 @@ else
 fi
 if [ -f "$work/retriever/modules.json" ]; then retriever=$work/retriever; fi
 read -ra more_ablation <<<"${ABLATION:-}"
+read -ra more_causes <<<"${CAUSES:-}"
 read -ra more_ranker <<<"${RANKER:-}"
 
 asked=()
 if [ -n "$data" ]; then asked+=(--cosqa "$data/cosqa"); fi
 if [ ! -f "$work/pairs/manifest.json" ]; then mine_pairs "$work" "$data" "$every"; fi
 
-# Suspects by both selectors, so that each arm takes its own.
-label() {
-  "$python" -m dowse label "$work/pairs" -o "$work/$1" --in-groups --negatives "$2" --ast-cutoff 0.2 \
-    ${JUDGE:+--judge "$JUDGE"} ${JUDGE_MODEL:+--judge-model "$JUDGE_MODEL"}
-}
-label labelled-both 7
-label labelled-15 15
+# Suspects by both selectors, so that each arm takes its own; those of the second are not asked for.
+"$python" -m dowse label "$work/pairs" -o "$work/labelled-both" --in-groups --negatives 7 --ast-cutoff 0.2 \
+  ${JUDGE:+--judge "$JUDGE"} ${JUDGE_MODEL:+--judge-model "$JUDGE_MODEL"}
+"$python" -m dowse label "$work/pairs" -o "$work/labelled-15" --in-groups --negatives 15 --ast-cutoff 0
 
 "$python" "$repository/benchmarks/ablation.py" "$work/labelled-both" --pairs "$work/pairs" --work "$work/ablation" \
   --results "$results" ${asked[@]+"${asked[@]}"} "${ablation[@]}" ${more_ablation[@]+"${more_ablation[@]}"}
 "$python" "$repository/benchmarks/order_causes.py" "$work/labelled-both" "$work/labelled-15" --pairs "$work/pairs" \
-  --work "$work/order-causes" --results "$results"
+  --work "$work/order-causes" --results "$results" ${more_causes[@]+"${more_causes[@]}"}
 rank() {
   "$python" "$repository/benchmarks/ranker_table.py" "$work/labelled-both" --pairs "$work/pairs" \
     --work "$work/ranker-table" --retriever "$retriever" --results "$results" ${asked[@]+"${asked[@]}"} \

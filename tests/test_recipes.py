@@ -36,10 +36,14 @@ case "$*" in
 esac
 """
 DOWSE = """
+from collections import namedtuple
+
+Condition = namedtuple("Condition", "wanted found is_met")
+
 def __getattr__(name):
     def said(folder, other, results=(), made_with=""):
         print(name, *[path.name for path in results], *[made_with] * bool(made_with), "--end--", sep="\\n")
-        return ()
+        return [Condition("small enough", "30 MB", False)] if name == "write_ranker_card" else ()
     return said
 """
 
@@ -139,6 +143,7 @@ def test_a_card_holds_measurements_of_its_own_model_alone_and_nothing_that_ships
         "write_retriever_card": [*evaluated, "CONFIG=configs/cpu.toml MAX_PAIRS=500"],
         "write_ranker_card": [*of_the_ranker, "CONFIG=configs/cpu.toml MAX_PAIRS=500"],
     }
+    assert found[-1] == ["not met: small enough (30 MB)"]
     measuring = {
         Path(words[0]).name: words for words in found if words[0].endswith(("_share.py", "_cascade.py", "_latency.py"))
     }

@@ -18,16 +18,20 @@ import newcomer
 import numpy as np
 import peer_grep
 import pytest
+import scale
 from biencoders import write_biencoder
 from commands import dowse
 from crossencoders import write_crossencoder
 from labelling import rows, write_pairs
 from measure import UNHURRIED_MS
+from source_tree import write_tree
 from sources import FILES, write_files
 
 from dowse import Searcher
 from dowse.evaluate.annotated import Score
+from dowse.index.update import BYTES_A_PROCESS
 from dowse.models.biencoder import BiEncoder
+from dowse.records import cores
 
 REPOSITORY = {"name": "shop", "language": "python", "url": "https://example.org/shop", "revision": "0" * 40}
 ANNOTATIONS = [
@@ -235,11 +239,27 @@ def test_what_a_ranker_reads_is_fitted_on_dev_and_measured_on_test(tmp_path, mon
 
 def test_an_index_is_timed_by_one_process_and_by_several_and_after_one_file_of_it_was_saved(tmp_path, monkeypatch):
     folder = write_files(tmp_path / "project", FILES)
+    write_tree(folder / "large", 4_600)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     monkeypatch.setattr(sys, "argv", ["indexing", str(folder), "--rounds", "1", "--results", str(tmp_path / "results")])
     indexing.main()
     (written,) = (tmp_path / "results").glob("indexing-*.json")
     figures = json.loads(written.read_text())["figures"]["project"]
     assert figures["documents"] > 0 and figures["ratio"] == figures["several_s"] / figures["alone_s"]
-    assert 0 < figures["one_file_changed_ms"] < 1000 * figures["alone_s"]
+    assert figures["mb"] * 2**20 > 2 * BYTES_A_PROCESS and figures["one_file_changed_ms"] > 0
+    if cores() > 1:
+        assert figures["several_peak_rss_mb"] > figures["alone_peak_rss_mb"]
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_another_searcher_is_measured_on_the_same_tree_with_the_same_queries(tmp_path, monkeypatch):
+    peer = tmp_path / "peer_semble.py"  # what annotated.py measures Dowse by, in the place of the peer's own child
+    peer.write_text((Path(scale.HERE) / "annotated_dowse.py").read_text())
+    monkeypatch.setattr(scale, "HERE", tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(indexing.__file__).parent), *sys.path]))
+    write_tree(tmp_path / "tree", 30)
+    figures = scale.beside((sys.executable, tmp_path / "model"), tmp_path / "tree")
+    assert figures["semble_documents"] == 30 and min(figures.values()) > 0
+    monkeypatch.setattr(sys, "argv", ["scale", "--peer-python", sys.executable, "--peer-model", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"error: --peer-model is .*, expected a model2vec folder"):
+        scale.main()

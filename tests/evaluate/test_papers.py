@@ -199,6 +199,6 @@ def test_the_recipe_hands_a_judge_on_with_its_model(tmp_path, judge, model):
     runs = [run.splitlines() for run in said.read_text().split("--end--\n")]
     labels = [run for run in runs if run[:3] == ["-m", "dowse", "label"]]
     expected = [*(["--judge", judge] if judge else []), *(["--judge-model", model] if model else [])]
-    assert [label[label.index("0.2") + 1 :] for label in labels] == [expected] * 2
+    assert [label[label.index("--ast-cutoff") + 2 :] for label in labels] == [expected, []]
     [causes] = [run for run in runs if run[:1] and run[0].endswith("order_causes.py")]
     assert causes[1:3] == [label[label.index("-o") + 1] for label in labels]

@@ -11,7 +11,7 @@ from training import label_folder, write_encoder
 
 def test_each_cause_is_changed_alone():
     found = order_causes.variants({"first": None, "second": None})
-    as_published = found.pop("as in the ablation")
+    as_published = found.pop("as published")
     assert (as_published.labelled, as_published.batch_size, as_published.order_weight) == ("first", 0, 0.02)
     fields = ("labelled", "batch_size", "order_weight")
     for name, training in found.items():
@@ -34,7 +34,7 @@ def test_a_record_has_every_cause_and_a_second_start_trains_nothing(tmp_path, mo
     order_causes.main()
     [result] = (tmp_path / "results").glob("order-causes-*.json")
     record = json.loads(result.read_text())
-    names = ["as in the ablation", "order weight 0.5", "batches of 16", "labels of again"]
+    names = ["as published", "order weight 0.5", "batches of 16", "labels of again"]
     assert list(record["figures"]) == names
     assert record["settings"]["labels"]["again"]["negatives"] == 3
     first, again = record["figures"][names[0]], record["figures"][names[-1]]
@@ -47,6 +47,18 @@ def test_a_record_has_every_cause_and_a_second_start_trains_nothing(tmp_path, mo
     monkeypatch.setattr(order_causes, "train", fails)
     order_causes.main()
     assert json.loads(result.read_text())["figures"] == record["figures"]
+    with monkeypatch.context() as more:
+        more.setattr(sys, "argv", [*sys.argv, "--seeds", "2"])
+        with pytest.raises(AssertionError, match="nothing is left"):  # the second seed alone is to be trained
+            order_causes.main()
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--epochs", "2"])
     with pytest.raises(SystemExit, match="measured with another epochs"):
         order_causes.main()
+
+
+def test_folders_of_one_name_are_refused(tmp_path, monkeypatch, capsys):
+    command = ["order_causes", tmp_path / "a/labelled", tmp_path / "b/labelled", "--pairs", "pairs", "--work", "work"]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in command])
+    with pytest.raises(SystemExit):
+        order_causes.main()
+    assert "have one name" in capsys.readouterr().err

@@ -60,7 +60,7 @@ _GENERATED = re.compile(
     r"|(?:.*\bfile (?:is|was))?\W*auto(?:matically)?[- ]?generated (?:by|from|using)\b)",
     re.IGNORECASE | re.MULTILINE,
 )
-"""Narrower than that of `mine.filter`, which can do without a pair: a file that is left out here is never found."""
+"""Other words than in `mine.filter`, which can do without a pair: a file that is left out here is never found."""
 
 
 @dataclass(frozen=True)

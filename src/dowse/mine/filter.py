@@ -4,8 +4,8 @@ A rule is asked in order and the first that speaks against a file or a pair is t
 told from the file or the pair itself is here; duplicates, stock phrases and leaks are told across all repositories by
 `dowse.mine.passes`. Reads and writes nothing.
 
-What is vendored, a test or generated is told by wider rules than in `index.scan` and `index.files`: nobody misses a
-pair, and a poor one is learnt from, but a file that an index leaves out is never found.
+What is vendored, a test or generated is told by other rules than in `index.scan` and `index.files`, freer ones in the
+main: nobody misses a pair, and a poor one is learnt from, but a file that an index leaves out is never found.
 """
 
 from __future__ import annotations

@@ -249,7 +249,8 @@ def _ranker_figures(measured: Sequence[Record]) -> Iterator[str]:
         return
     yield (
         "An answer that the retriever missed counts as missed. In brackets the 95 % interval of the difference to the "
-        "retriever alone, by paired bootstrap over the queries, or over the repositories where these are annotated. "
+        "retriever alone, by paired bootstrap over the queries; on annotated repositories to search without the "
+        "ranker, over the repositories. "
         "One training with one seed was measured.\n"
     )
     for record in of_cascade(measured):
@@ -277,7 +278,7 @@ def _ranker_figures(measured: Sequence[Record]) -> Iterator[str]:
         settings, of = record["settings"], record["figures"]
         yield (
             f"Milliseconds of a question, {settings['candidates']} documents read, {settings['threads']} threads of "
-            f"{record['machine']['cpu']}, medians:\n"
+            f"{record['machine']['cpu']}, medians; of a first question as many as its time allows:\n"
         )
         yield "| | in the ranker | all stages | first question, nothing embedded |\n|---|---|---|---|"
         for size, times in of.items():
