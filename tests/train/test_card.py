@@ -147,7 +147,7 @@ def test_a_rankers_card_holds_what_it_is_what_it_is_worth_and_what_it_was_traine
         "In search over 2 annotated repositories, 20 documents read and each with the share that is best on the "
         "others: NDCG@10 0.860 to 0.880, +0.020 [-0.001, +0.050].",
         "Milliseconds of a question, 20 documents read, 2 threads of A Processor, medians; of a first question "
-            "as many as its time allows:",
+        "as many as its time allows:",
         "| 10,000 functions | 80 | 150 | 1,234 |",
         "Settings: epochs 2, negatives ranking, last_rank 100, teacher ranker-6 (cafe).",
         "Of 1,015 functions in 2.3 MB of source mining kept 8 pairs: python 7, go 1.",
