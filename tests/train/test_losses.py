@@ -139,6 +139,20 @@ def test_order_loss_equals_its_equation():
     assert order_loss(x, torch.tensor(y), SCALE, 0.25).item() == pytest.approx(log(1 + near), rel=1e-5)
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.1])
+def test_order_loss_has_the_gradient_of_its_pairs_and_needs_no_room_for_them(margin):
+    torch.manual_seed(3)
+    x, y = torch.rand(40), torch.rand(40).mul(10).round() / 10  # many equal labels
+    pairs, rows = x.clone().double().requires_grad_(), x.clone().requires_grad_()
+    differences = SCALE * (pairs[:, None] - pairs[None, :])[y[:, None] + margin < y[None, :]]
+    torch.log1p(differences.exp().sum()).backward()
+    order_loss(rows, y, SCALE, margin).backward()
+    assert torch.allclose(rows.grad.double(), pairs.grad, rtol=1e-4, atol=1e-6)
+    many = torch.rand(200_000).requires_grad_()  # whose pairs would take 40 GB as booleans alone
+    order_loss(many, torch.rand(200_000), SCALE, margin).backward()
+    assert torch.isfinite(many.grad).all()
+
+
 def test_order_loss_sees_the_order_of_labels_alone():
     torch.manual_seed(2)
     x, y = torch.rand(20), torch.rand(20)

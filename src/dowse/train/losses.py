@@ -228,10 +228,18 @@ def _mean(losses: Tensor) -> Tensor:
 
 
 def _log_sum(values: Tensor, labels: Tensor, margin: float) -> Tensor:
-    """Return log(1 + Σ exp(v_a - v_b)) over the pairs with y_a + margin < y_b."""
-    ordered = labels[:, None] + margin < labels[None, :]
-    differences = (values[:, None] - values[None, :])[ordered]
-    return torch.logsumexp(torch.cat([differences.new_zeros(1), differences]), dim=0)
+    """Return log(1 + Σ exp(v_a - v_b)) over the pairs with y_a + margin < y_b.
+
+    Sorted by label, the rows below b are the first k_b, and their exp(v_a) a running sum: R log R steps, and memory for
+    R rows, where the R² pairs of a batch of a thousand queries would take gigabytes.
+    """
+    values = values.to(torch.promote_types(values.dtype, torch.float32))  # a running sum needs more than bfloat16 has
+    ordered, order = labels.sort()
+    below = torch.searchsorted(ordered + margin, labels)
+    has_below = below > 0
+    sums = values[order].logcumsumexp(dim=0)
+    terms = sums[below[has_below] - 1] - values[has_below]
+    return torch.logsumexp(torch.cat([terms.new_zeros(1), terms]), dim=0)
 
 
 def listwise_softmax(scores: Tensor, targets: Tensor, weights: Tensor, scale: float) -> Tensor:
