@@ -207,9 +207,16 @@ def fitted(rows: Sequence[Asked], names: Sequence[str], repeat: float) -> Fits:
     masked = [replace(row, features=row.features * used) for row in rows]
     boosts = fitted_weights().boosts
     return {
-        left: Weights(boosts, fit([row for row in masked if row.repository != left], PENALTIES[0]), repeat)
+        left: Weights(
+            boosts, fit([row for row in masked if row.repository != left], PENALTIES[0]), repeat, within(rows)
+        )
         for left in dict.fromkeys(row.repository for row in rows)
     }
+
+
+def within(rows: list[Asked]) -> np.ndarray | None:
+    """Return the weights, fitted elsewhere, that put the documents of a file in order in the stage that rows are of."""
+    return fitted_weights("instant" if rows[0].candidates.retriever is None else "retriever").within
 
 
 def ndcg(row: Asked, weights: Weights, is_strict: bool = False) -> float:
@@ -242,7 +249,7 @@ def attempts(rows: list[Asked], boosts: tuple[float, float, float], penalty: flo
     found = {name: fit([row for row in rows if row.repository != name], penalty) for name in names}
     tried = []
     for repeat in REPEATS:
-        fits = {name: Weights(boosts, features, repeat) for name, features in found.items()}
+        fits = {name: Weights(boosts, features, repeat, within(rows)) for name, features in found.items()}
         tried.append(Tried(penalty, repeat, fits, left_out(rows, fits)))
         print(f"{tried[-1].mean:.4f} boosts {boosts} penalty {penalty} repeat {repeat}", flush=True)
     return tried
@@ -252,7 +259,7 @@ def finish(
     rows: list[Asked], best: Tried, tried: Sequence[Tried], boosts: tuple[float, float, float], names: Sequence[str]
 ) -> tuple:
     """Fit the best of the settings on all repositories; return the weights as they are kept, and the figures."""
-    final = Weights(boosts, fit(rows, best.penalty), best.repeat)
+    final = Weights(boosts, fit(rows, best.penalty), best.repeat, within(rows))
     scores = [Score(row.repository, row.annotated.category, ndcg(row, final)) for row in rows]
     kept = {kind: dict(zip(names, np.round(w, 4).tolist(), strict=True)) for kind, w in final.features.items()}
     figures = {
@@ -317,7 +324,8 @@ def main() -> None:
     if arguments.weights:
         if "retriever" not in stages:  # the second stage keeps what ships
             stages["retriever"] = json.loads(SHIPPED.read_text(encoding="utf-8"))["stages"]["retriever"]
-        write_json(arguments.weights, {"boosts": boosts, "stages": stages})
+        kept = json.loads(SHIPPED.read_text(encoding="utf-8"))["within"]
+        write_json(arguments.weights, {"boosts": boosts, "within": kept, "stages": stages})
     settings = {
         "boosts": boosts,
         "difference_penalty": DIFFERENCE_PENALTY,

@@ -11,6 +11,7 @@ import agent_tokens
 import cascade_latency
 import failures
 import fit_cascade
+import fit_documents
 import fit_fusion
 import fit_share
 import indexing
@@ -263,3 +264,30 @@ def test_another_searcher_is_measured_on_the_same_tree_with_the_same_queries(tmp
     monkeypatch.setattr(sys, "argv", ["scale", "--peer-python", sys.executable, "--peer-model", str(tmp_path)])
     with pytest.raises(SystemExit, match=r"error: --peer-model is .*, expected a model2vec folder"):
         scale.main()
+
+
+def test_which_document_of_a_file_answers_is_fitted_and_measured_without_what_was_said_of_it(tmp_path, monkeypatch):
+    pairs = []
+    for name, split in (("owner/one", "dev"), ("owner/two", "dev"), ("owner/three", "test")):
+        files = {}
+        for pair in rows(name, 12):
+            lines = files.setdefault(pair["path"], [])
+            pairs.append(pair | {"commit": "", "split": split, "start_line": len(lines) + 1})
+            lines += [*pair["text"].split("\n"), ""]
+        write_files(tmp_path / "mirror" / name, {path: "\n".join(lines) for path, lines in files.items()})
+        pairs[-1] |= {"source": "classes"}
+    folder = write_pairs(tmp_path / "pairs", pairs)
+    command = ["fit_documents", "--pairs", folder, "--mirror", tmp_path / "mirror", "--results", tmp_path / "results"]
+    monkeypatch.setattr(sys, "argv", [*map(str, command), "--weights", str(tmp_path / "weights.json")])
+    fit_documents.main()
+    (written,) = (tmp_path / "results").glob("documents-*.json")
+    figures = json.loads(written.read_text())["figures"]
+    asked = {
+        split: {kind: of["questions"] for kind, of in figures[split].items()} for split in ("dev, left out", "test")
+    }
+    assert asked == {"dev, left out": {"functions": 6, "classes": 2}, "test": {"functions": 3, "classes": 1}}
+    assert figures["dev, left out"]["functions"]["brought up"] == 1
+    kept = json.loads((tmp_path / "weights.json").read_text())
+    assert (
+        kept["within"] == figures["weights"] and kept["stages"] == json.loads(fit_fusion.SHIPPED.read_text())["stages"]
+    )
